@@ -1,0 +1,73 @@
+// Package wanted is the border between those who decide and the BGP speaker: one plain, serialisable value that
+// says everything the speaker may announce, to whom, until when, and what it must refuse. It owns no behaviour
+// beyond checking and copying itself. The controller's reconciler fills a Set; bgp obeys it.
+package wanted
+
+import (
+	"net/netip"
+
+	"github.com/tidegate/tidegate/bgp/flowspec"
+)
+
+// Instant is a reading, in nanoseconds, of the node's elapsed clock: one that never steps and that goes on while
+// the machine sleeps (CLOCK_BOOTTIME in the binary). Instants of different machines or boots do not compare.
+type Instant int64
+
+// Kind tells what a Route is on the wire.
+type Kind uint8
+
+// The kinds of route.
+const (
+	FlowSpec Kind = 1 // SAFI 133, RFC 8955 and 8956
+)
+
+// Route is one announcement.
+type Route struct {
+	Kind Kind
+	Rule flowspec.Rule
+	// Key is Rule.Match's key, computed once by whoever made the rule; the speaker checks it against the bytes.
+	Key flowspec.Key
+	// MED fences stale nodes: 2^32-1 minus the log index of the key's last change that a router can see, so that the
+	// newest committed action has the lowest MED and wins best path (RFC 4271 section 9.1.2.2 c).
+	MED uint32
+	// NotAfter is when the speaker withdraws the route by itself, whoever is alive.
+	NotAfter Instant
+	// Groups names the router groups that hear the route.
+	Groups []string
+	// Urgency orders pacing: higher is announced first.
+	Urgency uint32
+}
+
+// Router is one BGP neighbour.
+type Router struct {
+	Name    string
+	Address netip.Addr
+	Port    uint16 // 0: 179
+	ASN     flowspec.ASN
+	Group   string
+	IPv4    bool // negotiate ipv4-flowspec
+	IPv6    bool // negotiate ipv6-flowspec
+	// MaxRoutes is the hard budget of this router, already reduced to the share of its max-prefix that we use.
+	MaxRoutes int
+	// RulesPerSecond paces announcements; 0 means unpaced.
+	RulesPerSecond int
+	// Password is the TCP-MD5 secret (RFC 2385), empty for none. It is never logged and never printed.
+	Password string `json:"-"`
+	// TTLSecurity asks for GTSM (RFC 5082): only packets with TTL 255 are accepted. Excludes Multihop.
+	TTLSecurity bool
+	// Multihop is the TTL of an eBGP session over several hops; 0 or 1 for a direct one.
+	Multihop uint8
+}
+
+// Set is all that a speaker announces. It replaces the Set before; an empty one withdraws everything. A zero
+// Revision marks a Set that nobody filled in and is refused. Slices are shared, not copied: whoever made a Set does
+// not change it afterwards.
+type Set struct {
+	Revision  uint64 // log index of the state that this Set was made from
+	Routes    []Route
+	Protected []netip.Prefix // no route's destination may overlap one of these
+	Official  []netip.Prefix // every route's destination lies inside one of these
+	Routers   []Router
+	// LeaseUntil is when the speaker withdraws everything unless a later Set extends it.
+	LeaseUntil Instant
+}
