@@ -1,0 +1,124 @@
+// Package flowspec describes BGP Flow Specification rules: what they match, what they do to the packets that they
+// match, and their bytes on the wire (RFC 8955 for IPv4, RFC 8956 for IPv6).
+//
+// It owns the words Rule, Match, Component and Action, the NLRI and extended community codec, the text form, the
+// set of encodings that real routers survive (the safe subset), rule order and packet evaluation. It knows nothing
+// of sessions, customers or mitigations, and imports only the standard library. Everything above it calls it.
+//
+// NewMatch and ParseMatch make a Match in canonical form. From it come its Key, its octets (AppendNLRI), its text
+// (String), the packets in it (Matches) and its place among others (Compare). DecodeNLRI and ParseRule lead back
+// without loss. AppendCommunity and DecodeCommunity do the same for an Action. CheckSafe says whether a router can be
+// trusted with a match. Nothing in this package panics on input from outside; it says with an error what is wrong.
+//
+// Values of this package are not changed after they are made, and may be used by several goroutines at once.
+package flowspec
+
+import "net/netip"
+
+// Family is the address family of a rule; its number is the AFI (RFC 4760 section 3). The SAFI is always 133.
+type Family uint8
+
+// The families that have FlowSpec: RFC 8955 (IPv4) and RFC 8956 (IPv6).
+const (
+	IPv4 Family = 1
+	IPv6 Family = 2
+)
+
+// SAFI is the subsequent address family identifier of FlowSpec rules (RFC 8955 section 4).
+const SAFI uint8 = 133
+
+// ASN is a BGP autonomous system number (RFC 6793).
+type ASN uint32
+
+// ComponentType is the type octet of a component (RFC 8955 section 4.2.2, RFC 8956 section 3).
+type ComponentType uint8
+
+// The component types, in the order in which they stand in an NLRI (RFC 8955 section 4.2.2, RFC 8956 section 3).
+const (
+	DestinationPrefix ComponentType = 1
+	SourcePrefix      ComponentType = 2
+	IPProtocol        ComponentType = 3 // upper-layer protocol in IPv6
+	Port              ComponentType = 4
+	DestinationPort   ComponentType = 5
+	SourcePort        ComponentType = 6
+	ICMPType          ComponentType = 7
+	ICMPCode          ComponentType = 8
+	TCPFlags          ComponentType = 9
+	PacketLength      ComponentType = 10
+	DSCP              ComponentType = 11
+	Fragment          ComponentType = 12
+	FlowLabel         ComponentType = 13
+)
+
+// OpFlags are the bits of an operator octet that carry meaning. The end-of-list bit and the value length are a
+// matter of encoding and never appear here. Numeric operators (RFC 8955 section 4.2.1.1) use And, LT, GT, EQ;
+// bitmask operators (section 4.2.1.2) use And, Not, All.
+type OpFlags uint8
+
+// The operator bits at their place in the operator octet (RFC 8955 sections 4.2.1.1 and 4.2.1.2).
+const (
+	And OpFlags = 0x40 // joined to the pair before by AND; absent: by OR
+	LT  OpFlags = 0x04 // numeric: less than
+	GT  OpFlags = 0x02 // numeric: greater than
+	EQ  OpFlags = 0x01 // numeric: equal
+	Not OpFlags = 0x02 // bitmask: negate
+	All OpFlags = 0x01 // bitmask: all bits of the value ("match" bit); absent: any of them
+)
+
+// Fragment bits of a Fragment component value (RFC 8955 section 4.2.2.12, RFC 8956 section 3.6).
+const (
+	DontFragment  = 0x01 // IPv4 only
+	IsFragment    = 0x02
+	FirstFragment = 0x04
+	LastFragment  = 0x08
+)
+
+// Op is one operator and value pair of a component.
+type Op struct {
+	Flags OpFlags
+	Value uint64
+}
+
+// Component is one condition on a packet. Prefix (and, in IPv6, Offset) is set for the two prefix types, Ops for
+// all others.
+type Component struct {
+	Type   ComponentType
+	Prefix netip.Prefix // masked
+	Offset uint8        // IPv6 only: leading bits of the address that are skipped (RFC 8956 section 3.1)
+	Ops    []Op
+}
+
+// Match is the set of packets that a rule applies to: all of its components hold (RFC 8955 section 4.2). In
+// canonical form components stand in ascending order of type, none twice. A Match is not changed after it is made.
+type Match struct {
+	Family     Family
+	Components []Component
+}
+
+// Key identifies a rule on a router: two announcements of the same Key replace each other. It is the AFI octet
+// followed by the NLRI octets without the length field.
+type Key string
+
+// ActionType tells the traffic filtering actions apart (RFC 8955 section 7).
+type ActionType uint8
+
+// The traffic filtering actions.
+const (
+	TrafficRateBytes ActionType = iota + 1 // RFC 8955 section 7.1
+)
+
+// Action is what a router does to matching packets.
+type Action struct {
+	Type ActionType
+	// ASN is informative: the administrator field of the extended community, two octets on the wire.
+	ASN ASN
+	// Rate is in bytes per second; 0 discards all matching traffic (RFC 8955 section 7.1). It is finite, and 0 or at
+	// least 1.
+	Rate float32
+}
+
+// Rule is a match and what is done to the packets in it. No action means: accept (RFC 8955 section 7).
+type Rule struct {
+	Match   Match
+	Actions []Action
+}
