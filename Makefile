@@ -1,0 +1,138 @@
+# tidegate: everything a developer types. `make` alone lists the targets.
+#
+# The order of `make test`, and which test belongs to which step, stands in .ci/testrun;
+# here are the single steps, so that each can be run by hand.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+GO ?= go
+# The product is a static binary. Lint and tests are built the same way, so that nothing is
+# compiled twice; only the race detector needs C, and its step asks for it.
+export CGO_ENABLED := 0
+# Seconds that each fuzz target gets; CI and `make test` use the default.
+FUZZTIME ?= 10s
+# What `make bench` measures: packages and a pattern of benchmark names.
+BENCH_PACKAGES ?= ./...
+BENCH ?= .
+
+TOOLS := bin/tools
+GENERATORS := $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
+# Hidden from ./... by its dot, or a second copy of the packages would appear there.
+GENERATED := bin/.generated
+# A binary, not `go run`, which would write a line of its own below the counts.
+RUN = $(GO) build -buildvcs=false -o bin/testrun ./.ci/testrun && bin/testrun -fuzztime $(FUZZTIME)
+
+## For every day
+
+.PHONY: help
+help: ## print this list
+	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} \
+	  /^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: build
+build: ## bin/tidegate, one static binary
+	$(GO) build -o bin/tidegate ./cmd/tidegate
+
+.PHONY: demo
+demo: build ## three nodes, a router, an attack, a crash: measured, no root needed
+	bin/tidegate demo
+
+.PHONY: test
+test: ## everything that CI runs, with counts at the end (as root: installs the routers)
+	@$(RUN) all
+
+.PHONY: bench
+bench: build ## benchmarks with their definitions (BENCH=pattern, BENCH_PACKAGES=./bgp)
+	TIDEGATE_BIN=$(CURDIR)/bin/tidegate $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 30m $(BENCH_PACKAGES)
+
+.PHONY: clean
+clean: ## remove everything that was built
+	rm -rf bin
+
+## Single steps of make test
+
+.PHONY: unit
+unit: ## what make race runs, without the race detector: the quick answer
+	@$(RUN) unit
+
+.PHONY: race
+race: ## tests under the race detector (all but TestProperty… and integration)
+	@$(RUN) race
+
+.PHONY: property
+property: ## TestProperty…: the many random cases, without the race detector
+	@$(RUN) property
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME (default 10s)
+	@$(RUN) fuzz
+
+.PHONY: interop
+interop: build ## integration tests against FRR, BIRD, ExaBGP, gobgpd (root; see make setup)
+	@$(RUN) interop
+
+.PHONY: setup
+setup: ## install the routers as Debian packages (root), without starting them
+	.ci/setup
+
+## Code and its form
+
+.PHONY: generate
+generate: $(GENERATORS) ## renew the Go code beside each .proto
+	rm -rf $(GENERATED)
+	$(TOOLS)/buf generate -o $(GENERATED)
+	find proto -name '*.pb.go' -delete
+	cp -R $(GENERATED)/proto/. proto/
+
+.PHONY: fmt
+fmt: $(GENERATORS) $(TOOLS)/golangci-lint ## format Go (gofumpt) and .proto files
+	$(TOOLS)/golangci-lint fmt . ./.ci/testrun
+	$(TOOLS)/buf format -w
+
+.PHONY: lint
+lint: lint-go lint-proto lint-drift lint-mod ## linters, formats, generated code, go.mod
+
+.PHONY: lint-go
+lint-go: $(TOOLS)/golangci-lint
+	$(GO) vet ./... ./.ci/testrun
+	$(TOOLS)/golangci-lint config verify
+	$(TOOLS)/golangci-lint run ./... ./.ci/testrun
+
+.PHONY: lint-proto
+lint-proto: $(TOOLS)/buf
+	$(TOOLS)/buf lint
+	$(TOOLS)/buf format --diff --exit-code
+
+# Compares with a fresh generation, both ways: changed, missing and left-over files.
+.PHONY: lint-drift
+lint-drift: $(GENERATORS)
+	rm -rf $(GENERATED)
+	$(TOOLS)/buf generate -o $(GENERATED)
+	diff -ru --exclude='*.proto' proto $(GENERATED)/proto || { echo 'generated code differs: run make generate' >&2; exit 1; }
+
+.PHONY: lint-mod
+lint-mod:
+	$(GO) mod tidy -diff
+
+.PHONY: tools
+tools: $(GENERATORS) $(TOOLS)/golangci-lint ## build the pinned tools into bin/tools (minutes, once)
+
+# The tools have a module of their own, .ci/tools.mod, so that their dependencies never
+# choose a version for the product. They become ordinary binaries: -modfile ends with the
+# build and cannot leak into the `go list` that a linter runs.
+tool_buf := github.com/bufbuild/buf/cmd/buf
+tool_golangci-lint := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+tool_protoc-gen-go-grpc := google.golang.org/grpc/cmd/protoc-gen-go-grpc
+
+$(TOOLS)/buf $(TOOLS)/golangci-lint $(TOOLS)/protoc-gen-go-grpc: $(TOOLS)/%: .ci/tools.mod .ci/tools.sum
+	$(GO) build -buildvcs=false -modfile=.ci/tools.mod -o $@ $(tool_$*)
+	@touch $@
+
+# This one comes from go.mod: the generator must be the version of the runtime that the
+# generated code is linked with.
+$(TOOLS)/protoc-gen-go: go.mod
+	$(GO) build -buildvcs=false -o $@ google.golang.org/protobuf/cmd/protoc-gen-go
+	@touch $@
