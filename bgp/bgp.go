@@ -1,0 +1,332 @@
+// Package bgp is tidegate's BGP speaker: it announces the FlowSpec rules of a wanted.Set to the routers of that Set
+// and withdraws them in time, through embedded GoBGP, which is imported here and nowhere else.
+//
+// It owns the sessions, the order in which rules leave, and the last guard before the wire. It decides nothing: what
+// is announced, to whom and until when stands in the Set. It enforces by itself what must not depend on anybody being
+// alive: NotAfter, the lease, the guard, the routers' budgets. The controller's reconciler calls it.
+//
+// Each router is served by a goroutine and a GoBGP server of its own, so that no session ever waits for another. A
+// router that has stopped reading is reported after Config.StuckAfter and its session reset after Config.ResetAfter
+// more; meanwhile the others go on.
+package bgp
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
+)
+
+// Speaker announces a wanted.Set. Make one with New.
+type Speaker struct {
+	cfg  Config
+	deps Deps
+	log  *slog.Logger
+
+	ran     atomic.Bool
+	woken   chan struct{}
+	refused atomic.Uint64 // routes refused before the wire, ever
+
+	mu         sync.Mutex         // guards what follows
+	newest     *wanted.Set        // the Set in force; nil before the first
+	stopped    bool               // Run has returned
+	verdicts   []*judged          // of newest as far as judged, in the Set's order
+	neighbours map[string]*member // by name
+	current    *plan              // what was last handed to the neighbours
+}
+
+// member is a neighbour at work.
+type member struct {
+	*neighbour
+	cancel context.CancelFunc
+}
+
+// New checks cfg and makes an inert Speaker; Run makes it work. The error wraps ErrConfig.
+func New(cfg Config, deps Deps) (*Speaker, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if deps.Elapsed == nil {
+		return nil, fmt.Errorf("%w: no elapsed clock", ErrConfig)
+	}
+	log := deps.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Speaker{
+		cfg: cfg, deps: deps, log: log,
+		woken: make(chan struct{}, 1), neighbours: make(map[string]*member),
+	}, nil
+}
+
+// Set replaces what is announced by w. It checks and stores w and returns; it never waits for a router. It refuses a
+// Set with Revision 0 (ErrUnset), with a lower Revision than the one in force (ErrStale), after Run has returned
+// (ErrStopped), or one that cannot be meant, for instance a key twice (ErrInvalidSet); the Set in force stays then.
+// The same Revision again is accepted, so that a lease can be extended. A single route that must not be announced is
+// not an error: it is kept off the wire and shown in Status. The caller does not change w afterwards.
+//
+// A router hears the routes that name its group; a route that names none is heard by nobody. A router with MaxRoutes
+// 0 hears nothing. A route whose NotAfter, and a Set whose LeaseUntil, has passed is not announced.
+func (s *Speaker) Set(ctx context.Context, w wanted.Set) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("cannot set revision %d: %w", w.Revision, err)
+	}
+	if w.Revision == 0 {
+		return fmt.Errorf("cannot set: %w", ErrUnset)
+	}
+	if err := checkSet(&w); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.stopped:
+		return fmt.Errorf("cannot set revision %d: %w", w.Revision, ErrStopped)
+	case s.newest != nil && w.Revision < s.newest.Revision:
+		return fmt.Errorf("cannot set revision %d after %d: %w", w.Revision, s.newest.Revision, ErrStale)
+	}
+	s.newest = &w
+	s.wake()
+	return nil
+}
+
+func (s *Speaker) wake() {
+	select {
+	case s.woken <- struct{}{}:
+	default:
+	}
+}
+
+// recheck bounds how long the speaker sleeps before it looks at the elapsed clock again: Go's timers stand still
+// while the machine sleeps, the elapsed clock does not.
+const recheck = time.Second
+
+// Run works until ctx is done, then ends every session with a Cease notification, upon which routers drop our rules,
+// and returns nil when all is down. It returns an error at once if the guard does not refuse what it must
+// (ErrGuardToothless), if GoBGP does not start, or if the Speaker has already run. Sessions are opened only after the
+// first Set, with its routes loaded.
+func (s *Speaker) Run(ctx context.Context) error { return s.run(ctx, (*guard).judge) }
+
+func (s *Speaker) run(ctx context.Context, judge judgeFunc) error {
+	if s.ran.Swap(true) {
+		return fmt.Errorf("cannot run: %w", ErrAlreadyRan)
+	}
+	defer s.markStopped()
+	if err := selfTest(judge); err != nil {
+		return err
+	}
+	unregister, err := s.register()
+	if err != nil {
+		return err
+	}
+	defer unregister()
+	pool, err := newEnginePool(ctx, s.cfg, s.log)
+	if err != nil {
+		return err
+	}
+	defer pool.stop()
+	var wg sync.WaitGroup
+	defer wg.Wait() // the neighbours end because their contexts are children of ctx
+
+	b := &board{speaker: s, pool: pool, wg: &wg}
+	timer := time.NewTimer(recheck)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.woken:
+		case <-timer.C:
+		}
+		timer.Reset(b.update(ctx))
+	}
+}
+
+func (s *Speaker) markStopped() {
+	s.mu.Lock()
+	s.stopped = true
+	s.mu.Unlock()
+}
+
+// board turns Sets into plans. It belongs to Run's goroutine.
+type board struct {
+	speaker *Speaker
+	pool    *enginePool
+	wg      *sync.WaitGroup
+
+	set      *wanted.Set // the one that verdicts and sorted were made from
+	guard    *guard
+	verdicts map[flowspec.Key]*judged
+	sorted   []*judged      // those not refused, most urgent first, then by key
+	deadline wanted.Instant // when the plan in force has to be made anew
+	inForce  bool
+}
+
+// update takes over the newest Set or makes a new plan when a deadline has passed, and says when to look again.
+func (b *board) update(ctx context.Context) time.Duration {
+	s := b.speaker
+	s.mu.Lock()
+	set := s.newest
+	s.mu.Unlock()
+	if set == nil {
+		return recheck
+	}
+	now := s.deps.Elapsed()
+	if set != b.set {
+		b.take(set)
+		b.inForce = false
+	}
+	if !b.inForce || now >= b.deadline {
+		b.publish(ctx, b.plan(now))
+		b.inForce = true
+	}
+	return min(recheck, max(time.Millisecond, time.Duration(b.deadline-now)))
+}
+
+// take judges a Set. Verdicts of the Set before are used again while the guard stays the same.
+func (b *board) take(set *wanted.Set) {
+	s := b.speaker
+	same := b.set != nil && b.guard != nil &&
+		slices.Equal(b.set.Protected, set.Protected) && slices.Equal(b.set.Official, set.Official)
+	if !same {
+		b.guard = s.guardOf(set)
+	}
+	if !same || b.verdicts == nil {
+		b.verdicts = make(map[flowspec.Key]*judged, len(set.Routes))
+	}
+	ordered := make([]*judged, 0, len(set.Routes))
+	b.sorted = make([]*judged, 0, len(set.Routes))
+	for i := range set.Routes {
+		j := b.verdict(&set.Routes[i])
+		ordered = append(ordered, j)
+		if j.refusal == nil {
+			b.sorted = append(b.sorted, j)
+		}
+	}
+	if len(b.verdicts) > len(ordered) {
+		clear(b.verdicts)
+		for _, j := range ordered {
+			b.verdicts[j.route.Key] = j
+		}
+	}
+	slices.SortFunc(b.sorted, func(a, b *judged) int {
+		return cmp.Or(cmp.Compare(b.route.Urgency, a.route.Urgency), cmp.Compare(a.route.Key, b.route.Key))
+	})
+	b.set = set
+	s.mu.Lock()
+	s.verdicts = ordered
+	s.mu.Unlock()
+}
+
+// verdict judges r, or finds that it was judged before.
+func (b *board) verdict(r *wanted.Route) *judged {
+	s := b.speaker
+	prev := b.verdicts[r.Key]
+	var j *judged
+	if prev != nil {
+		j = prev.reuse(r)
+	}
+	if j == nil {
+		if j = judge(b.guard, r); j.refusal != nil {
+			s.refused.Add(1)
+			s.log.Error("route refused", "key", r.Key.String(), "code", string(j.refusal.Code), "why", j.refusal.Sentence)
+		}
+	}
+	if j != prev {
+		b.verdicts[r.Key] = j
+	}
+	return j
+}
+
+// guardOf makes the guard of a Set and proves it on that Set; nil, which refuses everything, if that fails.
+func (s *Speaker) guardOf(set *wanted.Set) *guard {
+	g, err := newGuard(set.Official, set.Protected)
+	if err == nil {
+		err = g.prove(set.Protected)
+	}
+	if err != nil {
+		s.log.Error("guard cannot be used, every route is refused", "err", err)
+		return nil
+	}
+	return g
+}
+
+// plan is what may be announced at now. It sets deadline.
+func (b *board) plan(now wanted.Instant) *plan {
+	p := &plan{revision: b.set.Revision, guard: b.guard, ended: now >= b.set.LeaseUntil}
+	b.deadline = wanted.Instant(1<<63 - 1)
+	if p.ended {
+		if len(b.set.Routes) > 0 {
+			b.speaker.log.Error("lease has ended, all routes are withdrawn", "revision", p.revision)
+		}
+		return p
+	}
+	b.deadline = b.set.LeaseUntil
+	p.gone = make(map[flowspec.Key]bool)
+	if len(b.sorted) < len(b.verdicts) {
+		for key, j := range b.verdicts {
+			if j.refusal != nil {
+				p.gone[key] = true
+			}
+		}
+	}
+	p.routes = make([]*judged, 0, len(b.sorted))
+	for _, j := range b.sorted {
+		if j.route.NotAfter <= now {
+			p.gone[j.route.Key] = true
+			continue
+		}
+		b.deadline = min(b.deadline, j.route.NotAfter)
+		p.routes = append(p.routes, j)
+	}
+	return p
+}
+
+// publish hands p to the neighbours, after starting and ending those that the Set adds and leaves out.
+func (b *board) publish(ctx context.Context, p *plan) {
+	s := b.speaker
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.current = p
+	names := make(map[string]bool, len(b.set.Routers))
+	for i := range b.set.Routers {
+		r := &b.set.Routers[i]
+		names[r.Name] = true
+		m := s.neighbours[r.Name]
+		if m == nil {
+			m = &member{neighbour: newNeighbour(r.Name, s.cfg, s.deps, s.log, b.pool)}
+			memberCtx, cancel := context.WithCancel(ctx)
+			m.cancel = cancel
+			s.neighbours[r.Name] = m
+			b.wg.Go(func() { m.run(memberCtx) })
+		}
+		m.assign(&assignment{plan: p, router: *r})
+	}
+	maps.DeleteFunc(s.neighbours, func(name string, m *member) bool {
+		if names[name] {
+			return false
+		}
+		m.cancel()
+		return true
+	})
+}
+
+// prefixesUsable reports the first of list that is not a usable prefix.
+func prefixesUsable(list []netip.Prefix) (netip.Prefix, bool) {
+	for _, p := range list {
+		if !p.IsValid() || p.Addr().Is4In6() {
+			return p, false
+		}
+	}
+	return netip.Prefix{}, true
+}

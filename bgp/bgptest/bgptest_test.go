@@ -1,0 +1,268 @@
+package bgptest
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tidegate/tidegate/bgp/flowspec"
+)
+
+func run(t *testing.T, cfg Config) *Router {
+	t.Helper()
+	r, err := NewRouter(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	return r
+}
+
+func discard(t *testing.T, text string) flowspec.Rule {
+	t.Helper()
+	p := netip.MustParsePrefix(text)
+	f := flowspec.IPv6
+	if p.Addr().Is4() {
+		f = flowspec.IPv4
+	}
+	m, err := flowspec.NewMatch(f, flowspec.Destination(p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return flowspec.Rule{Match: m, Actions: []flowspec.Action{flowspec.Discard()}}
+}
+
+func within(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func id(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+// Two speakers and a router, all of this package: sessions, table, history, best path, withdrawal, loss.
+func TestRouters(t *testing.T) {
+	r := run(t, Config{ASN: 65010, RouterID: id("192.0.2.1"), KeepUpdates: true})
+	a := run(t, Config{ASN: 65001, RouterID: id("192.0.2.2")})
+	b := run(t, Config{ASN: 65001, RouterID: id("192.0.2.3"), Families: []flowspec.Family{flowspec.IPv4}})
+	rule := discard(t, "203.0.113.0/24")
+	six := discard(t, "2001:db8::/48")
+	key := rule.Match.Key()
+	for _, s := range []struct {
+		*Router
+		med uint32
+	}{{a, 200}, {b, 100}} {
+		for _, rule := range []flowspec.Rule{rule, six} {
+			if err := s.Announce(Route{Rule: rule, MED: s.med, HasMED: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Dial(within(t), r.Addr()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.WaitRoutes(within(t), func(t Table) bool { return len(t.Paths(key)) == 2 && t.Has(six.Match.Key()) }); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(r.Table().Paths(six.Match.Key())); n != 1 {
+		t.Errorf("%d paths for IPv6, want 1: b does not speak it", n)
+	}
+	best, _ := r.Table().Best(key)
+	if best.From != id("192.0.2.3") || best.MED != 100 || !best.External || !cmp.Equal(best.ASPath, []flowspec.ASN{65001}) {
+		t.Errorf("best path %+v, want the one of the lowest MED", best)
+	}
+
+	if err := b.Withdraw(rule.Match); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.WaitRoutes(within(t), func(t Table) bool { return len(t.Paths(key)) == 1 }); err != nil {
+		t.Fatal(err)
+	}
+	if gaps := r.Absent(key); len(gaps) != 0 {
+		t.Errorf("absent %v while one session announces it", gaps)
+	}
+	s, err := r.WaitSession(within(t), id("192.0.2.2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Reset(s.ID, Notification{6, 4}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.WaitRoutes(within(t), func(t Table) bool { return !t.Has(key) }); err != nil {
+		t.Fatal(err)
+	}
+	if gaps := r.Absent(key); len(gaps) != 1 || !gaps[0].End.IsZero() {
+		t.Errorf("absent %v, want one interval without end", gaps)
+	}
+	if err := r.Reset(s.ID, Notification{6, 4}); !errors.Is(err, ErrNoSession) {
+		t.Errorf("Reset of a past session = %v", err)
+	}
+	if err := a.Wait(within(t), func(_ Table, s []Session) bool { return len(s) == 1 && s[0].Why != "" }); err != nil {
+		t.Fatal(err)
+	}
+	if got := a.Sessions()[0].Why; got != "received\nnotification 6/4" {
+		t.Errorf("a's session ended with %q", got)
+	}
+	if announced, withdrawn := r.Counts(); announced != 3 || withdrawn != 1 || len(r.Updates()) != 4 {
+		t.Errorf("%d announced, %d withdrawn, %d updates", announced, withdrawn, len(r.Updates()))
+	}
+}
+
+// A router that does not read keeps the session up and hears everything later.
+func TestStopReading(t *testing.T) {
+	r := run(t, Config{ASN: 65010, RouterID: id("192.0.2.1"), HoldTime: 3 * time.Second})
+	a := run(t, Config{ASN: 65010, RouterID: id("192.0.2.2")})
+	if err := a.Dial(within(t), r.Addr()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.WaitSession(within(t), id("192.0.2.2")); err != nil {
+		t.Fatal(err)
+	}
+	first := discard(t, "203.0.113.0/25")
+	r.StopReading()
+	for _, rule := range []flowspec.Rule{first, discard(t, "203.0.113.128/25")} {
+		if err := a.Announce(Route{Rule: rule}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// One message may have been on its way through when reading stopped.
+	if n := r.Table().Len(); n > 1 {
+		t.Errorf("%d rules are heard by a router that does not read", n)
+	}
+	r.StartReading()
+	if err := r.WaitRoutes(within(t), func(t Table) bool { return t.Len() == 2 }); err != nil {
+		t.Fatal(err)
+	}
+	if best, _ := r.Table().Best(first.Match.Key()); best.External || best.LocalPref != 100 || len(best.ASPath) != 0 {
+		t.Errorf("route over iBGP: %+v", best)
+	}
+}
+
+// Each row differs from the next in one step of RFC 4271 section 9.1.2.2 only; the first of a pair is better.
+func TestBestPath(t *testing.T) {
+	from := id("192.0.2.9")
+	base := Route{ASPath: []flowspec.ASN{1}, MED: 10, From: from, Session: 5}
+	for _, c := range []struct {
+		name   string
+		better func(*Route)
+		worse  func(*Route)
+	}{
+		{"higher local preference", func(r *Route) { r.LocalPref = 200; r.MED = 99 }, func(r *Route) { r.LocalPref = 100 }},
+		{"shorter AS path", func(r *Route) { r.MED = 99 }, func(r *Route) { r.ASPath = []flowspec.ASN{1, 2} }},
+		{"lower origin", func(r *Route) { r.MED = 99 }, func(r *Route) { r.Origin = 2 }},
+		{"lower MED", func(r *Route) { r.MED = 9; r.From = id("192.0.2.10") }, func(*Route) {}},
+		{"MED of another AS does not count", func(r *Route) { r.MED = 99; r.From = id("192.0.2.1") }, func(r *Route) { r.ASPath = []flowspec.ASN{2} }},
+		{"eBGP", func(r *Route) { r.External = true; r.From = id("192.0.2.10") }, func(*Route) {}},
+		{"lower router id", func(r *Route) { r.From = id("192.0.2.8"); r.Session = 6 }, func(*Route) {}},
+		{"older session", func(r *Route) { r.Session = 4 }, func(*Route) {}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			better, worse := base, base
+			c.better(&better)
+			c.worse(&worse)
+			if compare(better, worse) >= 0 || compare(worse, better) <= 0 {
+				t.Errorf("compare = %d and %d", compare(better, worse), compare(worse, better))
+			}
+		})
+	}
+}
+
+func TestAbsent(t *testing.T) {
+	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
+	up := func(s int, id SessionID) Change { return Change{At: at(s), Session: id, Announce: true} }
+	down := func(s int, id SessionID) Change { return Change{At: at(s), Session: id} }
+	for _, c := range []struct {
+		name    string
+		changes []Change
+		want    []Interval
+	}{
+		{"never there", nil, nil},
+		{"there", []Change{up(1, 1), up(2, 1)}, nil},
+		{"one of two goes", []Change{up(1, 1), up(2, 2), down(3, 1)}, nil},
+		{"back again", []Change{up(1, 1), down(2, 1), up(5, 2)}, []Interval{{at(2), at(5)}}},
+		{"gone", []Change{up(1, 1), up(2, 2), down(3, 1), down(4, 2)}, []Interval{{Start: at(4)}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, absent(c.changes)); diff != "" {
+				t.Errorf("absent (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestMessages(t *testing.T) {
+	o := open{asn: 4_200_000_000, holdTime: 90 * time.Second, routerID: id("192.0.2.7"), families: []flowspec.Family{1, 2}, extended: true}
+	got, err := parseOpen(o.marshal())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(o, got, cmp.AllowUnexported(open{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("OPEN (-want +got):\n%s", diff)
+	}
+	rule := discard(t, "203.0.113.0/24")
+	body, err := marshalAnnouncement(Route{Rule: rule, MED: 7, HasMED: true}, 65001, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := parseUpdate(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(u.routes) != 1 || u.routes[0].MED != 7 || u.routes[0].Key != rule.Match.Key() || !u.routes[0].Rule.Equal(rule) {
+		t.Errorf("UPDATE gives %+v", u.routes)
+	}
+	if body, err = marshalWithdrawal(rule.Match); err != nil {
+		t.Fatal(err)
+	}
+	if u, err = parseUpdate(body); err != nil || !slices.Equal(u.withdrawn, []flowspec.Key{rule.Match.Key()}) {
+		t.Errorf("withdrawal gives %+v, %v", u, err)
+	}
+	for n := range body {
+		if _, err := parseUpdate(body[:n]); err == nil {
+			t.Errorf("the first %d octets of an UPDATE are taken for one", n)
+		}
+	}
+}
+
+func FuzzParseUpdate(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 0})
+	f.Add([]byte{0, 0, 0, 6, 0x80, 15, 3, 0, 1, 133})                                // End-of-RIB
+	f.Add([]byte{0, 0, 0, 12, 0x80, 15, 9, 0, 1, 133, 5, 1, 24, 203, 0, 113})        // withdraws 203.0.113.0/24
+	f.Add([]byte{0, 0, 0, 14, 0x80, 14, 11, 0, 1, 133, 0, 0, 5, 1, 24, 203, 0, 113}) // announces it
+	f.Add([]byte{0, 0, 0, 11, 0xc0, 16, 8, 0x80, 6, 0, 0, 0x7f, 0x80, 0, 0})         // an infinite rate
+	f.Add([]byte{0, 0, 0, 9, 0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xe9})                    // AS_PATH 65001
+	f.Fuzz(func(_ *testing.T, b []byte) {
+		u, err := parseUpdate(b)
+		if err != nil {
+			return
+		}
+		for _, r := range u.routes {
+			if r.Key != r.Rule.Match.Key() {
+				panic("a route's key is not that of its match")
+			}
+		}
+	})
+}
+
+func FuzzParseOpen(f *testing.F) {
+	f.Add((&open{asn: 1, holdTime: time.Minute, routerID: id("192.0.2.1"), families: []flowspec.Family{1}}).marshal())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if o, err := parseOpen(b); err == nil && !o.routerID.Is4() {
+			t.Errorf("router id %q", o.routerID)
+		}
+	})
+}

@@ -1,0 +1,99 @@
+package bgp
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
+)
+
+// LargeCommunity is a BGP large community (RFC 8092).
+type LargeCommunity struct {
+	Administrator flowspec.ASN
+	Data1, Data2  uint32
+}
+
+// String is the canonical text form (RFC 8092 section 5).
+func (c LargeCommunity) String() string {
+	return fmt.Sprintf("%d:%d:%d", c.Administrator, c.Data1, c.Data2)
+}
+
+// CommunityTidegate is the first data part of the default tidegate community: the letters "tg" in ASCII.
+const CommunityTidegate = 0x7467
+
+// Config is what a Speaker is told once. Everything that changes while it runs comes in a wanted.Set.
+type Config struct {
+	// ASN is our autonomous system; a router with the same one is an iBGP neighbour.
+	ASN flowspec.ASN
+	// RouterID is our BGP identifier (RFC 4271 section 4.2): an IPv4 address, different on each node of a cluster,
+	// since routers tell the nodes apart by it.
+	RouterID netip.Addr
+	// LocalAddress is the source address of sessions to routers of the same family; zero lets the kernel choose.
+	LocalAddress netip.Addr
+	// Community marks every path as tidegate's own, so that routers can match on it. Zero means
+	// ASN:CommunityTidegate:1.
+	Community LargeCommunity
+	// HoldTime is proposed in OPEN (RFC 4271 section 4.2), in whole seconds, 3 s or more; zero means 30 s.
+	HoldTime time.Duration
+	// StuckAfter is how long an UPDATE may wait, with none leaving, until the session is reported as stuck; zero
+	// means 5 s.
+	StuckAfter time.Duration
+	// ResetAfter is how long a session may be stuck until it is reset, so that the router's own hold timer or the
+	// broken connection clears what it can no longer be told to withdraw; zero means 30 s.
+	ResetAfter time.Duration
+}
+
+// Deps is what a Speaker needs from its surroundings.
+type Deps struct {
+	// Logger receives state changes and refusals; nil discards them.
+	Logger *slog.Logger
+	// Elapsed reads the node's elapsed clock, the one in which NotAfter and LeaseUntil are given. It is called from
+	// several goroutines, also once per announcement that leaves.
+	Elapsed func() wanted.Instant
+	// Registerer receives the speaker's metrics while Run runs; nil for none.
+	Registerer prometheus.Registerer
+}
+
+const (
+	defaultHoldTime   = 30 * time.Second
+	defaultStuckAfter = 5 * time.Second
+	defaultResetAfter = 30 * time.Second
+)
+
+// withDefaults fills what may be left zero.
+func (c Config) withDefaults() Config {
+	if c.Community == (LargeCommunity{}) {
+		c.Community = LargeCommunity{Administrator: c.ASN, Data1: CommunityTidegate, Data2: 1}
+	}
+	if c.HoldTime == 0 {
+		c.HoldTime = defaultHoldTime
+	}
+	if c.StuckAfter == 0 {
+		c.StuckAfter = defaultStuckAfter
+	}
+	if c.ResetAfter == 0 {
+		c.ResetAfter = defaultResetAfter
+	}
+	return c
+}
+
+func (c Config) validate() error {
+	switch {
+	case c.ASN == 0:
+		return fmt.Errorf("%w: ASN is 0", ErrConfig)
+	case !c.RouterID.Is4() || c.RouterID.IsUnspecified():
+		return fmt.Errorf("%w: router id %q is not a usable IPv4 address", ErrConfig, c.RouterID)
+	case c.HoldTime < 3*time.Second || c.HoldTime > 65535*time.Second || c.HoldTime%time.Second != 0:
+		return fmt.Errorf("%w: hold time %q is not a number of seconds from 3 to 65535", ErrConfig, c.HoldTime)
+	case c.StuckAfter < 0:
+		return fmt.Errorf("%w: stuck after %q is negative", ErrConfig, c.StuckAfter)
+	case c.ResetAfter < 0:
+		return fmt.Errorf("%w: reset after %q is negative", ErrConfig, c.ResetAfter)
+	}
+	return nil
+}

@@ -1,0 +1,351 @@
+package bgp
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/osrg/gobgp/v4/api"
+	"github.com/osrg/gobgp/v4/pkg/apiutil"
+	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
+	"github.com/osrg/gobgp/v4/pkg/server"
+
+	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
+)
+
+// engine is one GoBGP server with at most one neighbour.
+//
+// Each router has an engine of its own. In a shared GoBGP table a rule is either announced to everybody or filtered
+// by export policy, and withdrawals pass every export policy; budgets, groups, pacing and phases per router could
+// then only be had by announcing again to all. Apart, one router can neither hold up nor hear what is another's,
+// and routes learned from one cannot reach another at all.
+type engine struct {
+	cfg    Config
+	bgp    *server.BgpServer
+	log    *engineLog
+	served chan struct{} // closed when Serve has returned
+	attrs  attributeCache
+
+	stopWatch context.CancelFunc
+	events    func(peerEvent) // set by connect, called from GoBGP's watch goroutine
+	eventsMu  sync.Mutex      // guards events
+}
+
+// peerEvent is a change of state of the session.
+type peerEvent struct {
+	state    gobgp.FSMState
+	families []flowspec.Family // that the router offers; for ESTABLISHED only
+	reason   api.PeerState_DisconnectReason
+	message  string
+}
+
+// startEngine starts a GoBGP server that listens nowhere and uses no route that it hears.
+func startEngine(ctx context.Context, cfg Config, log *slog.Logger) (*engine, error) {
+	e := &engine{cfg: cfg, log: newEngineLog(log), served: make(chan struct{}), attrs: newAttributeCache(cfg)}
+	e.bgp = server.NewBgpServer(server.LoggerOption(slog.New(e.log), nil))
+	go func() {
+		defer close(e.served)
+		e.bgp.Serve()
+	}()
+	err := e.bgp.StartBgp(ctx, &api.StartBgpRequest{Global: &api.Global{
+		Asn: uint32(cfg.ASN), RouterId: cfg.RouterID.String(), ListenPort: -1,
+	}})
+	if err != nil {
+		e.stop()
+		return nil, fmt.Errorf("cannot start GoBGP: %w", err)
+	}
+	if err := e.acceptLocalOnly(ctx); err != nil {
+		e.stop()
+		return nil, err
+	}
+	watchCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	e.stopWatch = cancel
+	if err := e.bgp.WatchEvent(watchCtx, server.WatchEventMessageCallbacks{OnPeerUpdate: e.onPeer}, server.WatchPeer()); err != nil {
+		e.stop()
+		return nil, fmt.Errorf("cannot watch GoBGP: %w", err)
+	}
+	return e, nil
+}
+
+// acceptLocalOnly makes the import policy accept what this process adds and reject what a router sends. It has to
+// stand before the first neighbour.
+func (e *engine) acceptLocalOnly(ctx context.Context) error {
+	policy := &api.Policy{Name: "local-only", Statements: []*api.Statement{{
+		Name:       "local",
+		Conditions: &api.Conditions{RouteType: api.Conditions_ROUTE_TYPE_LOCAL},
+		Actions:    &api.Actions{RouteAction: api.RouteAction_ROUTE_ACTION_ACCEPT},
+	}}}
+	if err := e.bgp.AddPolicy(ctx, &api.AddPolicyRequest{Policy: policy}); err != nil {
+		return fmt.Errorf("cannot add import policy: %w", err)
+	}
+	err := e.bgp.SetPolicyAssignment(ctx, &api.SetPolicyAssignmentRequest{Assignment: &api.PolicyAssignment{
+		Name:          "global",
+		Direction:     api.PolicyDirection_POLICY_DIRECTION_IMPORT,
+		Policies:      []*api.Policy{policy},
+		DefaultAction: api.RouteAction_ROUTE_ACTION_REJECT,
+	}})
+	if err != nil {
+		return fmt.Errorf("cannot assign import policy: %w", err)
+	}
+	return nil
+}
+
+// stop ends the sessions with a Cease notification, upon which routers drop our routes, and waits until GoBGP is down.
+func (e *engine) stop() {
+	if e.stopWatch != nil {
+		e.stopWatch()
+	}
+	e.bgp.Stop()
+	<-e.served
+}
+
+func (e *engine) onPeer(m *apiutil.WatchEventMessage_PeerEvent, _ time.Time) {
+	st := m.Peer.State
+	ev := peerEvent{state: st.SessionState, reason: st.DisconnectReason, message: st.DisconnectMessage}
+	if st.SessionState == gobgp.BGP_FSM_ESTABLISHED {
+		for _, c := range st.RemoteCap {
+			mp, ok := c.(*gobgp.CapMultiProtocol)
+			if !ok {
+				continue
+			}
+			switch mp.CapValue {
+			case gobgp.RF_FS_IPv4_UC:
+				ev.families = append(ev.families, flowspec.IPv4)
+			case gobgp.RF_FS_IPv6_UC:
+				ev.families = append(ev.families, flowspec.IPv6)
+			}
+		}
+	}
+	e.log.established.Store(st.SessionState == gobgp.BGP_FSM_ESTABLISHED)
+	e.eventsMu.Lock()
+	f := e.events
+	e.eventsMu.Unlock()
+	if f != nil {
+		f(ev)
+	}
+}
+
+// listen makes f receive the events of the neighbour; nil for nobody. f must not block and must not call the engine.
+func (e *engine) listen(f func(peerEvent)) {
+	e.eventsMu.Lock()
+	e.events = f
+	e.eventsMu.Unlock()
+}
+
+// connect adds r as the neighbour and begins to dial. What has been announced before goes out first.
+func (e *engine) connect(ctx context.Context, r *wanted.Router) error {
+	hold := uint64(e.cfg.HoldTime / time.Second)
+	transport := &api.Transport{RemotePort: uint32(portOf(r))}
+	if l := e.cfg.LocalAddress; l.IsValid() && l.Is4() == r.Address.Is4() {
+		transport.LocalAddress = l.String()
+	}
+	peer := &api.Peer{
+		Conf:      &api.PeerConf{NeighborAddress: r.Address.String(), PeerAsn: uint32(r.ASN), AuthPassword: r.Password},
+		Transport: transport,
+		Timers: &api.Timers{Config: &api.TimersConfig{
+			ConnectRetry: 1, HoldTime: hold, KeepaliveInterval: max(1, hold/3), IdleHoldTimeAfterReset: 1,
+		}},
+	}
+	for _, f := range configuredFamilies(r) {
+		g := familyOf(f)
+		peer.AfiSafis = append(peer.AfiSafis, &api.AfiSafi{Config: &api.AfiSafiConfig{
+			Family:  &api.Family{Afi: api.Family_Afi(g.Afi()), Safi: api.Family_Safi(g.Safi())},
+			Enabled: true,
+		}})
+	}
+	switch {
+	case r.TTLSecurity:
+		peer.TtlSecurity = &api.TtlSecurity{Enabled: true, TtlMin: 255}
+	case r.Multihop > 1 && r.ASN != e.cfg.ASN:
+		peer.EbgpMultihop = &api.EbgpMultihop{Enabled: true, MultihopTtl: uint32(r.Multihop)}
+	}
+	if err := e.bgp.AddPeer(ctx, &api.AddPeerRequest{Peer: peer}); err != nil {
+		return fmt.Errorf("cannot add router %q: %w", r.Name, err)
+	}
+	return nil
+}
+
+// disconnect removes the neighbour, with a Cease notification if the session is up. GoBGP does this within about a
+// second even when the router has stopped reading.
+func (e *engine) disconnect(ctx context.Context, address netip.Addr) error {
+	if err := e.bgp.DeletePeer(ctx, &api.DeletePeerRequest{Address: address.String()}); err != nil {
+		return fmt.Errorf("cannot remove router at %q: %w", address, err)
+	}
+	return nil
+}
+
+// look is what GoBGP says of the neighbour at one moment.
+type look struct {
+	established bool
+	written     uint64 // messages of any type in this session
+	holdTime    uint64 // negotiated, in seconds
+}
+
+func (e *engine) look(ctx context.Context) (l look, err error) {
+	err = e.bgp.ListPeer(ctx, &api.ListPeerRequest{}, func(p *api.Peer) {
+		l = look{
+			established: p.GetState().GetSessionState() == api.PeerState_SESSION_STATE_ESTABLISHED,
+			written:     p.GetState().GetMessages().GetSent().GetTotal(),
+			holdTime:    p.GetTimers().GetState().GetNegotiatedHoldTime(),
+		}
+	})
+	return l, err
+}
+
+// handover is one announcement to hand to GoBGP, or its withdrawal.
+type handover struct {
+	a *announcement
+	j *judged
+}
+
+// announce hands batch over for announcement; a key that is announced already is replaced.
+func (e *engine) announce(batch []handover) error {
+	paths := make([]*apiutil.Path, 0, len(batch))
+	for _, h := range batch {
+		p, err := e.attrs.path(h, false)
+		if err != nil {
+			return err
+		}
+		paths = append(paths, p)
+	}
+	if len(paths) == 0 {
+		return nil
+	}
+	if _, err := e.bgp.AddPath(apiutil.AddPathRequest{Paths: paths}); err != nil {
+		return fmt.Errorf("cannot announce %d rules: %w", len(paths), err)
+	}
+	return nil
+}
+
+// withdraw hands batch over for withdrawal.
+func (e *engine) withdraw(batch []handover) error {
+	paths := make([]*apiutil.Path, 0, len(batch))
+	for _, h := range batch {
+		p, err := e.attrs.path(h, true)
+		if err != nil {
+			return err
+		}
+		paths = append(paths, p)
+	}
+	// To GoBGP a deletion of no path means a deletion of every path.
+	if len(paths) == 0 {
+		return nil
+	}
+	if err := e.bgp.DeletePath(apiutil.DeletePathRequest{Paths: paths}); err != nil {
+		return fmt.Errorf("cannot withdraw %d rules: %w", len(paths), err)
+	}
+	return nil
+}
+
+// configuredFamilies are the families that r shall carry.
+func configuredFamilies(r *wanted.Router) []flowspec.Family {
+	var out []flowspec.Family
+	if r.IPv4 {
+		out = append(out, flowspec.IPv4)
+	}
+	if r.IPv6 {
+		out = append(out, flowspec.IPv6)
+	}
+	return out
+}
+
+// attributeCache makes paths. Rules with the same actions share their attribute values, which GoBGP does not change.
+type attributeCache struct {
+	origin     gobgp.PathAttributeInterface
+	noExport   gobgp.PathAttributeInterface
+	large      gobgp.PathAttributeInterface
+	extended   map[string]gobgp.PathAttributeInterface
+	maxEntries int
+}
+
+func newAttributeCache(cfg Config) attributeCache {
+	c := cfg.Community
+	return attributeCache{
+		origin:   gobgp.NewPathAttributeOrigin(gobgp.BGP_ORIGIN_ATTR_TYPE_IGP),
+		noExport: gobgp.NewPathAttributeCommunities([]uint32{uint32(gobgp.COMMUNITY_NO_EXPORT)}),
+		large: gobgp.NewPathAttributeLargeCommunities([]*gobgp.LargeCommunity{
+			{ASN: uint32(c.Administrator), LocalData1: c.Data1, LocalData2: c.Data2},
+		}),
+		extended:   make(map[string]gobgp.PathAttributeInterface),
+		maxEntries: 1024,
+	}
+}
+
+// path is called by the router's goroutine only.
+func (c *attributeCache) path(h handover, withdraw bool) (*apiutil.Path, error) {
+	fam := familyOf(h.j.family)
+	// The NLRI has to stand in MP_REACH_NLRI too, without a next hop (RFC 8955 section 4): GoBGP looks for it there.
+	reach, err := gobgp.NewPathAttributeMpReachNLRI(fam, []gobgp.PathNLRI{{NLRI: h.a}})
+	if err != nil {
+		return nil, fmt.Errorf("cannot make path of %q: %w", h.a, err)
+	}
+	attrs := []gobgp.PathAttributeInterface{
+		c.origin, gobgp.NewPathAttributeMultiExitDisc(h.j.route.MED), c.noExport, c.large, c.communities(h.j.actions), reach,
+	}
+	return &apiutil.Path{Family: fam, Nlri: h.a, Attrs: attrs, Withdrawal: withdraw}, nil
+}
+
+// communities is the attribute of the extended communities in b, eight octets each (RFC 4360).
+func (c *attributeCache) communities(b string) gobgp.PathAttributeInterface {
+	if a, ok := c.extended[b]; ok {
+		return a
+	}
+	var list []gobgp.ExtendedCommunityInterface
+	for i := 0; i+8 <= len(b); i += 8 {
+		list = append(list, gobgp.NewUnknownExtended(gobgp.ExtendedCommunityAttrType(b[i]), []byte(b[i+1:i+8])))
+	}
+	if len(c.extended) >= c.maxEntries {
+		clear(c.extended)
+	}
+	a := gobgp.NewPathAttributeExtendedCommunities(list)
+	c.extended[b] = a
+	return a
+}
+
+// engineLog is GoBGP's logger. It passes warnings on and keeps the last word about a failed connection, which GoBGP
+// tells to its debug log only. Debug records are taken while no session is up; in a session each UPDATE makes one.
+type engineLog struct {
+	next        atomic.Pointer[slog.Logger]
+	established atomic.Bool
+	last        atomic.Pointer[connectFailure]
+}
+
+// connectFailure is what GoBGP said when a session did not come up.
+type connectFailure struct {
+	message string // the log message
+	detail  string // its error, reason, or notification
+}
+
+func newEngineLog(l *slog.Logger) *engineLog {
+	e := &engineLog{}
+	e.next.Store(l)
+	return e
+}
+
+// Enabled is part of slog.Handler.
+func (l *engineLog) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= slog.LevelInfo || !l.established.Load()
+}
+
+// Handle is part of slog.Handler.
+func (l *engineLog) Handle(ctx context.Context, r slog.Record) error {
+	if f := failureOf(r); f != nil {
+		l.last.Store(f)
+	}
+	next := l.next.Load().Handler()
+	if r.Level < slog.LevelWarn || !next.Enabled(ctx, r.Level) {
+		return nil
+	}
+	return next.Handle(ctx, r)
+}
+
+// WithAttrs is part of slog.Handler. GoBGP adds the topic and the peer, which the router's name says already.
+func (l *engineLog) WithAttrs([]slog.Attr) slog.Handler { return l }
+
+// WithGroup is part of slog.Handler.
+func (l *engineLog) WithGroup(string) slog.Handler { return l }

@@ -1,0 +1,200 @@
+package bgp
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/gaissmai/bart"
+
+	"github.com/tidegate/tidegate/bgp/flowspec"
+)
+
+// guard is the border's own judgement of a rule, made on what the bytes say and on nothing else: it acts on packets
+// to one destination, which lies inside official space and touches neither protected nor built-in space. It is the
+// second of two; the first is in the decision. A guard is not changed after newGuard.
+type guard struct {
+	official  bart.Lite
+	protected bart.Lite
+	builtIn   bart.Lite
+	anything  bool // there is some official space
+}
+
+// builtInProtected is what no rule may ever act on, whatever a Set says: unspecified, loopback, link-local and
+// multicast (RFC 6890; RFC 4291 sections 2.4 and 2.5; RFC 5771). It is a function because it must not be changed.
+func builtInProtected() []netip.Prefix {
+	return []netip.Prefix{
+		netip.MustParsePrefix("0.0.0.0/8"),
+		netip.MustParsePrefix("127.0.0.0/8"),
+		netip.MustParsePrefix("169.254.0.0/16"),
+		netip.MustParsePrefix("224.0.0.0/4"),
+		netip.MustParsePrefix("::/128"),
+		netip.MustParsePrefix("::1/128"),
+		netip.MustParsePrefix("fe80::/10"),
+		netip.MustParsePrefix("ff00::/8"),
+	}
+}
+
+// newGuard refuses prefixes that are not usable rather than leaving them out: a protected prefix that is not
+// understood would otherwise be open.
+func newGuard(official, protected []netip.Prefix) (*guard, error) {
+	g := &guard{}
+	for _, p := range builtInProtected() {
+		g.builtIn.Insert(p)
+	}
+	for _, p := range protected {
+		if !p.IsValid() || p.Addr().Is4In6() {
+			return nil, fmt.Errorf("cannot protect prefix %q: %w", p, ErrInvalidSet)
+		}
+		g.protected.Insert(p.Masked())
+	}
+	for _, p := range official {
+		if !p.IsValid() || p.Addr().Is4In6() {
+			return nil, fmt.Errorf("cannot use official prefix %q: %w", p, ErrInvalidSet)
+		}
+		g.official.Insert(p.Masked())
+		g.anything = true
+	}
+	return g, nil
+}
+
+// judge returns nil if the match may act, else why not. m must be what was decoded from the wire.
+func (g *guard) judge(m flowspec.Match) *Refusal {
+	if g == nil || !g.anything {
+		return refuse(RefusedNotOfficial, "there is no official space, so that nothing may be acted on")
+	}
+	dst, refusal := onlyDestination(m)
+	if refusal != nil {
+		return refusal
+	}
+	switch {
+	case g.builtIn.OverlapsPrefix(dst):
+		return refuse(RefusedBuiltIn, "destination %s overlaps multicast, link-local, loopback or unspecified space", dst)
+	case g.protected.OverlapsPrefix(dst):
+		return refuse(RefusedProtected, "destination %s overlaps protected space", dst)
+	case !g.official.LookupPrefix(dst):
+		return refuse(RefusedNotOfficial, "destination %s does not lie inside an official prefix", dst)
+	}
+	return nil
+}
+
+// onlyDestination returns the one destination prefix of m, whole and of m's family.
+func onlyDestination(m flowspec.Match) (netip.Prefix, *Refusal) {
+	var dst netip.Prefix
+	for _, c := range m.Components {
+		if c.Type != flowspec.DestinationPrefix {
+			continue
+		}
+		if dst.IsValid() {
+			return dst, refuse(RefusedNoDestination, "the rule has two destinations")
+		}
+		if c.Offset != 0 {
+			return dst, refuse(RefusedOffset, "destination %s skips the first %d bits", c.Prefix, c.Offset)
+		}
+		if !c.Prefix.IsValid() || c.Prefix != c.Prefix.Masked() {
+			return dst, refuse(RefusedNoDestination, "destination %q is not a prefix", c.Prefix)
+		}
+		dst = c.Prefix
+	}
+	if !dst.IsValid() {
+		return dst, refuse(RefusedNoDestination, "the rule has no destination and would act on all traffic")
+	}
+	is4 := dst.Addr().Is4()
+	if is4 != (m.Family == flowspec.IPv4) || !is4 && (m.Family != flowspec.IPv6 || dst.Addr().Is4In6()) {
+		return dst, refuse(RefusedNoDestination, "destination %s is not of the rule's family", dst)
+	}
+	return dst, nil
+}
+
+func refuse(code RefusalCode, format string, args ...any) *Refusal {
+	return &Refusal{Code: code, Sentence: fmt.Sprintf(format, args...)}
+}
+
+// prove shows that the guard bites on the very table that is going to be used: each protected and built-in prefix,
+// its first and its last address are refused as destinations, and so is what is wider than an official prefix.
+func (g *guard) prove(protected []netip.Prefix) error {
+	must := func(p netip.Prefix) error {
+		if g.judge(destinationOnly(p)) == nil {
+			return fmt.Errorf("cannot trust guard on destination %q: %w", p, ErrGuardToothless)
+		}
+		return nil
+	}
+	for _, list := range [][]netip.Prefix{builtInProtected(), protected} {
+		for _, p := range list {
+			p = p.Masked()
+			host := netip.PrefixFrom(p.Addr(), p.Addr().BitLen())
+			for _, q := range []netip.Prefix{p, host, netip.PrefixFrom(p.Addr(), p.Bits()/2).Masked()} {
+				if err := must(q); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func destinationOnly(p netip.Prefix) flowspec.Match {
+	f := flowspec.IPv6
+	if p.Addr().Is4() {
+		f = flowspec.IPv4
+	}
+	return flowspec.Match{Family: f, Components: []flowspec.Component{flowspec.Destination(p)}}
+}
+
+// judgeFunc is guard.judge's shape. The self-test takes it so that a test can show that a guard without teeth is found.
+type judgeFunc func(*guard, flowspec.Match) *Refusal
+
+// selfTest lets synthetic rules run into a guard over documentation prefixes (RFC 5737, RFC 3849). Each violation
+// must be refused for its own reason, and each lawful rule must pass: a guard that refuses everything proves nothing.
+func selfTest(judge judgeFunc) error {
+	p := netip.MustParsePrefix
+	g, err := newGuard(
+		[]netip.Prefix{p("203.0.113.0/24"), p("2001:db8::/32")},
+		[]netip.Prefix{p("203.0.113.64/31"), p("2001:db8:ffff::/64")})
+	if err != nil {
+		return err
+	}
+	none, err := newGuard(nil, nil)
+	if err != nil {
+		return err
+	}
+	dst := func(s string) flowspec.Match { return destinationOnly(p(s)) }
+	offset := dst("2001:db8:1::/48")
+	offset.Components[0].Offset = 8
+	for _, c := range []struct {
+		guard *guard
+		match flowspec.Match
+		want  RefusalCode
+	}{
+		{g, dst("203.0.113.0/26"), ""},
+		{g, dst("203.0.113.66/32"), ""},
+		{g, dst("2001:db8:1::/48"), ""},
+		{g, dst("203.0.113.0/24"), RefusedProtected},
+		{g, dst("203.0.113.65/32"), RefusedProtected},
+		{g, dst("2001:db8:ffff::1/128"), RefusedProtected},
+		{g, dst("203.0.112.0/23"), RefusedProtected},
+		{g, dst("198.51.100.1/32"), RefusedNotOfficial},
+		{g, dst("2001:db9::/48"), RefusedNotOfficial},
+		{g, dst("0.0.0.0/0"), RefusedBuiltIn},
+		{g, dst("::/0"), RefusedBuiltIn},
+		{g, dst("224.0.0.5/32"), RefusedBuiltIn},
+		{g, dst("127.0.0.1/32"), RefusedBuiltIn},
+		{g, dst("169.254.1.1/32"), RefusedBuiltIn},
+		{g, dst("ff02::1/128"), RefusedBuiltIn},
+		{g, dst("fe80::1/128"), RefusedBuiltIn},
+		{g, dst("::1/128"), RefusedBuiltIn},
+		{g, flowspec.Match{Family: flowspec.IPv4, Components: []flowspec.Component{flowspec.Proto(17)}}, RefusedNoDestination},
+		{g, flowspec.Match{Family: flowspec.IPv4}, RefusedNoDestination},
+		{g, offset, RefusedOffset},
+		{none, dst("203.0.113.0/26"), RefusedNotOfficial},
+		{nil, dst("203.0.113.0/26"), RefusedNotOfficial},
+	} {
+		var got RefusalCode
+		if r := judge(c.guard, c.match); r != nil {
+			got = r.Code
+		}
+		if got != c.want {
+			return fmt.Errorf("cannot trust guard on %q: it says %q instead of %q: %w", c.match, got, c.want, ErrGuardToothless)
+		}
+	}
+	return nil
+}

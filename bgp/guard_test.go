@@ -1,0 +1,269 @@
+package bgp
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+
+	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
+)
+
+func prefixes(list ...string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range list {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
+}
+
+func TestSelfTestBites(t *testing.T) {
+	if err := selfTest((*guard).judge); err != nil {
+		t.Fatalf("the guard fails its own test: %v", err)
+	}
+	for name, broken := range map[string]judgeFunc{
+		"passes everything":  func(*guard, flowspec.Match) *Refusal { return nil },
+		"refuses everything": func(*guard, flowspec.Match) *Refusal { return refuse(RefusedInternal, "no") },
+		"forgets protected": func(g *guard, m flowspec.Match) *Refusal {
+			r := g.judge(m)
+			if r != nil && r.Code == RefusedProtected {
+				return nil
+			}
+			return r
+		},
+		"forgets built-in": func(g *guard, m flowspec.Match) *Refusal {
+			r := g.judge(m)
+			if r != nil && r.Code == RefusedBuiltIn {
+				return nil
+			}
+			return r
+		},
+		"forgets the offset": func(g *guard, m flowspec.Match) *Refusal {
+			r := g.judge(m)
+			if r != nil && r.Code == RefusedOffset {
+				return nil
+			}
+			return r
+		},
+		"opens without official space": func(g *guard, m flowspec.Match) *Refusal {
+			if g == nil || !g.anything {
+				return nil
+			}
+			return g.judge(m)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := selfTest(broken); !errors.Is(err, ErrGuardToothless) {
+				t.Errorf("selfTest = %v, want ErrGuardToothless", err)
+			}
+		})
+	}
+}
+
+func TestRunRefusesToothlessGuard(t *testing.T) {
+	s, err := New(Config{ASN: 1, RouterID: netip.MustParseAddr("192.0.2.1")}, Deps{Elapsed: func() wanted.Instant { return 1 }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.run(context.Background(), func(*guard, flowspec.Match) *Refusal { return nil })
+	if !errors.Is(err, ErrGuardToothless) {
+		t.Errorf("run = %v, want ErrGuardToothless", err)
+	}
+}
+
+// stupidGuard says the same as guard by looking at every prefix.
+func stupidGuard(official, protected []netip.Prefix, dst netip.Prefix) bool {
+	for _, list := range [][]netip.Prefix{builtInProtected(), protected} {
+		for _, p := range list {
+			if p.Overlaps(dst) {
+				return false
+			}
+		}
+	}
+	for _, p := range official {
+		if p.Bits() <= dst.Bits() && p.Contains(dst.Addr()) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestGuardAgreesWithStupidTwin(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	random := func() netip.Prefix {
+		if rng.IntN(2) == 0 {
+			a := [4]byte{[]byte{10, 127, 169, 224, 0, 203}[rng.IntN(6)], byte(rng.IntN(4)), byte(rng.IntN(4)), byte(rng.IntN(256))}
+			return netip.PrefixFrom(netip.AddrFrom4(a), rng.IntN(33)).Masked()
+		}
+		a := [16]byte{[]byte{0x20, 0xfe, 0xff, 0}[rng.IntN(4)], byte(rng.IntN(2) * 0x80), 15: byte(rng.IntN(3))}
+		a[rng.IntN(16)] |= byte(rng.IntN(4))
+		return netip.PrefixFrom(netip.AddrFrom16(a), rng.IntN(129)).Masked()
+	}
+	some := func(n int) []netip.Prefix {
+		out := make([]netip.Prefix, rng.IntN(n))
+		for i := range out {
+			out[i] = random()
+		}
+		return out
+	}
+	allowed := 0
+	for range 2000 {
+		official, protected := some(12), some(12)
+		g, err := newGuard(official, protected)
+		if err != nil {
+			continue // an IPv4-mapped prefix came up
+		}
+		if err := g.prove(protected); err != nil {
+			t.Fatal(err)
+		}
+		for range 50 {
+			dst := random()
+			if dst.Addr().Is4In6() {
+				continue
+			}
+			got, want := g.judge(destinationOnly(dst)) == nil, stupidGuard(official, protected, dst)
+			if got != want {
+				t.Fatalf("destination %s, official %v, protected %v: allowed %t, want %t", dst, official, protected, got, want)
+			}
+			if got {
+				allowed++
+			}
+		}
+	}
+	if allowed < 100 {
+		t.Errorf("only %d destinations were allowed: the test proves little", allowed)
+	}
+}
+
+func TestJudge(t *testing.T) {
+	g, err := newGuard(prefixes("203.0.113.0/24", "2001:db8::/32"), prefixes("203.0.113.64/31"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lawful := func() wanted.Route {
+		m := destinationOnly(netip.MustParsePrefix("203.0.113.0/26"))
+		return wanted.Route{
+			Kind: wanted.FlowSpec, Key: m.Key(),
+			Rule: flowspec.Rule{Match: m, Actions: []flowspec.Action{flowspec.Discard()}},
+		}
+	}
+	to := func(m flowspec.Match) func(*wanted.Route) {
+		return func(r *wanted.Route) { r.Rule.Match, r.Key = m, m.Key() }
+	}
+	with := func(c ...flowspec.Component) flowspec.Match {
+		dst := flowspec.Destination(netip.MustParsePrefix("203.0.113.0/26"))
+		return flowspec.Match{Family: flowspec.IPv4, Components: append([]flowspec.Component{dst}, c...)}
+	}
+	for _, c := range []struct {
+		name   string
+		guard  *guard
+		change func(*wanted.Route)
+		want   RefusalCode
+	}{
+		{"lawful", g, func(*wanted.Route) {}, ""},
+		{"no guard", nil, func(*wanted.Route) {}, RefusedNotOfficial},
+		{"no kind", g, func(r *wanted.Route) { r.Kind = 0 }, RefusedKind},
+		{"no key", g, func(r *wanted.Route) { r.Key = "" }, RefusedKey},
+		{"other key", g, func(r *wanted.Route) { r.Key += "x" }, RefusedKey},
+		{"other family in key", g, func(r *wanted.Route) { r.Key = "\x02" + r.Key[1:] }, RefusedKey},
+		{"no action", g, func(r *wanted.Route) { r.Rule.Actions = nil }, RefusedNoAction},
+		{"action of no type", g, func(r *wanted.Route) { r.Rule.Actions = []flowspec.Action{{}} }, RefusedEncoding},
+		{"same action twice", g, func(r *wanted.Route) { r.Rule.Actions = append(r.Rule.Actions, r.Rule.Actions...) }, RefusedEncoding},
+		{"no component", g, to(flowspec.Match{Family: flowspec.IPv4}), RefusedEncoding},
+		{"host bits", g, to(destinationOnly(netip.MustParsePrefix("203.0.113.1/24"))), RefusedEncoding},
+		{"no destination", g, to(flowspec.Match{Family: flowspec.IPv4, Components: []flowspec.Component{flowspec.Proto(17)}}), RefusedNoDestination},
+		{"unsafe", g, to(with(flowspec.Component{Type: flowspec.IPProtocol, Ops: []flowspec.Op{{Flags: flowspec.LT | flowspec.GT, Value: 6}}})), RefusedUnsafe},
+		{"protected", g, to(destinationOnly(netip.MustParsePrefix("203.0.113.65/32"))), RefusedProtected},
+		{"around protected", g, to(destinationOnly(netip.MustParsePrefix("203.0.113.0/24"))), RefusedProtected},
+		{"not official", g, to(destinationOnly(netip.MustParsePrefix("198.51.100.0/24"))), RefusedNotOfficial},
+		{"wider than official", g, to(destinationOnly(netip.MustParsePrefix("2001:d00::/24"))), RefusedNotOfficial},
+		{"multicast", g, to(destinationOnly(netip.MustParsePrefix("224.0.0.0/24"))), RefusedBuiltIn},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := lawful()
+			c.change(&r)
+			j := judge(c.guard, &r)
+			var got RefusalCode
+			if j.refusal != nil {
+				got = j.refusal.Code
+				if j.refusal.Sentence == "" {
+					t.Error("the refusal has no sentence")
+				}
+			}
+			if got != c.want {
+				t.Errorf("judge = %q, want %q (%+v)", got, c.want, j.refusal)
+			}
+		})
+	}
+}
+
+func TestConfigErrors(t *testing.T) {
+	good := Config{ASN: 1, RouterID: netip.MustParseAddr("192.0.2.1")}
+	elapsed := func() wanted.Instant { return 1 }
+	for _, c := range []struct {
+		name   string
+		change func(*Config, *Deps)
+	}{
+		{"no ASN", func(c *Config, _ *Deps) { c.ASN = 0 }},
+		{"no router id", func(c *Config, _ *Deps) { c.RouterID = netip.Addr{} }},
+		{"IPv6 router id", func(c *Config, _ *Deps) { c.RouterID = netip.IPv6Loopback() }},
+		{"hold time too short", func(c *Config, _ *Deps) { c.HoldTime = 1 }},
+		{"negative stuck time", func(c *Config, _ *Deps) { c.StuckAfter = -1 }},
+		{"negative reset time", func(c *Config, _ *Deps) { c.ResetAfter = -1 }},
+		{"no clock", func(_ *Config, d *Deps) { d.Elapsed = nil }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg, deps := good, Deps{Elapsed: elapsed}
+			c.change(&cfg, &deps)
+			if _, err := New(cfg, deps); !errors.Is(err, ErrConfig) {
+				t.Errorf("New = %v, want ErrConfig", err)
+			}
+		})
+	}
+}
+
+func TestSetErrors(t *testing.T) {
+	r := wanted.Router{Name: "r", Address: netip.MustParseAddr("192.0.2.2"), ASN: 1}
+	for _, c := range []struct {
+		name   string
+		change func(*wanted.Set)
+		want   error
+	}{
+		{"unset", func(w *wanted.Set) { w.Revision = 0 }, ErrUnset},
+		{"older", func(w *wanted.Set) { w.Revision = 4 }, ErrStale},
+		{"router twice", func(w *wanted.Set) { w.Routers = []wanted.Router{r, r} }, ErrInvalidSet},
+		{"address twice", func(w *wanted.Set) { s := r; s.Name = "s"; w.Routers = []wanted.Router{r, s} }, ErrInvalidSet},
+		{"router without name", func(w *wanted.Set) { s := r; s.Name = ""; w.Routers = []wanted.Router{s} }, ErrInvalidSet},
+		{"router without address", func(w *wanted.Set) { s := r; s.Address = netip.Addr{}; w.Routers = []wanted.Router{s} }, ErrInvalidSet},
+		{"router without ASN", func(w *wanted.Set) { s := r; s.ASN = 0; w.Routers = []wanted.Router{s} }, ErrInvalidSet},
+		{"GTSM and multihop", func(w *wanted.Set) {
+			s := r
+			s.TTLSecurity, s.Multihop = true, 2
+			w.Routers = []wanted.Router{s}
+		}, ErrInvalidSet},
+		{"negative budget", func(w *wanted.Set) { s := r; s.MaxRoutes = -1; w.Routers = []wanted.Router{s} }, ErrInvalidSet},
+		{"key twice", func(w *wanted.Set) { w.Routes = []wanted.Route{{Key: "x"}, {Key: "x"}} }, ErrInvalidSet},
+		{"zero protected prefix", func(w *wanted.Set) { w.Protected = []netip.Prefix{{}} }, ErrInvalidSet},
+		{"mapped official prefix", func(w *wanted.Set) { w.Official = prefixes("::ffff:10.0.0.0/104") }, ErrInvalidSet},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, err := New(Config{ASN: 1, RouterID: netip.MustParseAddr("192.0.2.1")}, Deps{Elapsed: func() wanted.Instant { return 1 }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Set(context.Background(), wanted.Set{Revision: 5}); err != nil {
+				t.Fatal(err)
+			}
+			w := wanted.Set{Revision: 6}
+			c.change(&w)
+			if err := s.Set(context.Background(), w); !errors.Is(err, c.want) {
+				t.Errorf("Set = %v, want %v", err, c.want)
+			}
+			if got := s.Status().Revision; got != 5 {
+				t.Errorf("revision %d is in force, want 5", got)
+			}
+		})
+	}
+}

@@ -1,0 +1,180 @@
+package bgp
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
+)
+
+// judged is a route together with what the border made of it: bytes that may go on the wire, or a refusal. It is not
+// changed after judge.
+type judged struct {
+	route   wanted.Route // a copy, so that an old Set is not kept alive by what is left of it
+	refusal *Refusal     // nil: nlri, family, dst and actions are usable
+
+	family  flowspec.Family
+	dst     netip.Prefix
+	nlri    []byte // the components, without the length field
+	actions string // the extended communities, eight octets each
+}
+
+// sameOnWire reports whether announcing j after o would tell a router nothing new.
+func (j *judged) sameOnWire(o *judged) bool {
+	return j.route.MED == o.route.MED && j.actions == o.actions
+}
+
+// judge leads one route through the whole chain before the wire: encode, decode, compare, safe subset, guard. What
+// goes wrong on the way, a panic too, refuses this route and no other.
+func judge(g *guard, r *wanted.Route) (j *judged) {
+	j = &judged{route: *r}
+	defer func() {
+		if v := recover(); v != nil {
+			j = &judged{route: *r, refusal: refuse(RefusedInternal, "the check failed: %v", v)}
+		}
+	}()
+	j.refusal = j.chain(g)
+	return j
+}
+
+func (j *judged) chain(g *guard) *Refusal {
+	if j.route.Kind != wanted.FlowSpec {
+		return refuse(RefusedKind, "route is of kind %d", j.route.Kind)
+	}
+	want := j.route.Rule
+	if len(want.Actions) == 0 {
+		return refuse(RefusedNoAction, "the rule has no action, which means accept; exemption is the absence of a rule")
+	}
+	var err error
+	if j.nlri, err = flowspec.AppendComponents(nil, want.Match); err != nil {
+		return refuse(RefusedEncoding, "%v", err)
+	}
+	if len(j.nlri) == 0 || len(j.nlri) > flowspec.MaxNLRILength {
+		return refuse(RefusedEncoding, "the rule has %d octets", len(j.nlri))
+	}
+	j.family = want.Match.Family
+	if key := j.route.Key; len(key) == 0 || key[0] != byte(j.family) || string(key[1:]) != string(j.nlri) {
+		return refuse(RefusedKey, "key %s is not that of the bytes %x", key, j.nlri)
+	}
+	wire, err := flowspec.DecodeComponents(j.family, j.nlri)
+	if err != nil {
+		return refuse(RefusedRoundTrip, "the bytes do not decode: %v", err)
+	}
+	if !wire.Equal(want.Match) {
+		return refuse(RefusedRoundTrip, "the bytes decode to %q", wire)
+	}
+	if err := flowspec.CheckSafe(wire); err != nil {
+		return refuse(RefusedUnsafe, "%v", err)
+	}
+	if refusal := j.encodeActions(want.Actions); refusal != nil {
+		return refusal
+	}
+	if refusal := g.judge(wire); refusal != nil {
+		return refusal
+	}
+	j.dst, _ = onlyDestination(wire)
+	return nil
+}
+
+// encodeActions fills actions and reads each of them back.
+func (j *judged) encodeActions(actions []flowspec.Action) *Refusal {
+	var all []byte
+	for i, a := range actions {
+		if slices.Contains(actions[:i], a) {
+			return refuse(RefusedEncoding, "action %s stands twice", a)
+		}
+		b, err := flowspec.AppendCommunity(nil, a)
+		if err != nil {
+			return refuse(RefusedEncoding, "%v", err)
+		}
+		if len(b) != 8 {
+			return refuse(RefusedEncoding, "action %s has %d octets", a, len(b))
+		}
+		got, ok, err := flowspec.DecodeCommunity([8]byte(b))
+		if err != nil || !ok {
+			return refuse(RefusedRoundTrip, "action %s does not decode from %x: %v", a, b, err)
+		}
+		// On the wire the informative ASN has two octets (RFC 8955 section 7.1).
+		if a.ASN &= 0xffff; got != a {
+			return refuse(RefusedRoundTrip, "action %s decodes as %s", a, got)
+		}
+		all = append(all, b...)
+	}
+	j.actions = string(all)
+	return nil
+}
+
+// reuse returns what j becomes for route r, j itself if nothing changed, or nil if r must be judged anew. The guard
+// must be the one of j.
+func (j *judged) reuse(r *wanted.Route) *judged {
+	o := &j.route
+	if o.Key != r.Key || o.Kind != r.Kind || !sameRule(&o.Rule, &r.Rule) {
+		return nil
+	}
+	if o.MED == r.MED && o.NotAfter == r.NotAfter && o.Urgency == r.Urgency && slices.Equal(o.Groups, r.Groups) {
+		return j
+	}
+	c := *j
+	c.route = *r
+	return &c
+}
+
+// sameRule is Rule.Equal, quicker for two copies of one rule, which share their memory.
+func sameRule(a, b *flowspec.Rule) bool {
+	x, y := a.Match.Components, b.Match.Components
+	if len(x) > 0 && len(x) == len(y) && &x[0] == &y[0] && a.Match.Family == b.Match.Family {
+		return slices.Equal(a.Actions, b.Actions)
+	}
+	return a.Equal(*b)
+}
+
+// checkSet refuses a Set that nobody can have meant, before anything of it is used. What is wrong with one route
+// only is that route's refusal instead, so that it cannot hold up the others.
+func checkSet(w *wanted.Set) error {
+	names := make(map[string]bool, len(w.Routers))
+	ends := make(map[netip.AddrPort]bool, len(w.Routers))
+	for i := range w.Routers {
+		r := &w.Routers[i]
+		end := netip.AddrPortFrom(r.Address, portOf(r))
+		switch {
+		case r.Name == "":
+			return fmt.Errorf("cannot use router %d: no name: %w", i, ErrInvalidSet)
+		case names[r.Name]:
+			return fmt.Errorf("cannot use router %q: it stands twice: %w", r.Name, ErrInvalidSet)
+		case !r.Address.IsValid() || r.Address.IsUnspecified() || r.Address.Is4In6():
+			return fmt.Errorf("cannot use router %q: address %q: %w", r.Name, r.Address, ErrInvalidSet)
+		case ends[end]:
+			return fmt.Errorf("cannot use router %q: another one has the address %q: %w", r.Name, end, ErrInvalidSet)
+		case r.ASN == 0:
+			return fmt.Errorf("cannot use router %q: ASN is 0: %w", r.Name, ErrInvalidSet)
+		case r.TTLSecurity && r.Multihop > 1:
+			return fmt.Errorf("cannot use router %q: both TTL security and multihop: %w", r.Name, ErrInvalidSet)
+		case r.MaxRoutes < 0 || r.RulesPerSecond < 0:
+			return fmt.Errorf("cannot use router %q: a negative limit: %w", r.Name, ErrInvalidSet)
+		}
+		names[r.Name], ends[end] = true, true
+	}
+	for _, list := range [][]netip.Prefix{w.Official, w.Protected} {
+		if p, ok := prefixesUsable(list); !ok {
+			return fmt.Errorf("cannot use prefix %q: %w", p, ErrInvalidSet)
+		}
+	}
+	keys := make(map[flowspec.Key]bool, len(w.Routes))
+	for i := range w.Routes {
+		if k := w.Routes[i].Key; keys[k] {
+			return fmt.Errorf("cannot use route %d: key %q stands twice: %w", i, k, ErrInvalidSet)
+		}
+		keys[w.Routes[i].Key] = true
+	}
+	return nil
+}
+
+// portOf is the TCP port of r; BGP's own is 179 (RFC 4271 section 8).
+func portOf(r *wanted.Router) uint16 {
+	if r.Port == 0 {
+		return 179
+	}
+	return r.Port
+}

@@ -1,0 +1,103 @@
+package bgp
+
+import (
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// collector makes metrics out of Status; nothing is counted twice.
+type collector struct {
+	speaker *Speaker
+
+	established, stuck, routes               *prometheus.Desc
+	announced, withdrawn, resets, stuckTotal *prometheus.Desc
+	forced, phaseWaits, phaseSeconds         *prometheus.Desc
+	refused, revision, reached, lease        *prometheus.Desc
+}
+
+func newCollector(s *Speaker) *collector {
+	perRouter := func(name, help string, more ...string) *prometheus.Desc {
+		return prometheus.NewDesc("tidegate_bgp_"+name, help, append([]string{"router"}, more...), nil)
+	}
+	plain := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("tidegate_bgp_"+name, help, nil, nil)
+	}
+	return &collector{
+		speaker:      s,
+		established:  perRouter("session_established", "1 if the session with the router is up."),
+		stuck:        perRouter("session_stuck", "1 if the session is up but the router has stopped reading."),
+		routes:       perRouter("routes", "Routes at the router by state.", "state"),
+		announced:    perRouter("announcements_total", "Announcements handed to the session."),
+		withdrawn:    perRouter("withdrawals_total", "Withdrawals handed to the session."),
+		resets:       perRouter("session_resets_total", "Sessions reset because the router stopped reading."),
+		stuckTotal:   perRouter("session_stuck_total", "Times that the router was found to have stopped reading."),
+		forced:       perRouter("forced_withdrawals_total", "Rules withdrawn before their replacement for want of room."),
+		phaseWaits:   perRouter("phase_waits_total", "Times that withdrawals waited until their replacements were sent."),
+		phaseSeconds: perRouter("phase_wait_seconds_total", "Seconds that withdrawals waited for their replacements."),
+		refused:      plain("guard_refusals_total", "Routes refused before the wire."),
+		revision:     plain("revision", "Revision of the newest Set."),
+		reached:      plain("revision_reached", "Newest revision that is sent completely on every session."),
+		lease:        plain("lease_seconds", "Seconds until everything is withdrawn unless a new Set comes."),
+	}
+}
+
+// Describe is part of prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		c.established, c.stuck, c.routes, c.announced, c.withdrawn, c.resets, c.stuckTotal, c.forced, c.phaseWaits,
+		c.phaseSeconds, c.refused, c.revision, c.reached, c.lease,
+	} {
+		ch <- d
+	}
+}
+
+// Collect is part of prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	counter := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+	}
+	flag := func(b bool) float64 {
+		if b {
+			return 1
+		}
+		return 0
+	}
+	st := c.speaker.summary()
+	counter(c.refused, float64(c.speaker.refused.Load()))
+	gauge(c.revision, float64(st.Revision))
+	gauge(c.reached, float64(st.Reached))
+	gauge(c.lease, st.Lease.Seconds())
+	for _, m := range c.speaker.members() {
+		p, n := m.status()
+		r := p.Router
+		gauge(c.established, flag(p.State == PeerEstablished || p.State == PeerStuck), r)
+		gauge(c.stuck, flag(p.State == PeerStuck), r)
+		gauge(c.routes, float64(p.Sent), r, "sent")
+		gauge(c.routes, float64(p.Queued), r, "queued")
+		gauge(c.routes, float64(p.Withdrawing), r, "withdrawing")
+		gauge(c.routes, float64(p.OverBudget), r, "over_budget")
+		counter(c.announced, float64(n.announced), r)
+		counter(c.withdrawn, float64(n.withdrawn), r)
+		counter(c.resets, float64(n.resets), r)
+		counter(c.stuckTotal, float64(n.stuck), r)
+		counter(c.forced, float64(n.forced), r)
+		counter(c.phaseWaits, float64(n.phaseWaits), r)
+		counter(c.phaseSeconds, n.phaseWaited.Seconds(), r)
+	}
+}
+
+// register adds the metrics to the registry of Deps, if there is one.
+func (s *Speaker) register() (unregister func(), err error) {
+	if s.deps.Registerer == nil {
+		return func() {}, nil
+	}
+	c := newCollector(s)
+	if err := s.deps.Registerer.Register(c); err != nil {
+		return nil, fmt.Errorf("cannot register metrics: %w", err)
+	}
+	return func() { s.deps.Registerer.Unregister(c) }, nil
+}

@@ -1,0 +1,310 @@
+package bgp
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/tidegate/tidegate/bgp/flowspec"
+)
+
+const (
+	// batchSize is how many rules are handed to GoBGP at once; between two batches a newer plan is looked for.
+	batchSize = 1000
+	// window is how many duties may be unpaid before more is handed over. It bounds what waits in GoBGP for a router
+	// that does not read, and with it how long an urgent rule waits behind others.
+	window = 4096
+	// violatorWait is how long a rule that the newest guard would refuse may wait for what replaces it.
+	violatorWait = time.Second
+	// forcedShare is the part of a full router's budget that is withdrawn at once to make room, as a divisor.
+	forcedShare = 10
+)
+
+// retarget compares what is wanted with what GoBGP has, and fills todo, obsolete and coverage. It runs under mu.
+func (n *neighbour) retarget(now time.Time) {
+	if n.assigned == nil {
+		return
+	}
+	p, r := n.assigned.plan, &n.assigned.router
+	n.sweep++
+	n.todo, n.overBudget = n.todo[:0:0], n.overBudget[:0:0]
+	n.coverage.clear()
+	limit := r.MaxRoutes
+	if !n.session.established && n.pace.rate > 0 {
+		// GoBGP sends what is loaded at once when the session comes up, so no more is loaded than may leave at once.
+		limit = min(limit, r.RulesPerSecond)
+	}
+	count, seen := 0, 0
+	for _, j := range p.routes {
+		if !slices.Contains(j.route.Groups, r.Group) {
+			continue
+		}
+		if !n.wantsFamily(j.family) {
+			continue
+		}
+		switch count++; {
+		case count > r.MaxRoutes:
+			n.overBudget = append(n.overBudget, j)
+			continue
+		case count > limit:
+			n.todo = append(n.todo, j)
+			continue
+		}
+		e := n.table[j.route.Key]
+		if e == nil || !j.sameOnWire(e.j) {
+			n.todo = append(n.todo, j)
+			n.coverage.add(j.dst)
+		} else {
+			e.j = j
+		}
+		if e != nil {
+			seen++
+			e.seen, e.hurry, e.deadline = n.sweep, false, time.Time{}
+		}
+	}
+	n.collectObsolete(seen, now)
+	n.collectInflight()
+}
+
+// wantsFamily reports whether rules of family f are for this router: in a session those that both sides want.
+func (n *neighbour) wantsFamily(f flowspec.Family) bool {
+	if n.session.established {
+		return n.carries(f)
+	}
+	return slices.Contains(configuredFamilies(&n.assigned.router), f)
+}
+
+// collectObsolete lists what is in the table and was not seen by retarget, the least urgent first.
+func (n *neighbour) collectObsolete(seen int, now time.Time) {
+	p := n.assigned.plan
+	n.obsolete = n.obsolete[:0:0]
+	if len(n.table) == seen {
+		return
+	}
+	for key, e := range n.table {
+		if e.seen == n.sweep {
+			continue
+		}
+		e.hurry = p.ended || p.gone[key]
+		if e.deadline.IsZero() && p.guard.judge(destinationOnly(e.j.dst)) != nil {
+			e.deadline = now.Add(violatorWait)
+		}
+		n.obsolete = append(n.obsolete, e)
+	}
+	slices.SortFunc(n.obsolete, func(a, b *entry) int {
+		return cmp.Or(cmp.Compare(a.j.route.Urgency, b.j.route.Urgency), cmp.Compare(b.j.route.Key, a.j.route.Key))
+	})
+}
+
+// collectInflight lists what was handed over in this session and has not left, and counts it as covering.
+func (n *neighbour) collectInflight() {
+	if len(n.inflight) == 0 && n.ledger.owed.Load() == 0 {
+		return
+	}
+	n.inflight = n.inflight[:0:0]
+	for _, e := range n.table {
+		e.covers = false
+		if e.a.duty.Load() != dutyAnnounce || !n.session.established {
+			continue
+		}
+		if e.seen == n.sweep {
+			e.covers = true
+			n.coverage.add(e.j.dst)
+		}
+		n.inflight = append(n.inflight, e)
+	}
+}
+
+// reap takes notice of what has left.
+func (n *neighbour) reap() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.inflight = slices.DeleteFunc(n.inflight, func(e *entry) bool {
+		if e.a.duty.Load() == dutyAnnounce {
+			return false
+		}
+		if e.covers {
+			e.covers = false
+			n.coverage.remove(e.j.dst)
+		}
+		return true
+	})
+	for key, a := range n.leaving {
+		if a.duty.Load() != dutyWithdraw {
+			delete(n.leaving, key)
+		}
+	}
+}
+
+// announceSome hands over the next announcements, as many as pacing, the router's budget and the window allow. It
+// reports whether more can follow at once.
+func (n *neighbour) announceSome(now time.Time) bool {
+	n.mu.Lock()
+	batch := n.nextBatch(now)
+	n.mu.Unlock()
+	if len(batch) == 0 {
+		return false
+	}
+	if err := n.eng.announce(batch); err != nil {
+		// What GoBGP did not take stays owed, so that the session is found stuck; without a session it is tried again.
+		n.log.Error("cannot announce", "err", err)
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if !n.session.established {
+			for _, h := range batch {
+				delete(n.table, h.j.route.Key)
+			}
+			n.retarget(now)
+		}
+		return false
+	}
+	return len(n.todo) > 0 && n.ledger.owed.Load() < window
+}
+
+// nextBatch moves the head of todo into the table. It runs under mu.
+func (n *neighbour) nextBatch(now time.Time) []handover {
+	limit := min(batchSize, len(n.todo))
+	if n.session.established {
+		limit = min(limit, int(window-n.ledger.owed.Load()))
+		limit = n.pace.available(limit, now)
+	}
+	r := &n.assigned.router
+	var batch []handover
+	for len(batch) < limit {
+		j := n.todo[0]
+		old := n.table[j.route.Key]
+		if old == nil && len(n.table) >= n.room(r.MaxRoutes, r.RulesPerSecond) {
+			break
+		}
+		n.todo = n.todo[1:]
+		e := &entry{a: newAnnouncement(j, &n.ledger), j: j, seen: n.sweep}
+		n.replace(old, e)
+		batch = append(batch, handover{e.a, j})
+	}
+	n.pace.take(len(batch))
+	return batch
+}
+
+// room is how many rules the table may hold.
+func (n *neighbour) room(maxRoutes, perSecond int) int {
+	if !n.session.established && n.pace.rate > 0 {
+		return min(maxRoutes, perSecond)
+	}
+	return maxRoutes
+}
+
+// replace puts e into the table in place of old, which may be nil.
+func (n *neighbour) replace(old, e *entry) {
+	key := e.j.route.Key
+	if old != nil {
+		old.a.release(dutySuperseded)
+		if old.covers {
+			old.covers = false
+			n.coverage.remove(old.j.dst)
+		}
+	}
+	// GoBGP sends only the last of several changes of a key that wait together, so a withdrawal may never leave.
+	if a := n.leaving[key]; a != nil {
+		a.release(dutySuperseded)
+		delete(n.leaving, key)
+	}
+	n.table[key] = e
+	if n.session.established {
+		if n.ledger.owed.Load() <= 0 {
+			n.session.lastProgress = time.Now()
+		}
+		e.a.owe(dutyAnnounce)
+		e.covers = true // todo's count of it goes over to the entry
+		n.inflight = append(n.inflight, e)
+		n.counts.announced++
+	} else {
+		n.coverage.remove(e.j.dst)
+	}
+}
+
+// withdrawSome hands over the withdrawals that need not wait any longer.
+func (n *neighbour) withdrawSome(now time.Time) {
+	n.mu.Lock()
+	var batch []handover
+	n.obsolete = slices.DeleteFunc(n.obsolete, func(e *entry) bool {
+		if !n.mayLeave(e, now) {
+			return false
+		}
+		batch = append(batch, n.remove(e, now))
+		return true
+	})
+	if force := n.forceCount(len(batch)); force > 0 {
+		for _, e := range n.obsolete[:force] {
+			batch = append(batch, n.remove(e, now))
+		}
+		n.obsolete = n.obsolete[force:]
+		n.counts.forced += uint64(force)
+	}
+	n.timePhase(now)
+	n.mu.Unlock()
+	for part := range slices.Chunk(batch, batchSize) {
+		if err := n.eng.withdraw(part); err != nil {
+			n.log.Error("cannot withdraw", "err", err) // stays owed: the session will be found stuck and reset
+		}
+	}
+}
+
+// timePhase measures how long obsolete rules wait for what replaces them. It runs under mu.
+func (n *neighbour) timePhase(now time.Time) {
+	switch waiting := len(n.obsolete) > 0; {
+	case waiting && n.phaseSince.IsZero():
+		n.phaseSince = now
+	case !waiting && !n.phaseSince.IsZero():
+		n.counts.phaseWaits++
+		n.counts.phaseWaited += now.Sub(n.phaseSince)
+		n.phaseSince = time.Time{}
+	}
+}
+
+// mayLeave reports whether obsolete e can be withdrawn without a gap, or must be in spite of one.
+func (n *neighbour) mayLeave(e *entry, now time.Time) bool {
+	return !n.session.established || e.hurry ||
+		!e.deadline.IsZero() && !now.Before(e.deadline) || !n.coverage.overlaps(e.j.dst)
+}
+
+// forceCount is how many obsolete rules have to make room although what replaces them has not left: when the router
+// is full, nothing else can leave and nothing is on its way. A gap of one message cannot be avoided then.
+func (n *neighbour) forceCount(leaving int) int {
+	r := &n.assigned.router
+	if leaving > 0 || !n.session.established || len(n.todo) == 0 || len(n.obsolete) == 0 ||
+		len(n.inflight) > 0 || len(n.table) < r.MaxRoutes || n.table[n.todo[0].route.Key] != nil {
+		return 0
+	}
+	return min(len(n.todo), len(n.obsolete), max(1, r.MaxRoutes/forcedShare))
+}
+
+// remove takes e out of the table. It runs under mu; the caller hands the withdrawal over.
+func (n *neighbour) remove(e *entry, now time.Time) handover {
+	key := e.j.route.Key
+	delete(n.table, key)
+	if n.carries(e.j.family) {
+		if n.ledger.owed.Load() <= 0 {
+			n.session.lastProgress = time.Now()
+		}
+		e.a.owe(dutyWithdraw)
+		n.leaving[key] = e.a
+		n.counts.withdrawn++
+	} else {
+		e.a.release(dutyNone)
+		n.ghosts = slices.DeleteFunc(n.ghosts, func(g ghost) bool { return now.Sub(g.at) > ghostLife })
+		if !n.session.established && n.session.configured {
+			n.ghosts = append(n.ghosts, ghost{e.a, now})
+		}
+	}
+	return handover{e.a, e.j}
+}
+
+// conclude notes the revision if nothing of it is left to do.
+func (n *neighbour) conclude() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	loaded := len(n.todo) == 0 || !n.session.established
+	if loaded && len(n.obsolete) == 0 && len(n.leaving) == 0 && (len(n.inflight) == 0 || !n.session.established) {
+		n.reached = n.assigned.plan.revision
+	}
+}
