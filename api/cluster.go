@@ -1,0 +1,235 @@
+package api
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/status"
+
+	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
+	"github.com/tidegate/tidegate/controller"
+	tidegatev1 "github.com/tidegate/tidegate/proto/tidegate/v1"
+)
+
+type clusterService struct {
+	tidegatev1.UnimplementedClusterServiceServer
+	*Server
+}
+
+type memberService struct {
+	tidegatev1.UnimplementedMemberServiceServer
+	*Server
+}
+
+// Status shows the cluster as this node and its neighbours see it.
+func (s *clusterService) Status(ctx context.Context, _ *tidegatev1.StatusRequest) (*tidegatev1.StatusResponse, error) {
+	nodes := s.askAll(ctx, false)
+	st := s.ctrl.State()
+	out := &tidegatev1.StatusResponse{
+		Cluster: s.cfg.Cluster, Term: s.ctrl.Status().Term, ActiveMitigations: uint32(st.ActiveCount()),
+		Links: uint32(st.LinkCount()), Read: s.readInfo(st),
+	}
+	leader, _, known := s.ctrl.Leader()
+	if known {
+		out.Leader = leader.ID
+	}
+	for range st.Customers() {
+		out.Customers++
+	}
+	for range st.Routes() {
+		out.Rules++
+	}
+	for _, n := range nodes {
+		node := n.node
+		if node == nil {
+			node = &tidegatev1.Node{Detail: "does not answer since " + n.since.UTC().Format(time.RFC3339) + ": " + n.detail}
+		}
+		// Identity and addresses are those of the configuration, whoever answers.
+		node.Id, node.RaftAddress, node.ApiAddress = n.member.ID, n.member.RaftAddress, n.member.APIAddress
+		node.Answered = n.node != nil
+		out.Nodes = append(out.Nodes, node)
+	}
+	return out, nil
+}
+
+// LocalStatus is what this node alone knows.
+func (s *memberService) LocalStatus(_ context.Context, req *tidegatev1.LocalStatusRequest) (*tidegatev1.LocalStatusResponse, error) {
+	return s.local(req.GetWithRules()), nil
+}
+
+// local is this node and its speaker.
+func (s *Server) local(withRules bool) *tidegatev1.LocalStatusResponse {
+	st, speaker := s.ctrl.Status(), s.ctrl.SpeakerStatus()
+	node := &tidegatev1.Node{
+		Id: st.NodeID, Leader: st.Leader, Voter: st.Voter, Answered: true, Detail: st.StoppedBecause,
+		AppliedIndex: uint64(st.AppliedIndex), CommitIndex: uint64(st.CommitIndex),
+		LeaseRemaining: durationProto(st.LeaseRemaining),
+		Version:        s.cfg.Version, Serving: st.Serving, Started: timeProto(st.Started), SessionsWanted: uint32(len(speaker.Sessions)),
+	}
+	if st.SinceLeaderContact >= 0 { // else it never heard of one
+		node.SinceLeaderContact = durationProto(st.SinceLeaderContact)
+	}
+	out := &tidegatev1.SpeakerStatus{Node: st.NodeID, Revision: speaker.Revision, LeaseRemaining: durationProto(st.LeaseRemaining)}
+	for i := range speaker.Sessions {
+		session := &speaker.Sessions[i]
+		if session.State == wanted.SessionEstablished {
+			node.SessionsEstablished++
+		}
+		out.Peers = append(out.Peers, peerProto(st.NodeID, session))
+		if !withRules {
+			continue
+		}
+		for _, r := range session.Routes {
+			state, detail := ruleState(r.State)
+			if r.Detail != "" {
+				detail = r.Detail
+			}
+			out.Rules = append(out.Rules, &tidegatev1.RuleOnSessionByKey{Key: keyText(r.Key), Session: &tidegatev1.RuleOnSession{
+				Node: st.NodeID, Router: session.Router.Name, State: state, Since: timeProto(r.Since), Detail: detail,
+			}})
+		}
+	}
+	return &tidegatev1.LocalStatusResponse{Node: node, Speaker: out}
+}
+
+func peerProto(node string, in *wanted.SessionStatus) *tidegatev1.Peer {
+	out := &tidegatev1.Peer{
+		Node: node, Router: in.Router.Name, Address: in.Router.Address.String(), Asn: uint32(in.Router.ASN),
+		State: string(in.State), Since: timeProto(in.Since), LastError: in.LastError,
+		RulesSent: uint32(in.Sent), RulesWanted: uint32(in.Wanted),
+	}
+	if in.Router.IPv4 {
+		out.Families = append(out.Families, familyWord(flowspec.IPv4))
+	}
+	if in.Router.IPv6 {
+		out.Families = append(out.Families, familyWord(flowspec.IPv6))
+	}
+	for _, r := range in.Routes {
+		switch r.State {
+		case wanted.RouteOverBudget:
+			out.OverBudget++
+		case wanted.RouteRefused:
+			out.Refused++
+		default:
+		}
+	}
+	return out
+}
+
+func ruleState(s wanted.RouteState) (tidegatev1.RuleState, string) {
+	switch s {
+	case wanted.RouteQueued:
+		return tidegatev1.RuleState_RULE_STATE_COMMITTED, ""
+	case wanted.RouteSent:
+		return tidegatev1.RuleState_RULE_STATE_SENT, ""
+	case wanted.RouteRefused:
+		return tidegatev1.RuleState_RULE_STATE_REFUSED, ""
+	case wanted.RouteOverBudget:
+		return tidegatev1.RuleState_RULE_STATE_OVER_BUDGET, "the router's budget is used up"
+	case wanted.RouteNoSession:
+		return tidegatev1.RuleState_RULE_STATE_NO_SESSION, "the session is not established"
+	default:
+		return tidegatev1.RuleState_RULE_STATE_UNKNOWN, "the speaker reports state " + quote(string(s))
+	}
+}
+
+// nodeAnswer is what one node said of itself; node and speaker are nil when it said nothing.
+type nodeAnswer struct {
+	member  controller.Member
+	node    *tidegatev1.Node
+	speaker *tidegatev1.SpeakerStatus
+	since   time.Time // silent since
+	detail  string
+}
+
+// heard remembers when each node last answered, so that silence has a beginning.
+type heard struct {
+	mu    sync.Mutex // guards at
+	at    map[string]time.Time
+	since time.Time // when this server was made: nobody was asked before
+}
+
+func (h *heard) now(node string, t time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.at == nil {
+		h.at = make(map[string]time.Time)
+	}
+	h.at[node] = t
+}
+
+func (h *heard) last(node string) time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if t, ok := h.at[node]; ok {
+		return t
+	}
+	return h.since
+}
+
+// askAll asks every member for its status, all at once, and takes what has come when the time is up. The order is
+// that of the members. This node answers for itself.
+func (s *Server) askAll(ctx context.Context, withRules bool) []nodeAnswer {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.StatusTimeout)
+	defer cancel()
+	members, self := s.ctrl.Members(), s.ctrl.Status().NodeID
+	out := make([]nodeAnswer, len(members))
+	var all sync.WaitGroup
+	for i, m := range members {
+		if m.ID != self {
+			all.Go(func() { out[i] = s.ask(ctx, m, withRules) })
+		}
+	}
+	defer all.Wait()
+	// Not in a goroutine of its own: a panic there would be nobody's to recover.
+	for i, m := range members {
+		if m.ID == self {
+			l := s.local(withRules)
+			out[i] = nodeAnswer{member: m, node: l.GetNode(), speaker: l.GetSpeaker()}
+		}
+	}
+	return out
+}
+
+func (s *Server) ask(ctx context.Context, m controller.Member, withRules bool) nodeAnswer {
+	l, err := s.askOther(ctx, m, withRules)
+	if err != nil {
+		// The text of the transport may be long and says little to a reader; the code says enough.
+		s.log.DebugContext(ctx, "member does not answer", "node", m.ID, "error", err)
+		return nodeAnswer{member: m, since: s.heard.last(m.ID), detail: silence(ctx, err)}
+	}
+	s.heard.now(m.ID, s.deps.Now())
+	return nodeAnswer{member: m, node: l.GetNode(), speaker: l.GetSpeaker()}
+}
+
+func (s *Server) askOther(ctx context.Context, m controller.Member, withRules bool) (*tidegatev1.LocalStatusResponse, error) {
+	conn, err := s.dial(m)
+	if err != nil {
+		return nil, err
+	}
+	l, err := tidegatev1.NewMemberServiceClient(conn).LocalStatus(ctx, &tidegatev1.LocalStatusRequest{WithRules: withRules})
+	if err == nil && (l.GetNode() == nil || l.GetSpeaker() == nil) {
+		return nil, status.Error(status.Code(err), "the answer is empty")
+	}
+	return l, err
+}
+
+func silence(ctx context.Context, err error) string {
+	if ctx.Err() != nil {
+		return "no answer in time"
+	}
+	return "the call failed with " + status.Code(err).String()
+}
+
+// silent lists the nodes that said nothing.
+func silent(nodes []nodeAnswer) []*tidegatev1.SilentNode {
+	var out []*tidegatev1.SilentNode
+	for _, n := range nodes {
+		if n.speaker == nil {
+			out = append(out, &tidegatev1.SilentNode{Node: n.member.ID, Since: timeProto(n.since), Detail: n.detail})
+		}
+	}
+	return out
+}

@@ -1,0 +1,208 @@
+package api
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/policy"
+	tidegatev1 "github.com/tidegate/tidegate/proto/tidegate/v1"
+)
+
+// startRequest reads an operator's order.
+func startRequest(v *violations, in *tidegatev1.StartRequest) *policy.StartRequest {
+	out := &policy.StartRequest{Groups: slices.Clone(in.GetGroups())}
+	var family flowspec.Family
+	switch n := len(in.GetTargets()); {
+	case n == 0:
+		v.add("targets", "there is none", "name the prefixes or addresses to protect: a rule without a destination is never made")
+	case v.tooMany("targets", n, policy.MaxTargets):
+	default:
+		out.Targets, family = v.networks("targets", in.GetTargets(), true, true)
+	}
+	if family != 0 {
+		out.Match = v.match("match", in.GetMatch(), family)
+	}
+	out.Action = v.action("action", in.GetAction())
+	out.Lifetime = v.duration("lifetime", in.GetLifetime(), false)
+	return out
+}
+
+// match reads the text of a match without a destination. The family is that of the targets, and the text need not
+// say it.
+func (v *violations) match(field, s string, family flowspec.Family) flowspec.Match {
+	s = strings.TrimSpace(s)
+	if s == "" {
+		return flowspec.Match{Family: family}
+	}
+	word := strings.ToLower(family.String())
+	stated, _, _ := strings.Cut(s, " ")
+	text, shift := s, 0
+	if stated != "ipv4" && stated != "ipv6" && !strings.Contains(s, "src ") && !strings.Contains(s, "dst ") {
+		text, shift = word+" "+s, len(word)+1
+	}
+	m, err := flowspec.ParseMatch(text)
+	if err != nil {
+		v.add(field, matchProblem(err, shift), `write conditions such as "proto udp sport 53", without a destination`)
+		return flowspec.Match{}
+	}
+	if _, ok := m.Component(flowspec.DestinationPrefix); ok {
+		v.add(field, "it names a destination", "name the destination in targets only")
+		return flowspec.Match{}
+	}
+	if m.Family != family {
+		v.add(field, fmt.Sprintf("it is %s, the targets are %s", m.Family, family), "use one address family in one request")
+		return flowspec.Match{}
+	}
+	return m
+}
+
+// prefixText and durationProto are the usual forms.
+func prefixText(list []netip.Prefix) []string {
+	out := make([]string, len(list))
+	for i, p := range list {
+		out[i] = p.String()
+	}
+	return out
+}
+
+func durationProto(d time.Duration) *durationpb.Duration { return durationpb.New(d) }
+
+func timeProto(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}
+
+func actionProto(a policy.Action) *tidegatev1.Action {
+	if a.Kind == policy.Discard {
+		return &tidegatev1.Action{Discard: true}
+	}
+	return &tidegatev1.Action{Rate: a.Rate.String()}
+}
+
+func exemptionProto(e policy.Exemption) *tidegatev1.Exemption {
+	return &tidegatev1.Exemption{Prefix: e.Prefix.String(), Kind: string(e.Kind), Name: e.Name}
+}
+
+// mitigationProto is m with what follows for the routers of s.
+func mitigationProto(s *policy.State, m *policy.Mitigation) *tidegatev1.Mitigation {
+	out := &tidegatev1.Mitigation{
+		Id:          formatID(m.ID),
+		Customer:    string(m.Customer),
+		Origin:      originText(m.Origin),
+		Policy:      m.Policy,
+		Vector:      string(m.Vector),
+		Targets:     prefixText(m.Targets),
+		Action:      actionProto(m.Action),
+		Rules:       make([]string, len(m.Rules)),
+		Pieces:      prefixText(m.Cut.Pieces),
+		Unprotected: prefixText(m.Cut.Unprotected),
+		Rounded:     m.Cut.Rounded,
+		Notes:       m.Notes,
+		Groups:      m.Groups,
+		Lifetime:    durationProto(m.Lifetime),
+		Created:     timeProto(m.Created),
+		Expires:     timeProto(m.Expires),
+		By:          string(m.By),
+		ReasonCode:  string(m.Reason.Code),
+		Reason:      m.Reason.Text,
+		Phase:       phaseText(m.Phase),
+		End:         string(m.End),
+		EndedAt:     timeProto(m.EndedAt),
+		EndedBy:     string(m.EndedBy),
+		EndNote:     m.EndNote,
+		Changed:     uint64(m.Changed),
+	}
+	for i, r := range m.Rules {
+		out.Rules[i] = r.String()
+	}
+	for _, e := range m.Cut.Exempt {
+		out.Exempt = append(out.Exempt, exemptionProto(e))
+	}
+	for _, c := range m.Causes {
+		out.Causes = append(out.Causes, &tidegatev1.Cause{Source: c.Source, AttackId: c.AttackID, Since: timeProto(c.Since)})
+	}
+	if m.Phase == policy.Active {
+		out.Routers = routerNames(s, m)
+	}
+	rates(out, m)
+	return out
+}
+
+// rates says what the rate comes to: for one rule, and for all rules on all routers together.
+func rates(out *tidegatev1.Mitigation, m *policy.Mitigation) {
+	if m.Action.Kind != policy.RateLimit || len(m.Rules) == 0 {
+		return
+	}
+	var sum, most flowspec.BytesPerSecond
+	for _, r := range m.Rules {
+		for _, a := range r.Actions {
+			sum += flowspec.BytesPerSecond(a.Rate)
+			most = max(most, flowspec.BytesPerSecond(a.Rate))
+		}
+	}
+	out.RatePerRule = most.String()
+	if n := len(out.GetRouters()); n > 0 {
+		out.RateTotal = (sum * flowspec.BytesPerSecond(n)).String()
+	}
+}
+
+// routerNames are the routers that hear m's rules.
+func routerNames(s *policy.State, m *policy.Mitigation) []string {
+	var out []string
+	for _, r := range hearing(s, m.Groups, ruleFamily(m)) {
+		out = append(out, r.Name)
+	}
+	return out
+}
+
+func ruleFamily(m *policy.Mitigation) flowspec.Family {
+	if len(m.Rules) > 0 {
+		return m.Rules[0].Match.Family
+	}
+	if len(m.Targets) > 0 {
+		return familyOf(m.Targets[0].Addr())
+	}
+	return flowspec.IPv4
+}
+
+// hearing are the routers of the groups (empty: all) that speak the family.
+func hearing(s *policy.State, groups []string, f flowspec.Family) []*policy.Router {
+	var out []*policy.Router
+	for r := range s.Routers() {
+		if (len(groups) == 0 || slices.Contains(groups, r.Group)) && (len(r.Families) == 0 || slices.Contains(r.Families, f)) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+func originText(o policy.Origin) string {
+	switch o {
+	case policy.FromPolicy:
+		return "policy"
+	case policy.FromOperator:
+		return "operator"
+	default:
+		return ""
+	}
+}
+
+func phaseText(p policy.Phase) string {
+	switch p {
+	case policy.Active:
+		return "active"
+	case policy.Over:
+		return "over"
+	default:
+		return ""
+	}
+}

@@ -1,0 +1,180 @@
+package api_test
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/tidegate/tidegate/api/auth"
+	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
+	tidegatev1 "github.com/tidegate/tidegate/proto/tidegate/v1"
+)
+
+// rulesAsText is a list of rules, one line per session.
+func rulesAsText(list []*tidegatev1.Rule) []string {
+	var out []string
+	for _, r := range list {
+		for _, s := range r.GetSessions() {
+			line := []string{
+				r.GetRule(), strings.Join(r.GetMitigations(), "+"), s.GetNode(), s.GetRouter(),
+				strings.TrimPrefix(s.GetState().String(), "RULE_STATE_"), s.GetDetail(),
+			}
+			out = append(out, strings.TrimSuffix(strings.Join(line, " | "), " | "))
+		}
+	}
+	return out
+}
+
+// Rules on a cluster of which one node is silent, one has sent everything, and one has trouble.
+func TestListRules(t *testing.T) {
+	l := newLab(t, "n1", "n2", "n3")
+	l.load()
+	op := l.dial("n1", auth.Operator, "alice")
+	startMitigation(t, op, "203.0.113.77")
+	startMitigation(t, op, "2001:db8:a::1")
+	var v4, v6 flowspec.Key
+	for k, r := range l.fake.State().Routes() {
+		if r.Rule.Match.Family == flowspec.IPv4 {
+			v4 = k
+		} else {
+			v6 = k
+		}
+	}
+	old, err := flowspec.ParseMatch("dst 203.0.113.99/32 proto tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.nodes["n2"].ctrl.Speaker = func() wanted.Status {
+		router := func(name string) wanted.Router {
+			return wanted.Router{Name: name, Address: netip.MustParseAddr("192.0.2.9"), IPv4: true, IPv6: true}
+		}
+		return wanted.Status{Sessions: []wanted.SessionStatus{
+			{Router: router("edge1"), State: wanted.SessionEstablished, Routes: []wanted.RouteStatus{
+				{Key: v4, State: wanted.RouteOverBudget}, {Key: v6, State: wanted.RouteRefused, Detail: "protected"}, {Key: old.Key(), State: wanted.RouteSent},
+			}},
+			{Router: router("edge2"), State: wanted.SessionConnecting, LastError: "connection refused", Routes: []wanted.RouteStatus{{Key: v4, State: wanted.RouteNoSession}}},
+		}}
+	}
+	l.nodes["n3"].stop()
+	client := tidegatev1.NewRuleServiceClient(l.dial("n1", auth.Viewer, "v"))
+	resp, err := client.ListRules(t.Context(), &tidegatev1.ListRulesRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const rule4, rule6 = "dst 203.0.113.77/32 proto udp sport 53 => rate 8Mbps", "dst 2001:db8:a::1/128 proto udp sport 53 => rate 8Mbps"
+	const mute = "UNKNOWN | the node does not answer: the call failed with Unavailable"
+	want := []string{
+		rule4 + " | M1 | n1 | edge1 | SENT",
+		rule4 + " | M1 | n2 | edge1 | OVER_BUDGET | the router's budget is used up",
+		rule4 + " | M1 | n3 | edge1 | " + mute,
+		rule4 + " | M1 | n1 | edge2 | SENT",
+		rule4 + " | M1 | n2 | edge2 | NO_SESSION | the session is not established",
+		rule4 + " | M1 | n3 | edge2 | " + mute,
+		rule6 + " | M2 | n1 | edge1 | SENT",
+		rule6 + " | M2 | n2 | edge1 | REFUSED | protected",
+		rule6 + " | M2 | n3 | edge1 | " + mute,
+		"dst 203.0.113.99/32 proto tcp |  | n2 | edge1 | SENT",
+	}
+	got := rulesAsText(resp.GetRules())
+	slices.Sort(want)
+	slices.Sort(got)
+	// Whether a node that is down refuses at once or is not reached in time depends on the machine.
+	for i := range got {
+		got[i] = strings.Replace(got[i], "no answer in time", "the call failed with Unavailable", 1)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("rules (-want +got):\n%s", diff)
+	}
+	for _, r := range resp.GetRules() {
+		if !strings.HasPrefix(r.GetRouterEvidence(), "unknown") {
+			t.Errorf("evidence %q", r.GetRouterEvidence())
+		}
+	}
+	if s := resp.GetSilent(); len(s) != 1 || s[0].GetNode() != "n3" || !s[0].GetSince().AsTime().Equal(start0) {
+		t.Errorf("silent: %v", s)
+	}
+	only, err := client.ListRules(t.Context(), &tidegatev1.ListRulesRequest{Mitigation: "M2", Router: "edge2"})
+	if err != nil || len(only.GetRules()) != 0 {
+		t.Errorf("rules of M2 on a router without IPv6: %v, %v", only, err)
+	}
+	only, err = client.ListRules(t.Context(), &tidegatev1.ListRulesRequest{Mitigation: "M1", Router: "edge2"})
+	if err != nil || len(only.GetRules()) != 1 || len(only.GetRules()[0].GetSessions()) != 3 {
+		t.Errorf("rules of M1 on edge2: %v, %v", only, err)
+	}
+
+	peers, err := client.ListPeers(t.Context(), &tidegatev1.ListPeersRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sessions []string
+	for _, p := range peers.GetPeers() {
+		sessions = append(sessions, p.GetNode()+" "+p.GetRouter()+" "+p.GetState()+" "+p.GetLastError())
+	}
+	wantPeers := []string{
+		"n1 edge1 established ", "n1 edge2 established ", "n2 edge1 established ", "n2 edge2 connecting connection refused",
+		"n3 edge1 unknown the node does not answer", "n3 edge2 unknown the node does not answer",
+	}
+	if diff := cmp.Diff(wantPeers, sessions); diff != "" {
+		t.Errorf("peers (-want +got):\n%s", diff)
+	}
+}
+
+func TestClusterStatus(t *testing.T) {
+	l := newLab(t, "n1", "n2", "n3")
+	l.load()
+	startMitigation(t, l.dial("n1", auth.Operator, "alice"), "203.0.113.77")
+	l.nodes["n3"].stop()
+	resp, err := tidegatev1.NewClusterServiceClient(l.dial("n2", auth.Viewer, "v")).Status(t.Context(), &tidegatev1.StatusRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var nodes []string
+	for _, n := range resp.GetNodes() {
+		text := n.GetId()
+		if n.GetAnswered() {
+			text += " answered " + n.GetVersion()
+		} else {
+			text += " silent"
+		}
+		if n.GetLeader() {
+			text += " leads"
+		}
+		nodes = append(nodes, text)
+	}
+	if diff := cmp.Diff([]string{"n1 answered v0-test leads", "n2 answered v0-test", "n3 silent"}, nodes); diff != "" {
+		t.Errorf("nodes (-want +got):\n%s", diff)
+	}
+	got := []uint32{resp.GetActiveMitigations(), resp.GetRules(), resp.GetCustomers(), resp.GetLinks(), resp.GetNodes()[0].GetSessionsEstablished()}
+	if diff := cmp.Diff([]uint32{1, 1, 2, 2, 2}, got); diff != "" {
+		t.Errorf("counts (-want +got):\n%s", diff)
+	}
+	if resp.GetCluster() != testCluster || resp.GetLeader() != "n1" || resp.GetRead().GetNode() != "n2" {
+		t.Errorf("got %v", resp)
+	}
+	if resp.GetNodes()[0].GetLeaseRemaining().AsDuration() != time.Hour {
+		t.Errorf("lease %v", resp.GetNodes()[0].GetLeaseRemaining())
+	}
+}
+
+// A server that is not a member, or another member than was called, gets no forwarded call.
+func TestDialerWantsThatMember(t *testing.T) {
+	l := newLab(t, "n1", "n2")
+	l.load()
+	// n2's address is now given as n3's: what answers there is n2, and it must not be taken for n3.
+	cfg, _, _, err := auth.ClientTLS(l.issue(auth.Member, "n1", "127.0.0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := l.dialTLS("n2", auth.ForMember(cfg, testCluster, "n3"))
+	_, err = tidegatev1.NewMemberServiceClient(conn).LocalStatus(t.Context(), &tidegatev1.LocalStatusRequest{})
+	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), `was called`) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,278 @@
+// Package node is one tidegate process, wired: the file that configures it, certificates, listeners, and the parts in
+// the order in which they start and stop. It owns no behaviour of its own; controller decides and remembers, bgp
+// speaks, api answers. `tidegate serve` calls it, and tests that want a whole node in their own process.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/tidegate/tidegate/api"
+	"github.com/tidegate/tidegate/bgp"
+	"github.com/tidegate/tidegate/controller"
+)
+
+// Deps is what a node takes from its surroundings.
+type Deps struct {
+	Logger  *slog.Logger // mandatory
+	Version string
+	// Listening is called once, from Run, when the ports are open: tests ask for port 0.
+	Listening func(Addresses)
+}
+
+// Addresses are those that a node really listens on.
+type Addresses struct{ API, HTTP string }
+
+// Node is one process of tidegate.
+type Node struct {
+	cfg     Config
+	deps    Deps
+	log     *slog.Logger
+	secrets map[string]string
+	ran     atomic.Bool
+}
+
+// New checks that the files that cfg names can be read. Nothing runs, and nothing is written.
+func New(cfg Config, deps Deps) (*Node, error) {
+	if deps.Logger == nil {
+		return nil, errors.New("cannot make a node without a logger")
+	}
+	secrets, err := readSecretFiles(cfg.Secrets)
+	if err != nil {
+		return nil, err
+	}
+	if !cfg.ownsPKI() {
+		if _, _, _, err := loadTLS(cfg); err != nil {
+			return nil, err
+		}
+	}
+	return &Node{cfg: cfg, deps: deps, log: deps.Logger.With("node", cfg.Node), secrets: secrets}, nil
+}
+
+// readSecretFiles reads one secret from each file, without the line end that editors put there.
+func readSecretFiles(files map[string]string) (map[string]string, error) {
+	out := make(map[string]string, len(files))
+	for name, path := range files {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read secret %q: %w", name, err)
+		}
+		secret := strings.TrimRight(string(b), "\r\n")
+		if secret == "" {
+			return nil, fmt.Errorf("cannot use secret %q: file %q is empty", name, path)
+		}
+		out[name] = secret
+	}
+	return out, nil
+}
+
+// Run works until ctx ends, then stops everything in order; then it returns nil. It returns the first failure
+// otherwise. It can be called once.
+func (n *Node) Run(ctx context.Context) error {
+	if n.ran.Swap(true) {
+		return ErrAlreadyRan
+	}
+	w, err := n.wire()
+	if err != nil {
+		return err
+	}
+	parts, err := w.parts()
+	if err != nil {
+		return errors.Join(err, w.close())
+	}
+	n.log.Info("node starts", "version", n.deps.Version, "api", w.api.Addr().String(), "http", w.http.Addr().String(), "members", len(w.members))
+	if n.deps.Listening != nil {
+		n.deps.Listening(Addresses{API: w.api.Addr().String(), HTTP: w.http.Addr().String()})
+	}
+	err = runParts(ctx, parts)
+	n.log.Info("node stopped")
+	return err
+}
+
+// wiring is what Run puts together, in the order in which it can fail.
+type wiring struct {
+	n          *Node
+	registry   *prometheus.Registry
+	members    []controller.Member
+	controller *controller.Controller
+	speaker    *speaker
+	streams    *streams // nil on a single node
+	api, http  net.Listener
+	dialer     *api.Dialer
+}
+
+// wire makes speaker and controller; the controller locks the data directory, before anything is written there and
+// before a port is opened.
+func (n *Node) wire() (*wiring, error) {
+	elapsed, err := newElapsed()
+	if err != nil {
+		return nil, err
+	}
+	w := &wiring{n: n, registry: prometheus.NewRegistry()}
+	w.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	inner, err := bgp.New(bgp.Config{ASN: n.cfg.BGP.ASN, RouterID: n.cfg.BGP.RouterID, LocalAddress: n.cfg.BGP.LocalAddress},
+		bgp.Deps{Logger: n.log.With("part", "bgp"), Elapsed: elapsed, Registerer: w.registry})
+	if err != nil {
+		return nil, err
+	}
+	w.speaker = &speaker{Speaker: inner, now: time.Now}
+	deps := controller.Deps{
+		Logger: n.log.With("part", "controller"), Elapsed: elapsed, Now: time.Now, Speaker: w.speaker,
+		Secret: func(name string) string { return n.secrets[name] }, Registerer: w.registry,
+	}
+	if err := w.network(&deps); err != nil {
+		return nil, err
+	}
+	w.controller, err = controller.New(controller.Config{
+		Cluster: n.cfg.Cluster.Name, NodeID: n.cfg.Node, DataDir: n.cfg.DataDir, Version: n.deps.Version, Members: w.members,
+	}, deps)
+	if err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	return w, nil
+}
+
+// network gives the controller its members and what raft talks over.
+func (w *wiring) network(deps *controller.Deps) error {
+	cfg := w.n.cfg
+	if len(cfg.Cluster.Members) == 0 {
+		// Nobody is there to talk to: raft needs a transport, and this one has no port.
+		addr, transport := raft.NewInmemTransport(raft.ServerAddress(cfg.Node))
+		deps.Transport = transport
+		w.members = []controller.Member{{ID: cfg.Node, RaftAddress: string(addr), APIAddress: cfg.API}}
+		return nil
+	}
+	for _, m := range cfg.Cluster.Members {
+		w.members = append(w.members, controller.Member{ID: m.ID, RaftAddress: m.Raft, APIAddress: m.API})
+	}
+	if cfg.ownsPKI() {
+		return fmt.Errorf("%w: a cluster section needs a tls section", ErrTLS)
+	}
+	_, server, client, err := loadTLS(cfg)
+	if err != nil {
+		return err
+	}
+	w.streams = newStreams(cfg, server, client)
+	deps.Streams = w.streams
+	w.dialer = api.NewDialer(client, cfg.Cluster.Name)
+	return nil
+}
+
+// parts opens the ports and lists what runs, in the order of starting.
+func (w *wiring) parts() ([]part, error) {
+	cfg, log := w.n.cfg, w.n.log
+	if cfg.ownsPKI() {
+		if err := makePKI(cfg, log); err != nil {
+			return nil, err
+		}
+	}
+	serverTLS, _, client, err := loadTLS(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.listen(); err != nil {
+		return nil, err
+	}
+	if w.dialer == nil {
+		w.dialer = api.NewDialer(client, cfg.Cluster.Name)
+	}
+	server, err := api.New(api.Config{Cluster: cfg.Cluster.Name, Version: w.n.deps.Version}, api.Deps{
+		Controller: w.controller, Logger: log.With("part", "api"), Dial: w.dialer.Dial, Registerer: w.registry,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return []part{
+		{"http", func(ctx context.Context) error {
+			return serveHTTP(ctx, w.http, handler(w.controller, w.registry))
+		}},
+		{"bgp", w.speaker.Run},
+		{"controller", w.controller.Run},
+		{"api", func(ctx context.Context) error {
+			return errors.Join(server.Serve(ctx, w.api, serverTLS), w.dialer.Close())
+		}},
+		{"health", func(ctx context.Context) error { return w.watchHealth(ctx, server) }},
+	}, nil
+}
+
+// listen opens the ports.
+func (w *wiring) listen() error {
+	cfg := w.n.cfg
+	for _, l := range []struct {
+		key, address string
+		out          *net.Listener
+	}{{"api", cfg.API, &w.api}, {"http", cfg.HTTP, &w.http}} {
+		var err error
+		if *l.out, err = net.Listen("tcp", l.address); err != nil {
+			return fmt.Errorf("cannot open the %s address %q: %w", l.key, l.address, err)
+		}
+	}
+	if w.streams == nil {
+		return nil
+	}
+	l, err := net.Listen("tcp", cfg.Cluster.Raft)
+	if err != nil {
+		return fmt.Errorf("cannot open the raft address %q: %w", cfg.Cluster.Raft, err)
+	}
+	w.streams.open(l)
+	return nil
+}
+
+// close undoes a start that failed half-way.
+func (w *wiring) close() error {
+	var errs []error
+	for _, l := range []net.Listener{w.api, w.http} {
+		if l != nil {
+			errs = append(errs, l.Close())
+		}
+	}
+	if w.controller != nil {
+		errs = append(errs, w.controller.Close())
+	}
+	if w.streams != nil {
+		errs = append(errs, w.streams.Close())
+	}
+	if w.dialer != nil {
+		errs = append(errs, w.dialer.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// healthEvery is how often readiness is looked at for the gRPC health service; /readyz looks by itself.
+const healthEvery = 250 * time.Millisecond
+
+func (w *wiring) watchHealth(ctx context.Context, s interface{ SetServing(bool) }) error {
+	t := time.NewTicker(healthEvery)
+	defer t.Stop()
+	was, first := false, true
+	for {
+		why := unready(w.controller)
+		s.SetServing(len(why) == 0)
+		if is := len(why) == 0; is != was || first {
+			if is {
+				w.n.log.Info("node is ready")
+			} else {
+				w.n.log.Warn("node is not ready", "why", strings.Join(why, "; "))
+			}
+			was, first = is, false
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
+func isCancelled(err error) bool { return errors.Is(err, context.Canceled) }

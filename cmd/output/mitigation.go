@@ -1,0 +1,258 @@
+package output
+
+import (
+	"fmt"
+	"strings"
+
+	pb "github.com/tidegate/tidegate/proto/tidegate/v1"
+)
+
+// shownRules is how many rules and pieces a card shows before it counts the rest.
+const shownRules = 40
+
+// Action is an action in words.
+func Action(a *pb.Action) string {
+	switch {
+	case a == nil:
+		return "-"
+	case a.GetDiscard():
+		return "discard"
+	case a.GetRate() != "":
+		return "rate " + a.GetRate()
+	default:
+		return "-"
+	}
+}
+
+// Mitigations prints a list.
+func (p *Printer) Mitigations(r *pb.ListResponse) error {
+	if done, err := p.message(r); done {
+		return err
+	}
+	t := &table{head: []string{"ID", "CUSTOMER", "TARGET", "ACTION", "RULES", "LEFT", "BY", "WHY"}, empty: "No mitigations."}
+	for _, m := range r.GetMitigations() {
+		left := cell{Short(max(0, m.GetExpires().AsTime().Sub(p.Now))), normal}
+		if m.GetPhase() == "over" {
+			left = cell{m.GetEnd(), dim}
+		}
+		why := m.GetVector()
+		if why == "" {
+			why = m.GetReason()
+		}
+		t.add(cell{m.GetId(), bold}, cell{text: m.GetCustomer()}, cell{text: first(m.GetTargets())}, cell{text: Action(m.GetAction())},
+			cell{text: fmt.Sprint(len(m.GetRules()))}, left, cell{text: by(m)}, cell{text: cut(why, 30)})
+	}
+	p.table(t)
+	p.stale(r.GetRead())
+	return nil
+}
+
+// by is the policy that asked for a mitigation, or the operator.
+func by(m *pb.Mitigation) string {
+	if m.GetPolicy() != "" {
+		return "policy/" + m.GetPolicy()
+	}
+	return orDash(m.GetBy())
+}
+
+// Mitigation prints one mitigation.
+func (p *Printer) Mitigation(r *pb.GetResponse) error {
+	if done, err := p.message(r); done {
+		return err
+	}
+	p.Card(r.GetMitigation())
+	p.stale(r.GetRead())
+	return nil
+}
+
+// Started prints the answer to a start.
+func (p *Printer) Started(r *pb.StartResponse) error {
+	if done, err := p.message(r); done {
+		return err
+	}
+	p.verdict(r.GetVerdict())
+	p.Card(r.GetMitigation())
+	p.written(r.GetWrite())
+	return nil
+}
+
+// Previewed prints the decision that a start would take. The card is that of a start, so that the two compare.
+func (p *Printer) Previewed(r *pb.PreviewResponse) error {
+	if done, err := p.message(r); done {
+		return err
+	}
+	p.Sentence("Preview: nothing was changed.")
+	p.verdict(r.GetVerdict())
+	p.Card(r.GetMitigation())
+	p.stale(r.GetRead())
+	return nil
+}
+
+// Extended prints the answer to an extension.
+func (p *Printer) Extended(r *pb.ExtendResponse) error {
+	if done, err := p.message(r); done {
+		return err
+	}
+	p.Sentence("%s now ends %s.", r.GetMitigation().GetId(), p.when(r.GetMitigation().GetExpires()))
+	p.written(r.GetWrite())
+	return nil
+}
+
+// Withdrawn prints the answer to a withdrawal, with the bound that holds for a node that is cut off.
+func (p *Printer) Withdrawn(r *pb.WithdrawResponse) error {
+	if done, err := p.message(r); done {
+		return err
+	}
+	m := r.GetMitigation()
+	p.Sentence("%s for %s is over (%s), and %s with it.", m.GetId(), m.GetCustomer(), orDash(m.GetEnd()), count(len(m.GetRules()), "rule"))
+	if t := r.GetGoneAtLatest(); t != nil {
+		p.Sentence("Every node that hears the cluster withdraws now; a node that is cut off stops at %s at the latest.", p.when(t))
+	}
+	p.written(r.GetWrite())
+	return nil
+}
+
+// WithdrawnAll prints the answer to a withdrawal of all.
+func (p *Printer) WithdrawnAll(r *pb.WithdrawAllResponse) error {
+	if done, err := p.message(r); done {
+		return err
+	}
+	if len(r.GetIds()) == 0 {
+		p.Sentence("There was nothing to withdraw.")
+		return nil
+	}
+	p.Sentence("%s over: %s.", count(len(r.GetIds()), "mitigation")+isAre(len(r.GetIds())), strings.Join(r.GetIds(), ", "))
+	if t := r.GetGoneAtLatest(); t != nil {
+		p.Sentence("Every node that hears the cluster withdraws now; a node that is cut off stops at %s at the latest.", p.when(t))
+	}
+	p.written(r.GetWrite())
+	return nil
+}
+
+func isAre(n int) string {
+	if n == 1 {
+		return " is"
+	}
+	return " are"
+}
+
+// Card prints all that is known of a mitigation.
+func (p *Printer) Card(m *pb.Mitigation) {
+	if m == nil {
+		return
+	}
+	p.line("mitigation", orNew(m.GetId()))
+	p.line("customer", m.GetCustomer())
+	p.line("action", actionLine(m))
+	p.lines("target", m.GetTargets(), shownRules)
+	p.line("by", origin(m))
+	p.line("why", m.GetReason())
+	p.phase(m)
+	p.lines("acts on", m.GetPieces(), shownRules)
+	var exempt []string
+	for _, e := range m.GetExempt() {
+		exempt = append(exempt, Exemption(e))
+	}
+	p.lines("exempt", exempt, shownRules)
+	if m.GetRounded() {
+		p.toned("rounded", cell{"holes were rounded outward to whole blocks, to stay within the limit of destinations", yellow})
+	}
+	for i, u := range m.GetUnprotected() {
+		name := "unprotected"
+		if i > 0 {
+			name = " "
+		}
+		p.toned(name, cell{u, yellow})
+	}
+	p.lines("rules", m.GetRules(), shownRules)
+	p.line("rate", rateLine(m))
+	p.line("groups", strings.Join(m.GetGroups(), ", "))
+	p.line("routers", strings.Join(m.GetRouters(), ", "))
+	for i, c := range m.GetCauses() {
+		name := "cause"
+		if i > 0 {
+			name = " "
+		}
+		p.line(name, fmt.Sprintf("attack %s reported by %s since %s", c.GetAttackId(), c.GetSource(), p.clock(c.GetSince())))
+	}
+	for _, n := range m.GetNotes() {
+		p.toned("note", cell{n, yellow})
+	}
+}
+
+func orNew(id string) string {
+	if id == "" {
+		return "(not started)"
+	}
+	return id
+}
+
+func (p *Printer) phase(m *pb.Mitigation) {
+	if m.GetPhase() != "over" {
+		p.line("ends", p.when(m.GetExpires()))
+		return
+	}
+	text := fmt.Sprintf("over since %s: %s", p.when(m.GetEndedAt()), m.GetEnd())
+	if m.GetEndedBy() != "" {
+		text += " by " + m.GetEndedBy()
+	}
+	if m.GetEndNote() != "" {
+		text += ", " + m.GetEndNote()
+	}
+	p.toned("ends", cell{text, dim})
+}
+
+func origin(m *pb.Mitigation) string {
+	switch {
+	case m.GetPolicy() != "" && m.GetVector() != "":
+		return fmt.Sprintf("policy %s, vector %s", m.GetPolicy(), m.GetVector())
+	case m.GetPolicy() != "":
+		return "policy " + m.GetPolicy()
+	default:
+		return m.GetBy()
+	}
+}
+
+func actionLine(m *pb.Mitigation) string {
+	if m.GetAction() == nil {
+		return ""
+	}
+	return Action(m.GetAction())
+}
+
+// rateLine says what a rate comes to: a policer for each rule on each router.
+func rateLine(m *pb.Mitigation) string {
+	if m.GetAction().GetRate() == "" || m.GetRatePerRule() == "" {
+		return ""
+	}
+	routers := "each router"
+	if n := len(m.GetRouters()); n > 0 {
+		routers = count(n, "router")
+	}
+	return fmt.Sprintf("%s x %s x %s = %s", count(len(m.GetRules()), "rule"), routers, m.GetRatePerRule(), m.GetRateTotal())
+}
+
+// Exemption is an exemption in words.
+func Exemption(e *pb.Exemption) string {
+	if e.GetName() == "" {
+		return fmt.Sprintf("%s (%s)", e.GetPrefix(), e.GetKind())
+	}
+	return fmt.Sprintf("%s (%s %s)", e.GetPrefix(), e.GetKind(), e.GetName())
+}
+
+// written says where a write stands in the log.
+func (p *Printer) written(w *pb.WriteInfo) {
+	switch {
+	case w.GetRepeatedRequest():
+		p.Sentence("This request was done before (log entry %d); this is the answer given then.", w.GetIndex())
+	case w.GetIndex() > 0:
+		p.Sentence("%s", p.paint(cell{fmt.Sprintf("Committed as log entry %d.", w.GetIndex()), dim}))
+	}
+}
+
+// stale warns when an answer comes from a node that has not heard from a leader for a while.
+func (p *Printer) stale(r *pb.ReadInfo) {
+	if age := r.GetAge().AsDuration(); age.Seconds() >= 2 {
+		p.Sentence("%s", p.paint(cell{fmt.Sprintf("Caution: node %s last heard from a leader %s ago; this may be old.", r.GetNode(), Short(age)), yellow}))
+	}
+}

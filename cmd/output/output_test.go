@@ -1,0 +1,245 @@
+package output
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tidegate/tidegate/cmd/node"
+	pb "github.com/tidegate/tidegate/proto/tidegate/v1"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+var now = time.Date(2026, 11, 23, 3, 4, 5, 0, time.UTC)
+
+func stamp(d time.Duration) *timestamppb.Timestamp { return timestamppb.New(now.Add(d)) }
+
+func sampleMitigation() *pb.Mitigation {
+	return &pb.Mitigation{
+		Id: "M17", Customer: "uni-a", Origin: "operator", Targets: []string{"203.0.113.0/24"}, Action: &pb.Action{Rate: "60Mbps"},
+		Rules:       []string{"dst 203.0.113.0/30 proto udp sport 53 => rate 10Mbps", "dst 203.0.113.8/29 proto udp sport 53 => rate 10Mbps"},
+		Pieces:      []string{"203.0.113.0/30", "203.0.113.8/29"},
+		Exempt:      []*pb.Exemption{{Prefix: "203.0.113.4/30", Kind: "link", Name: "uni-a"}, {Prefix: "224.0.0.0/4", Kind: "built-in"}},
+		Unprotected: []string{"203.0.113.128/25"}, Rounded: true,
+		Notes:    []string{"fragments after the first carry no ports: this leaks them, and that is worth a longer line than fits on most of the terminals"},
+		Lifetime: durationpb.New(10 * time.Minute), Created: stamp(-2 * time.Minute), Expires: stamp(8 * time.Minute),
+		By: "operator/alice", ReasonCode: "started", Reason: "DNS flood, ticket 4711", Phase: "active", Changed: 21,
+		Routers: []string{"edge1", "edge2"}, RatePerRule: "10Mbps", RateTotal: "40Mbps",
+		Causes: []*pb.Cause{{Source: "flowmon", AttackId: "a-1", Since: stamp(-time.Minute)}},
+	}
+}
+
+func overMitigation() *pb.Mitigation {
+	m := sampleMitigation()
+	m.Id, m.Phase, m.End, m.EndedAt, m.EndedBy, m.EndNote = "M16", "over", "withdrawn", stamp(-time.Hour), "operator/bob", "false alarm"
+	m.Policy, m.Vector, m.Action = "reflected", "dns_amplification", &pb.Action{Discard: true}
+	return m
+}
+
+// answers are one call of each printer; their name is that of the golden file.
+func answers() map[string]func(p *Printer) error {
+	read := &pb.ReadInfo{Index: 21, Age: durationpb.New(0), Node: "n1"}
+	old := &pb.ReadInfo{Index: 21, Age: durationpb.New(90 * time.Second), Node: "n3"}
+	verdict := &pb.Verdict{Kind: pb.VerdictKind_VERDICT_KIND_MITIGATED, Code: "started", Text: "M17: 2 rules for customer uni-a", Mitigation: "M17"}
+	refused := &pb.Verdict{Kind: pb.VerdictKind_VERDICT_KIND_REFUSED, Code: "target_protected", Text: "203.0.113.5 is a link address of customer uni-a"}
+	customer := &pb.Customer{
+		Id: "uni-a", Name: "University A", Official: []string{"203.0.113.0/24", "2001:db8:a::/48"}, Contacts: []string{"noc@uni-a.example"}, MaxMitigations: 5,
+		Links: []*pb.Link{{Prefix: "203.0.113.4/30", Pe: "pe1", Interface: "xe-0/0/1", Block: "links-1", State: "in-use"}, {Prefix: "198.51.100.0/31"}},
+	}
+	document := &pb.Document{Document: &pb.Document_Customer{Customer: customer}}
+	documents := []*pb.Document{
+		document,
+		{Document: &pb.Document_ProtectedBlock{ProtectedBlock: &pb.ProtectedBlock{Name: "links-1", Purpose: "link-block", Prefixes: []string{"198.51.100.0/24"}}}},
+		{Document: &pb.Document_Router{Router: &pb.Router{Name: "edge1", Address: "192.0.2.1", Asn: 65010, Group: "edge"}}},
+		{Document: &pb.Document_Policy{Policy: &pb.Policy{Name: "reflected", Priority: 20, Vectors: []string{"dns_amplification"}, Action: &pb.Action{Discard: true}}}},
+		{Document: &pb.Document_Safeguards{Safeguards: &pb.Safeguards{Name: "default"}}},
+	}
+	plan := &pb.Plan{
+		Added: []*pb.DocumentRef{{Kind: "Customer", Name: "lab-c"}}, Changed: []*pb.DocumentRef{{Kind: "Router", Name: "edge1"}},
+		Removed: []*pb.DocumentRef{{Kind: "Customer", Name: "school-b"}}, Unchanged: 3, LinksBefore: 5, LinksAfter: 4,
+		LinksRemoved: []string{"198.51.100.2/31"}, RemovalsToAllow: 1, Narrowed: []string{"M17"}, Ended: []string{"M12"},
+	}
+	session := func(node, router string, state pb.RuleState, detail string) *pb.RuleOnSession {
+		return &pb.RuleOnSession{Node: node, Router: router, State: state, Detail: detail}
+	}
+	rules := &pb.ListRulesResponse{Read: read, Silent: []*pb.SilentNode{{Node: "n3", Since: stamp(-time.Minute), Detail: "connection refused"}}, Rules: []*pb.Rule{
+		{
+			Rule: "dst 203.0.113.8/29 proto udp sport 53 => rate 10Mbps", Mitigations: []string{"M17", "M18"}, Customer: "uni-a", Med: 4294967274, Expires: stamp(8 * time.Minute),
+			RouterEvidence: "unknown", Sessions: []*pb.RuleOnSession{
+				session("n1", "edge1", pb.RuleState_RULE_STATE_SENT, ""), session("n2", "edge1", pb.RuleState_RULE_STATE_SENT, ""),
+				session("n3", "edge1", pb.RuleState_RULE_STATE_UNKNOWN, ""), session("n1", "edge2", pb.RuleState_RULE_STATE_OVER_BUDGET, "2400 of 2400 rules used"),
+			},
+		},
+		{Rule: "dst 203.0.113.0/30 proto udp sport 53 => rate 10Mbps", Mitigations: []string{"M17"}, Customer: "uni-a", Med: 4294967274, Expires: stamp(8 * time.Minute), RouterEvidence: "unknown"},
+	}}
+	peers := &pb.ListPeersResponse{Read: read, Peers: []*pb.Peer{
+		{Node: "n1", Router: "edge1", Address: "192.0.2.1", Asn: 65010, State: "established", Since: stamp(-36 * time.Hour), Families: []string{"ipv4", "ipv6"}, RulesSent: 2, RulesWanted: 3, OverBudget: 1},
+		{Node: "n2", Router: "edge1", Address: "192.0.2.1", Asn: 65010, State: "connecting", LastError: "the router closed the session: wrong AS", RulesWanted: 3, Refused: 1},
+	}}
+	cluster := &pb.StatusResponse{
+		Cluster: "demo", Leader: "n1", Term: 4, ActiveMitigations: 1, Rules: 2, Customers: 3, Links: 5, Read: read,
+		Nodes: []*pb.Node{
+			{Id: "n1", ApiAddress: "192.0.2.11:7400", Leader: true, Voter: true, Answered: true, AppliedIndex: 21, CommitIndex: 21, LeaseRemaining: durationpb.New(59*time.Minute + 58*time.Second), Version: "v0.1.0", Serving: true, SessionsEstablished: 2, SessionsWanted: 2, Started: stamp(-time.Hour)},
+			{Id: "n2", ApiAddress: "192.0.2.12:7400", Voter: true, Answered: true, Detail: "entry 19 is of a type that this version does not know", AppliedIndex: 18, CommitIndex: 21, Version: "v0.0.9", SessionsWanted: 2, Started: stamp(-2 * time.Hour)},
+			{Id: "n3", ApiAddress: "192.0.2.13:7400", Voter: true, Detail: "connection refused"},
+		},
+	}
+	return map[string]func(p *Printer) error{
+		"mitigations": func(p *Printer) error {
+			return p.Mitigations(&pb.ListResponse{Mitigations: []*pb.Mitigation{sampleMitigation(), overMitigation()}, Read: old})
+		},
+		"mitigations-none": func(p *Printer) error { return p.Mitigations(&pb.ListResponse{Read: read}) },
+		"mitigation":       func(p *Printer) error { return p.Mitigation(&pb.GetResponse{Mitigation: overMitigation(), Read: read}) },
+		"started": func(p *Printer) error {
+			return p.Started(&pb.StartResponse{Verdict: verdict, Mitigation: sampleMitigation(), Write: &pb.WriteInfo{Index: 21}})
+		},
+		"previewed": func(p *Printer) error {
+			m := sampleMitigation()
+			m.Id = ""
+			return p.Previewed(&pb.PreviewResponse{Verdict: verdict, Mitigation: m, Read: read})
+		},
+		"previewed-refused": func(p *Printer) error { return p.Previewed(&pb.PreviewResponse{Verdict: refused, Read: read}) },
+		"extended": func(p *Printer) error {
+			return p.Extended(&pb.ExtendResponse{Mitigation: sampleMitigation(), Write: &pb.WriteInfo{Index: 22, RepeatedRequest: true}})
+		},
+		"withdrawn": func(p *Printer) error {
+			return p.Withdrawn(&pb.WithdrawResponse{Mitigation: overMitigation(), Write: &pb.WriteInfo{Index: 23}, GoneAtLatest: stamp(8 * time.Minute)})
+		},
+		"withdrawn-all": func(p *Printer) error {
+			return p.WithdrawnAll(&pb.WithdrawAllResponse{Ids: []string{"M17", "M18"}, Write: &pb.WriteInfo{Index: 24}, GoneAtLatest: stamp(time.Hour)})
+		},
+		"withdrawn-none": func(p *Printer) error { return p.WithdrawnAll(&pb.WithdrawAllResponse{}) },
+		"planned":        func(p *Printer) error { return p.Planned(&pb.PlanResponse{Plan: plan, Read: read}) },
+		"planned-refused": func(p *Printer) error {
+			return p.Planned(&pb.PlanResponse{Plan: plan, Verdict: &pb.Verdict{Kind: pb.VerdictKind_VERDICT_KIND_REFUSED, Code: "removals_need_number", Text: "this removes 1 of 5 links"}})
+		},
+		"applied": func(p *Printer) error {
+			return p.Applied(&pb.ApplyResponse{Plan: plan, Write: &pb.WriteInfo{Index: 25}})
+		},
+		"customers": func(p *Printer) error {
+			return p.Customers(&pb.ListDocumentsResponse{Documents: documents, Read: read})
+		},
+		"customer": func(p *Printer) error { return p.Customer(&pb.GetDocumentResponse{Document: document, Read: read}) },
+		"documents": func(p *Printer) error {
+			return p.Documents(&pb.ListDocumentsResponse{Documents: documents, Read: read})
+		},
+		"document": func(p *Printer) error { return p.Document(&pb.GetDocumentResponse{Document: document, Read: read}) },
+		"lookup": func(p *Printer) error {
+			return p.Lookup(&pb.LookupResponse{Customer: "uni-a", Text: "No rule ever acts on packets to 203.0.113.5: it lies in link 203.0.113.4/30 of customer uni-a.", Read: read})
+		},
+		"rules":      func(p *Printer) error { return p.Rules(rules) },
+		"rules-none": func(p *Printer) error { return p.Rules(&pb.ListRulesResponse{Read: read}) },
+		"peers":      func(p *Printer) error { return p.Peers(peers) },
+		"cluster":    func(p *Printer) error { return p.Cluster(cluster) },
+		"cluster-leaderless": func(p *Printer) error {
+			return p.Cluster(&pb.StatusResponse{Cluster: "demo", Term: 5, Read: old})
+		},
+		"reported": func(p *Printer) error {
+			return p.Reported(&pb.ReportResponse{Verdicts: []*pb.Verdict{verdict, refused, {
+				Kind: pb.VerdictKind_VERDICT_KIND_RETRY, Code: "overloaded", Text: "too many signals wait", RetryAfter: durationpb.New(500 * time.Millisecond),
+			}}})
+		},
+		"signal-previewed": func(p *Printer) error {
+			return p.SignalPreviewed(&pb.SignalServicePreviewResponse{Verdict: verdict, Mitigations: []*pb.Mitigation{sampleMitigation()}, Read: read})
+		},
+		"vectors": func(p *Printer) error {
+			return p.Vectors([]Vector{{"dns_amplification", "ipv4,ipv6", "UDP from source port 53"}, {"unknown", "", "whatever"}})
+		},
+		"version": func(p *Printer) error { return p.Version(Version{"v0.1.0", "go1.26", "linux/amd64"}) },
+		"findings": func(p *Printer) error {
+			return p.Findings([]node.Finding{{Grade: node.Good, What: "tls", Text: "member/n1, good until 2028-01-01"}, {Grade: node.Bad, What: "data_dir", Text: "is a file"}})
+		},
+	}
+}
+
+// TestGolden prints every answer in every format and compares with testdata/NAME.FORMAT.
+func TestGolden(t *testing.T) {
+	for name, print := range answers() {
+		for _, f := range []Format{Table, JSON, YAML} {
+			file := filepath.Join("testdata", name+"."+string(f))
+			t.Run(name+"/"+string(f), func(t *testing.T) {
+				var b bytes.Buffer
+				if err := print(&Printer{W: &b, Format: f, Width: 100, Now: now}); err != nil {
+					t.Fatal(err)
+				}
+				if *update {
+					if err := os.WriteFile(file, b.Bytes(), 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				want, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(string(want), b.String()); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", file, diff)
+				}
+			})
+		}
+	}
+}
+
+// TestTablesFit: what people read fits into 120 columns, has no trailing spaces, and is the same text with colour.
+func TestTablesFit(t *testing.T) {
+	for name, print := range answers() {
+		t.Run(name, func(t *testing.T) {
+			var plain, coloured bytes.Buffer
+			if err := print(&Printer{W: &plain, Format: Table, Width: 120, Now: now}); err != nil {
+				t.Fatal(err)
+			}
+			if err := print(&Printer{W: &coloured, Format: Table, Width: 120, Now: now, Colour: true}); err != nil {
+				t.Fatal(err)
+			}
+			for l := range strings.SplitSeq(plain.String(), "\n") {
+				if n := utf8.RuneCountInString(l); n > 120 {
+					t.Errorf("%d columns: %q", n, l)
+				}
+				if strings.TrimRight(l, " ") != l {
+					t.Errorf("trailing spaces: %q", l)
+				}
+			}
+			if diff := cmp.Diff(plain.String(), uncolour(coloured.String())); diff != "" {
+				t.Errorf("text without colour (-plain +coloured):\n%s", diff)
+			}
+		})
+	}
+}
+
+func uncolour(s string) string {
+	for _, code := range []tone{bold, dim, red, green, yellow, "0"} {
+		s = strings.ReplaceAll(s, "\x1b["+string(code)+"m", "")
+	}
+	return s
+}
+
+func TestTerminal(t *testing.T) {
+	f, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if colour, width := Terminal(f, func(string) string { return "" }); colour || width != 0 {
+		t.Errorf("a file: colour %v, width %d; want none of either", colour, width)
+	}
+}
+
+func TestShort(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", 350 * time.Millisecond: "350ms", 2345 * time.Millisecond: "2.3s", 10 * time.Minute: "10m", 9*time.Minute + 58*time.Second: "9m58s",
+		time.Hour: "1h", 25*time.Hour + 2*time.Minute + 3*time.Second: "25h2m", -time.Minute: "-1m",
+	} {
+		if got := Short(d); got != want {
+			t.Errorf("Short(%v) = %q, want %q", d, got, want)
+		}
+	}
+}

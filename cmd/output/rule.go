@@ -1,0 +1,206 @@
+package output
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	pb "github.com/tidegate/tidegate/proto/tidegate/v1"
+)
+
+// RuleState is a rule's state on a session in words.
+func RuleState(s pb.RuleState) string {
+	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(s.String(), "RULE_STATE_")), "_", " ")
+}
+
+func stateTone(s pb.RuleState) tone {
+	switch s {
+	case pb.RuleState_RULE_STATE_SENT:
+		return green
+	case pb.RuleState_RULE_STATE_REFUSED, pb.RuleState_RULE_STATE_OVER_BUDGET, pb.RuleState_RULE_STATE_NO_SESSION:
+		return red
+	default:
+		return yellow
+	}
+}
+
+// Rules prints what is announced and how far each rule has come, router by router: the nodes in one state stand in
+// one line. A state that is not known is printed as unknown.
+func (p *Printer) Rules(r *pb.ListRulesResponse) error {
+	if done, err := p.message(r); done {
+		return err
+	}
+	if len(r.GetRules()) == 0 {
+		p.Sentence("No rules are announced.")
+	}
+	evidence := sameEvidence(r.GetRules())
+	for _, rule := range r.GetRules() {
+		p.Sentence("%s", p.paint(cell{rule.GetRule(), bold}))
+		p.Sentence("    %s of %s, ends %s, MED %d", strings.Join(rule.GetMitigations(), ", "), orDash(rule.GetCustomer()),
+			p.when(rule.GetExpires()), rule.GetMed())
+		for _, g := range groupSessions(rule.GetSessions()) {
+			line := fmt.Sprintf("    %s: %s", g.router, p.paint(cell{RuleState(g.state), stateTone(g.state)}))
+			line += " by " + strings.Join(g.nodes, ", ")
+			if g.detail != "" {
+				line += " (" + g.detail + ")"
+			}
+			p.Sentence("%s", line)
+		}
+		if len(rule.GetSessions()) == 0 {
+			p.Sentence("    %s, on no session", p.paint(cell{"committed", yellow}))
+		}
+		if e := rule.GetRouterEvidence(); e != "" && evidence == "" {
+			p.Sentence("    accepted, installed, hitting: %s", e)
+		}
+	}
+	if evidence != "" {
+		p.Sentence("Accepted, installed, hitting: %s.", evidence)
+	}
+	p.silent(r.GetSilent())
+	p.stale(r.GetRead())
+	return nil
+}
+
+// sameEvidence is what is known from the routers, when that is the same of all rules.
+func sameEvidence(rules []*pb.Rule) string {
+	for _, r := range rules {
+		if r.GetRouterEvidence() != rules[0].GetRouterEvidence() {
+			return ""
+		}
+	}
+	if len(rules) == 0 {
+		return ""
+	}
+	return rules[0].GetRouterEvidence()
+}
+
+type sessionGroup struct {
+	router, detail string
+	state          pb.RuleState
+	nodes          []string
+}
+
+// groupSessions puts the nodes of one router, state and detail together, in the order in which they come.
+func groupSessions(in []*pb.RuleOnSession) []sessionGroup {
+	var out []sessionGroup
+	for _, s := range in {
+		i := slices.IndexFunc(out, func(g sessionGroup) bool {
+			return g.router == s.GetRouter() && g.state == s.GetState() && g.detail == s.GetDetail()
+		})
+		if i < 0 {
+			out = append(out, sessionGroup{router: s.GetRouter(), state: s.GetState(), detail: s.GetDetail()})
+			i = len(out) - 1
+		}
+		out[i].nodes = append(out[i].nodes, s.GetNode())
+	}
+	return out
+}
+
+// Peers prints the sessions of all nodes.
+func (p *Printer) Peers(r *pb.ListPeersResponse) error {
+	if done, err := p.message(r); done {
+		return err
+	}
+	t := &table{head: []string{"NODE", "ROUTER", "ADDRESS", "AS", "STATE", "SINCE", "FAMILIES", "SENT"}, empty: "No routers are configured."}
+	for _, s := range r.GetPeers() {
+		state := cell{s.GetState(), yellow}
+		if s.GetState() == "established" {
+			state.tone = green
+		}
+		t.add(cell{text: s.GetNode()}, cell{text: s.GetRouter()}, cell{text: s.GetAddress()}, cell{text: fmt.Sprint(s.GetAsn())}, state,
+			cell{text: p.ago(s.GetSince())}, cell{text: strings.Join(s.GetFamilies(), ",")},
+			cell{text: fmt.Sprintf("%d/%d", s.GetRulesSent(), s.GetRulesWanted())})
+	}
+	p.table(t)
+	for _, s := range r.GetPeers() {
+		if text := trouble(s); text != "" {
+			p.warn(red, "%s with %s: %s.", s.GetNode(), s.GetRouter(), text)
+		}
+	}
+	p.silent(r.GetSilent())
+	p.stale(r.GetRead())
+	return nil
+}
+
+func trouble(s *pb.Peer) string {
+	var out []string
+	if n := s.GetOverBudget(); n > 0 {
+		out = append(out, fmt.Sprintf("%d over budget", n))
+	}
+	if n := s.GetRefused(); n > 0 {
+		out = append(out, fmt.Sprintf("%d refused by the guard", n))
+	}
+	if s.GetLastError() != "" && s.GetState() != "established" {
+		out = append(out, s.GetLastError())
+	}
+	return strings.Join(out, ", ")
+}
+
+func (p *Printer) silent(nodes []*pb.SilentNode) {
+	for _, n := range nodes {
+		text := fmt.Sprintf("Node %s does not answer", n.GetNode())
+		if n.GetSince() != nil {
+			text += " since " + p.clock(n.GetSince())
+		}
+		if n.GetDetail() != "" {
+			text += " (" + n.GetDetail() + ")"
+		}
+		p.warn(yellow, "%s: its sessions are unknown.", text)
+	}
+}
+
+// Cluster prints the cluster.
+func (p *Printer) Cluster(r *pb.StatusResponse) error {
+	if done, err := p.message(r); done {
+		return err
+	}
+	leader := cell{r.GetLeader(), green}
+	if leader.text == "" {
+		leader = cell{"none: nothing can be changed until a majority of the nodes agrees on one", red}
+	}
+	p.line("cluster", r.GetCluster())
+	p.toned("leader", leader)
+	p.line("term", fmt.Sprint(r.GetTerm()))
+	p.line("active", fmt.Sprintf("%s, %s", count(int(r.GetActiveMitigations()), "mitigation"), count(int(r.GetRules()), "rule")))
+	p.line("inventory", fmt.Sprintf("%s, %s", count(int(r.GetCustomers()), "customer"), count(int(r.GetLinks()), "link")))
+	p.Sentence("")
+	t := &table{head: []string{"NODE", "ROLE", "API", "APPLIED", "COMMIT", "LEASE", "SESSIONS", "UP", "VERSION", "STATE"}, empty: "No nodes."}
+	for _, n := range r.GetNodes() {
+		t.add(p.nodeCells(n)...)
+	}
+	p.table(t)
+	for _, n := range r.GetNodes() {
+		if n.GetDetail() != "" && (!n.GetAnswered() || !n.GetServing()) {
+			p.warn(red, "%s: %s.", n.GetId(), n.GetDetail())
+		}
+	}
+	p.stale(r.GetRead())
+	return nil
+}
+
+// warn prints a sentence below a table, wrapped.
+func (p *Printer) warn(t tone, format string, args ...any) {
+	for _, l := range wrap(fmt.Sprintf(format, args...), p.width()) {
+		p.Sentence("%s", p.paint(cell{l, t}))
+	}
+}
+
+func (p *Printer) nodeCells(n *pb.Node) []cell {
+	role := "follower"
+	switch {
+	case n.GetLeader():
+		role = "leader"
+	case !n.GetVoter():
+		role = "non-voter"
+	}
+	if !n.GetAnswered() {
+		return append(plainCells(n.GetId(), role, n.GetApiAddress(), "-", "-", "-", "-", "-", "-"), cell{"does not answer", red})
+	}
+	state := cell{"serving", green}
+	if !n.GetServing() {
+		state = cell{"NOT SERVING", red}
+	}
+	return append(plainCells(n.GetId(), role, n.GetApiAddress(), fmt.Sprint(n.GetAppliedIndex()), fmt.Sprint(n.GetCommitIndex()),
+		orDash(short(n.GetLeaseRemaining())), fmt.Sprintf("%d/%d", n.GetSessionsEstablished(), n.GetSessionsWanted()),
+		p.ago(n.GetStarted()), orDash(n.GetVersion())), state)
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tidegate/tidegate/api/manifest"
+	"github.com/tidegate/tidegate/cmd/client"
+	"github.com/tidegate/tidegate/cmd/output"
+	pb "github.com/tidegate/tidegate/proto/tidegate/v1"
+)
+
+const applyLong = `Reads documents (Customer, ProtectedBlock, Router, Policy, Safeguards) from a YAML file, from all *.yaml and *.yml
+files below a directory, or from standard input (-f -), and makes them so: all or none, in one step. Mitigations that
+run are narrowed in the same step when protection is added.
+
+  tidegate plan -f inventory/                     what would change
+  tidegate apply -f inventory/                    change it
+  tidegate apply -f inventory/ --prune            the files are the whole inventory: remove what is not in them
+  tidegate document list -o yaml > copy.yaml      the other way round
+
+An apply that takes away more than a few links, or protected space, must name the number: --allow-removals N.`
+
+// documentFlags are what apply and plan have in common.
+type documentFlags struct {
+	file   string
+	prune  bool
+	allow  uint32
+	loaded []*manifest.Document
+}
+
+func (f *documentFlags) add(c *cobra.Command) {
+	c.Flags().StringVarP(&f.file, "file", "f", "", "file, directory, or - for standard input (mandatory)")
+	c.Flags().BoolVar(&f.prune, "prune", false, "remove documents that are not in the files")
+	c.Flags().Uint32Var(&f.allow, "allow-removals", 0, "number of links and blocks that are meant to be removed")
+	c.MarkFlagRequired("file") //nolint:errcheck // fails only for a flag that does not exist
+}
+
+// load reads the files; what is wrong in them is a matter of usage.
+func (f *documentFlags) load(a *app) ([]*pb.Document, error) {
+	docs, err := manifest.Load(f.file, a.stdin)
+	if err != nil {
+		return nil, &client.UsageError{Text: err.Error()}
+	}
+	f.loaded = docs
+	return manifest.Protos(docs), nil
+}
+
+func (a *app) applyCommand() *cobra.Command {
+	var f documentFlags
+	var w writeFlags
+	cmd := a.command("apply -f FILE|DIR", "make the inventory what the files say", applyLong, exactly(),
+		func(ctx context.Context, c *client.Client, p *output.Printer, _ []string) error {
+			docs, err := f.load(a)
+			if err != nil {
+				return err
+			}
+			if w.reason == "" {
+				w.reason = "apply " + f.file
+			}
+			r, err := c.Apply(ctx, &pb.ApplyRequest{RequestId: w.id(), Reason: w.reason, Documents: docs, Prune: f.prune, AllowRemovals: f.allow})
+			if err != nil {
+				return client.Locate(err, f.loaded)
+			}
+			return p.Applied(r)
+		})
+	f.add(cmd)
+	w.add(cmd)
+	cmd.Flags().Lookup("reason").Usage = `why, in your words (default "apply FILE")`
+	return cmd
+}
+
+func (a *app) planCommand() *cobra.Command {
+	var f documentFlags
+	cmd := a.command("plan -f FILE|DIR", "show what apply would do, and change nothing", applyLong, exactly(),
+		func(ctx context.Context, c *client.Client, p *output.Printer, _ []string) error {
+			docs, err := f.load(a)
+			if err != nil {
+				return err
+			}
+			r, err := c.Plan(ctx, &pb.PlanRequest{Documents: docs, Prune: f.prune, AllowRemovals: f.allow})
+			if err != nil {
+				return client.Locate(err, f.loaded)
+			}
+			if err := client.Judge(r.GetVerdict()); err != nil {
+				if v := r.GetVerdict().GetViolations(); len(v) > 0 {
+					return client.LocateAll(v, f.loaded)
+				}
+				return errors.Join(p.Planned(r), told(err))
+			}
+			return p.Planned(r)
+		})
+	f.add(cmd)
+	return cmd
+}

@@ -1,0 +1,286 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tidegate/tidegate/api/auth"
+	"github.com/tidegate/tidegate/cmd/client"
+	"github.com/tidegate/tidegate/cmd/node"
+)
+
+// shell runs command lines against one node in this process.
+type shell struct {
+	t      *testing.T
+	server string
+	pki    node.OwnPKI
+}
+
+func newShell(t *testing.T) *shell {
+	t.Helper()
+	cfg := node.Config{
+		Node: "solo", DataDir: filepath.Join(t.TempDir(), "data"), API: "127.0.0.1:0", HTTP: "127.0.0.1:0",
+		BGP: node.BGP{ASN: 65001, RouterID: netip.MustParseAddr("192.0.2.1")}, Cluster: node.Cluster{Name: node.DefaultCluster},
+	}
+	up := make(chan node.Addresses, 1)
+	n, err := node.New(cfg, node.Deps{Logger: slog.New(slog.DiscardHandler), Listening: func(a node.Addresses) { up <- a }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- n.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the node ended with %v", err)
+		}
+	})
+	select {
+	case a := <-up:
+		return &shell{t: t, server: a.API, pki: cfg.OwnPKI()}
+	case err := <-ended:
+		t.Fatal(err)
+		return nil
+	}
+}
+
+// run runs one command line with a role's certificate.
+func (s *shell) run(dir, stdin string, args ...string) (code int, stdout, stderr string) {
+	s.t.Helper()
+	var out, errs bytes.Buffer
+	env := map[string]string{"TIDEGATE_SERVER": s.server, "TIDEGATE_TLS_DIR": dir}
+	a := &app{stdin: strings.NewReader(stdin), stdout: &out, stderr: &errs, env: func(k string) string { return env[k] }, now: time.Now, location: time.UTC}
+	code = a.run(s.t.Context(), args)
+	return code, out.String(), errs.String()
+}
+
+const inventory = `kind: Customer
+id: uni-a
+name: University A
+official: [203.0.113.0/24]
+links: [{prefix: 203.0.113.4/30, pe: pe1, interface: xe-0/0/1}]
+contacts: [noc@uni-a.example]
+---
+kind: Router
+name: edge1
+address: 127.0.0.1
+port: 1
+asn: 65010
+group: edge
+validation: disabled-by-import-policy
+max_prefix: 100
+---
+kind: Policy
+name: reflected
+priority: 1
+vectors: [dns_amplification]
+action: {discard: true}
+`
+
+// TestCommands tells one story, line by line, with the exit code and a piece of what each line prints.
+func TestCommands(t *testing.T) {
+	s := newShell(t)
+	admin, operator, detector := s.pki.Admin, s.pki.Operator, s.pki.Detector
+	rows := []struct {
+		name   string
+		dir    string
+		stdin  string
+		args   string // split at |
+		code   int
+		stdout string
+		stderr string
+	}{
+		{"plan", admin, inventory, "plan|-f|-", 0, "add    Customer uni-a", ""},
+		{"an operator may not apply", operator, inventory, "apply|-f|-", 6, "", "not permitted: "},
+		{"apply", admin, inventory, "apply|-f|-", 0, "3 documents added, 0 changed, 0 removed, 0 unchanged; links 0 -> 1.", ""},
+		{"apply again", admin, inventory, "apply|-f|-", 0, "0 documents added, 0 changed, 0 removed, 3 unchanged", ""},
+		{"a document with host bits", admin, "kind: Customer\nid: x\nname: X\nofficial: [203.0.113.1/24]\n", "apply|-f|-", 2, "", `-:4:12: official[0]: "203.0.113.1/24" has host bits; write 203.0.113.0/24`},
+		{"an unknown key", admin, "kind: Customer\nid: x\noficial: []\n", "apply|-f|-", 2, "", "-:3:1: oficial: there is no such key in Customer"},
+		{"truncated YAML", admin, "kind: Customer\nofficial: [203.", "apply|-f|-", 2, "", "-:"},
+		{"10 MB of YAML", admin, strings.Repeat("# 3456789\n", 1<<20), "apply|-f|-", 2, "", "8 MiB"},
+		{"overlap without nesting", admin, "kind: Customer\nid: x\nname: X\nofficial: [203.0.113.64/27]\ncontacts: [a@b.example]\n", "apply|-f|-", 2, "", `203.0.113.0/24 of customer "uni-a"`},
+		{"half of the inventory", admin, inventory[strings.Index(inventory, "---")+4:], "apply|-f|-|--prune", 3, "", "removals_need_number"},
+		{"customer list", operator, "", "customer|list", 0, "uni-a  University A  203.0.113.0/24  1", ""},
+		{"customer show", operator, "", "customer|show|uni-a", 0, "203.0.113.4/30  pe1  xe-0/0/1", ""},
+		{"customer show nobody", operator, "", "customer|show|nobody", 4, "", "not found: "},
+		{"lookup a link", operator, "", "customer|lookup|203.0.113.5", 0, "No rule ever acts on packets to 203.0.113.5", ""},
+		{"lookup nonsense", operator, "", "customer|lookup|203.0.113", 2, "", "malformed: "},
+		{"documents", operator, "", "document|list", 0, "Policy reflected  priority 1: dns_amplification: discard", ""},
+		{"document get", operator, "", "document|get|Customer/uni-a", 0, "kind: Customer\nid: uni-a\n", ""},
+		{"preview", operator, "", "mitigation|preview|--target|203.0.113.0/24|--match|proto udp sport 53|--rate|60Mbps", 0, "rate 6 rules x 1 router x 10Mbps", ""},
+		{"preview of a link", operator, "", "mitigation|preview|--target|203.0.113.5|--discard", 3, "refused (target_protected)", ""},
+		{"start", operator, "", "mitigation|start|--target|203.0.113.7|--match|proto udp sport 53|--discard|--lifetime|10m|--reason|flood|--request-id|r1", 0, "Committed as log entry", ""},
+		{"start, repeated", operator, "", "mitigation|start|--target|203.0.113.7|--match|proto udp sport 53|--discard|--lifetime|10m|--reason|flood|--request-id|r1", 0, "This request was done before", ""},
+		{"the same id for something else", operator, "", "mitigation|start|--target|203.0.113.8|--discard|--lifetime|10m|--reason|flood|--request-id|r1", 3, "", "refused: "},
+		{"start without a reason", operator, "", "mitigation|start|--target|203.0.113.7|--discard", 2, "", "--reason is missing"},
+		{"start without a target", operator, "", "mitigation|start|--discard|--reason|x", 2, "", "--target is missing"},
+		{"start without an action", operator, "", "mitigation|start|--target|203.0.113.7|--reason|x", 2, "", "either --discard or --rate"},
+		{"start with both actions", operator, "", "mitigation|start|--target|203.0.113.7|--discard|--rate|1Mbps|--reason|x", 2, "", "either --discard or --rate"},
+		{"host bits", operator, "", "mitigation|start|--target|203.0.113.1/24|--discard|--reason|x", 2, "", "write 203.0.113.0/24"},
+		{"0.1 bps", operator, "", "mitigation|start|--target|203.0.113.7|--rate|0.1bps|--reason|x", 2, "", "action.rate"},
+		{"a negative lifetime", operator, "", "mitigation|start|--target|203.0.113.7|--discard|--lifetime|-5m|--reason|x", 2, "", "negative"},
+		{"port 70000", operator, "", "mitigation|start|--target|203.0.113.7|--match|proto udp dport 70000|--discard|--reason|x", 2, "", "65535"},
+		{"everything", operator, "", "mitigation|start|--target|0.0.0.0/0|--discard|--reason|x", 3, "", "target_everything"},
+		{"nobody's target", operator, "", "mitigation|start|--target|192.0.2.1|--discard|--reason|x", 3, "", "target_not_official"},
+		{"multicast", operator, "", "mitigation|start|--target|224.0.0.1|--discard|--reason|x", 3, "", "refused: "},
+		{"list", operator, "", "mitigation|list", 0, "M1  uni-a     203.0.113.7/32  discard", ""},
+		{"show", operator, "", "mitigation|show|M1", 0, "why          flood", ""},
+		{"show what is not there", operator, "", "mitigation|show|M99", 4, "", "there is no mitigation M99"},
+		{"rules", operator, "", "rules", 0, "dst 203.0.113.7/32 proto udp sport 53 => discard", ""},
+		{"peers", operator, "", "peers", 0, "solo  edge1   127.0.0.1  65010", ""},
+		{"cluster status", operator, "", "cluster|status", 0, "solo  leader", ""},
+		{"extend", operator, "", "mitigation|extend|M1|--lifetime|30m|--reason|still on", 0, "M1 now ends", ""},
+		{"withdraw", operator, "", "mitigation|withdraw|M1|--reason|over", 0, "a node that is cut off stops at", ""},
+		{"withdraw again", operator, "", "mitigation|withdraw|M1|--reason|over", 3, "", "refused: "},
+		{"signal", detector, "", "signal|send|--attack|a|--target|203.0.113.9|--vector|dns_amplification", 0, "verdict      mitigated", ""},
+		{"the same sequence number with another body", detector, "", "signal|send|--attack|a|--target|203.0.113.10|--vector|dns_amplification", 3, "seq_conflict", ""},
+		{"an unknown vector", detector, "", "signal|send|--attack|b|--target|203.0.113.9|--vector|nope", 2, "is not a known vector", ""},
+		{"a signal by an operator", operator, "", "signal|send|--attack|c|--target|203.0.113.9|--vector|dns_amplification", 6, "", "not permitted: "},
+		{"a detector looks", detector, "", "mitigation|list", 6, "", "not permitted: "},
+		{"signal preview", detector, "", "signal|preview|--attack|d|--target|203.0.113.9|--vector|dns_amplification", 0, "Preview: nothing was changed.", ""},
+		{"end of the attack", detector, "", "signal|end|--attack|a|--seq|2", 0, "verdict      ended", ""},
+		{"withdraw-all without a reason", operator, "", "mitigation|withdraw-all", 2, "", "--reason is missing"},
+		{"withdraw-all", operator, "", "mitigation|withdraw-all|--reason|quiet", 0, "There was nothing to withdraw.", ""},
+		{"a wrong format", operator, "", "peers|-o|xml", 2, "", `"xml" is not an output format`},
+		{"a wrong range", detector, "", "signal|send|--attack|e|--sport|x-y", 2, "", `--sport "x-y" is not a number`},
+		{"nobody at that address", operator, "", "peers|--server|127.0.0.1:1|--timeout|100ms", 5, "", "unavailable: "},
+	}
+	for _, r := range rows {
+		t.Run(r.name, func(t *testing.T) {
+			code, stdout, stderr := s.run(r.dir, r.stdin, strings.Split(r.args, "|")...)
+			// A sentence may be wrapped anywhere.
+			flat := func(s string) string { return strings.Join(strings.Fields(s), " ") }
+			if code != r.code || !strings.Contains(flat(stdout), flat(r.stdout)) || !strings.Contains(flat(stderr), flat(r.stderr)) {
+				t.Errorf("tidegate %s: exit code %d, want %d\nstdout: %s\nwant:   %s\nstderr: %s\nwant:   %s",
+					strings.ReplaceAll(r.args, "|", " "), code, r.code, stdout, r.stdout, stderr, r.stderr)
+			}
+			if stdout == "" && stderr == "" {
+				t.Error("nothing was printed at all")
+			}
+		})
+	}
+
+	t.Run("a copy of the inventory applies without a change", func(t *testing.T) {
+		code, copied, stderr := s.run(admin, "", "document", "list", "-o", "yaml")
+		if code != 0 {
+			t.Fatal(stderr)
+		}
+		_, stdout, _ := s.run(admin, copied, "apply", "-f", "-", "--prune")
+		if want := "0 documents added, 0 changed, 0 removed, 3 unchanged"; !strings.Contains(stdout, want) {
+			t.Errorf("got %q, want it to contain %q", stdout, want)
+		}
+	})
+	t.Run("json", func(t *testing.T) {
+		_, stdout, _ := s.run(operator, "", "mitigation", "list", "--all", "-o", "json")
+		var got struct {
+			Mitigations []struct {
+				ID    string `json:"id"`
+				Phase string `json:"phase"`
+			} `json:"mitigations"`
+		}
+		if err := json.Unmarshal([]byte(stdout), &got); err != nil {
+			t.Fatal(err)
+		}
+		var ids []string
+		for _, m := range got.Mitigations {
+			ids = append(ids, m.ID+" "+m.Phase)
+		}
+		if diff := cmp.Diff([]string{"M2 over", "M1 over"}, ids); diff != "" {
+			t.Errorf("mitigations (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestWithoutCluster are command lines that need no node.
+func TestWithoutCluster(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "n.yaml")
+	if err := os.WriteFile(file, []byte("node: n1\ndata_dir: data\nbgp: {asn: 65001, router_id: 192.0.2.1}\nfoo: 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	good := filepath.Join(dir, "good.yaml")
+	if err := os.WriteFile(good, []byte("node: n1\ndata_dir: data\napi: 127.0.0.1:0\nhttp: localhost:0\nbgp: {asn: 65001, router_id: 192.0.2.1}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := &shell{t: t}
+	rows := []struct {
+		name           string
+		args           []string
+		code           int
+		stdout, stderr string
+	}{
+		{"nothing", nil, 0, "Attacks and mitigations:", ""},
+		{"version", []string{"version"}, 0, "tidegate ", ""},
+		{"exit codes", []string{"help", "exit-codes"}, 0, "  3  refused", ""},
+		{"vectors", []string{"signal", "vectors"}, 0, "dns_amplification", ""},
+		{"an unknown command", []string{"mitigaton"}, 2, "", `"mitigaton" is not a command of tidegate; did you mean "mitigation"?`},
+		{"an unknown command of a group", []string{"mitigation", "lst"}, 2, "", `did you mean "list"?`},
+		{"an unknown flag", []string{"peers", "--frob"}, 2, "", "unknown flag: --frob; see tidegate peers --help"},
+		{"an argument too many", []string{"peers", "x"}, 2, "", `"x" is one argument too many`},
+		{"an argument too few", []string{"customer", "show"}, 2, "", "ID is missing; usage: tidegate customer show ID"},
+		{"no server", []string{"peers"}, 2, "", "no server is named"},
+		{"serve without a file", []string{"serve"}, 2, "", "config"},
+		{"serve with an unknown key", []string{"serve", "--config", file}, 2, "", "n.yaml:4: foo: unknown key"},
+		{"check with an unknown key", []string{"check", "--config", file}, 2, "", "n.yaml:4: foo: unknown key"},
+		{"check", []string{"check", "--config", good}, 0, "ok  data_dir", ""},
+		{"serve without the file", []string{"serve", "--config", filepath.Join(dir, "nope")}, 2, "", "there is no such file"},
+		{"pki init", []string{"pki", "init", "--dir", filepath.Join(dir, "pki"), "--cluster", "demo"}, 0, "Authority of cluster demo", ""},
+		{"pki init again", []string{"pki", "init", "--dir", filepath.Join(dir, "pki")}, 2, "", "file exists already"},
+		{"pki issue", []string{"pki", "issue", "operator/alice", "--dir", filepath.Join(dir, "pki"), "--out", filepath.Join(dir, "alice")}, 0, "Certificate of operator/alice in cluster demo", ""},
+		{"pki issue a member without hosts", []string{"pki", "issue", "member/n1", "--dir", filepath.Join(dir, "pki"), "--out", filepath.Join(dir, "n1")}, 2, "", "addresses it is called at"},
+		{"pki issue nonsense", []string{"pki", "issue", "alice", "--dir", filepath.Join(dir, "pki")}, 2, "", "is not ROLE/NAME"},
+	}
+	for _, r := range rows {
+		t.Run(r.name, func(t *testing.T) {
+			code, stdout, stderr := s.run("", "", r.args...)
+			flat := func(s string) string { return strings.Join(strings.Fields(s), " ") }
+			if code != r.code || !strings.Contains(flat(stdout), flat(r.stdout)) || !strings.Contains(flat(stderr), flat(r.stderr)) {
+				t.Errorf("tidegate %q: exit code %d, want %d\nstdout: %s\nwant:   %s\nstderr: %s\nwant:   %s", r.args, code, r.code, stdout, r.stdout, stderr, r.stderr)
+			}
+		})
+	}
+	id, cluster, err := auth.FilesIn(filepath.Join(dir, "alice")).Identity()
+	if err != nil || id.String() != "operator/alice" || cluster != "demo" {
+		t.Errorf("issued %s of %q, %v", id, cluster, err)
+	}
+	if len(client.ExitCodes()) != 7 {
+		t.Errorf("%d exit codes, want 7", len(client.ExitCodes()))
+	}
+}
+
+// TestObey: the first signal ends in order, one shortly after it is the same one, a later one ends at once.
+func TestObey(t *testing.T) {
+	signals := make(chan os.Signal, 3)
+	for range 3 {
+		signals <- syscall.SIGTERM
+	}
+	close(signals)
+	start := time.Now()
+	times := []time.Time{start, start.Add(oneSignal / 2), start.Add(oneSignal)}
+	clock := func() time.Time {
+		now := times[0]
+		times = times[1:]
+		return now
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	var codes []int
+	obey(signals, cancel, clock, func(code int) { codes = append(codes, code) })
+	if context.Cause(ctx) == nil {
+		t.Error("the first signal did not end the context")
+	}
+	if diff := cmp.Diff([]int{143}, codes); diff != "" {
+		t.Errorf("exits (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,32 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tidegate/tidegate/cmd/demo"
+	"github.com/tidegate/tidegate/cmd/output"
+)
+
+func (a *app) demoCommand() *cobra.Command {
+	var keep bool
+	var dir string
+	c := a.local("demo", "three nodes, a router, an attack and a crash, measured, in 20 seconds",
+		`Starts three nodes as child processes and an edge router that speaks BGP over loopback, reports attacks, kills the
+leader, ends the attacks, and checks each promise against what the router heard. It needs neither root nor any
+configuration, listens on loopback only, and removes everything at its end. The exit code is not 0 unless every
+expectation held.`, exactly(),
+		func(ctx context.Context, p *output.Printer, _ []string) error {
+			exe, err := os.Executable()
+			if err != nil {
+				return fmt.Errorf("cannot find this program: %w", err)
+			}
+			return demo.Run(ctx, demo.Config{Out: p.W, Colour: p.Colour, Width: p.Width, Executable: exe, TempDir: dir, Keep: keep})
+		})
+	c.Flags().BoolVar(&keep, "keep", false, "leave it running at the end, and print how to talk to it")
+	c.Flags().StringVar(&dir, "dir", "", "where to make the temporary directory")
+	return c
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/tidegate/tidegate/cmd/client"
+	"github.com/tidegate/tidegate/cmd/output"
+	pb "github.com/tidegate/tidegate/proto/tidegate/v1"
+)
+
+func (a *app) mitigationExtend() *cobra.Command {
+	var w writeFlags
+	var lifetime time.Duration
+	cmd := a.command("extend ID --lifetime 30m --reason TEXT", "set the remaining lifetime of a mitigation, counted from now", "", exactly("ID"),
+		func(ctx context.Context, c *client.Client, p *output.Printer, args []string) error {
+			reason, err := w.why()
+			if err != nil {
+				return err
+			}
+			r, err := c.Mitigations.Extend(ctx, &pb.ExtendRequest{RequestId: w.id(), Reason: reason, Id: args[0], Lifetime: durationpb.New(lifetime)})
+			if err != nil {
+				return err
+			}
+			return p.Extended(r)
+		})
+	cmd.Flags().DurationVar(&lifetime, "lifetime", 0, "remaining lifetime, e.g. 30m (mandatory)")
+	cmd.MarkFlagRequired("lifetime") //nolint:errcheck // fails only for a flag that does not exist
+	w.add(cmd)
+	return cmd
+}
+
+func (a *app) mitigationWithdraw() *cobra.Command {
+	var w writeFlags
+	cmd := a.command("withdraw ID --reason TEXT", "end a mitigation and withdraw its rules", "", exactly("ID"),
+		func(ctx context.Context, c *client.Client, p *output.Printer, args []string) error {
+			reason, err := w.why()
+			if err != nil {
+				return err
+			}
+			r, err := c.Mitigations.Withdraw(ctx, &pb.WithdrawRequest{RequestId: w.id(), Reason: reason, Id: args[0]})
+			if err != nil {
+				return err
+			}
+			return p.Withdrawn(r)
+		})
+	w.add(cmd)
+	return cmd
+}
+
+func (a *app) mitigationWithdrawAll() *cobra.Command {
+	var w writeFlags
+	var customer string
+	cmd := a.command("withdraw-all --reason TEXT", "end every mitigation, or every one of a customer", "", exactly(),
+		func(ctx context.Context, c *client.Client, p *output.Printer, _ []string) error {
+			reason, err := w.why()
+			if err != nil {
+				return err
+			}
+			r, err := c.Mitigations.WithdrawAll(ctx, &pb.WithdrawAllRequest{RequestId: w.id(), Reason: reason, Customer: customer})
+			if err != nil {
+				return err
+			}
+			return p.WithdrawnAll(r)
+		})
+	cmd.Flags().StringVar(&customer, "customer", "", "only those of this customer")
+	w.add(cmd)
+	return cmd
+}

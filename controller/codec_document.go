@@ -1,0 +1,189 @@
+package controller
+
+import (
+	"fmt"
+
+	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/policy"
+	raftv1 "github.com/tidegate/tidegate/proto/tidegate/raft/v1"
+)
+
+// The place of a word is its number in the enum of the records: words are appended, never moved.
+
+func documentKinds() []policy.DocumentKind {
+	return []policy.DocumentKind{
+		"", policy.KindCustomer, policy.KindProtectedBlock, policy.KindRouter, policy.KindPolicy, policy.KindSafeguards,
+	}
+}
+
+func linkStates() []policy.LinkState {
+	return []policy.LinkState{"", policy.LinkInUse, policy.LinkMoving, policy.LinkClean, policy.LinkUnstated}
+}
+
+func blockKinds() []policy.BlockKind {
+	return []policy.BlockKind{
+		"", policy.BlockLinks, policy.BlockInfrastructure, policy.BlockCustomerEdge, policy.BlockIXPLAN,
+		policy.BlockResolver, policy.BlockController, policy.BlockDetector,
+	}
+}
+
+func validations() []policy.Validation {
+	return []policy.Validation{"", policy.ValidationIBGP9117, policy.ValidationDisabled}
+}
+
+func (c *codec) packDocument(d policy.Document) *raftv1.Document {
+	switch d := d.(type) {
+	case *policy.Customer:
+		return &raftv1.Document{Document: &raftv1.Document_Customer{Customer: c.packCustomer(d)}}
+	case *policy.ProtectedBlock:
+		return &raftv1.Document{Document: &raftv1.Document_ProtectedBlock{ProtectedBlock: &raftv1.ProtectedBlock{
+			Name:     d.Name,
+			Purpose:  wordToEnum[raftv1.BlockKind](c, d.Kind, blockKinds(), "block kind"),
+			Prefixes: list(d.Prefixes, packPrefix),
+			Note:     d.Note,
+		}}}
+	case *policy.Router:
+		return &raftv1.Document{Document: &raftv1.Document_Router{Router: c.packRouter(d)}}
+	case *policy.Policy:
+		return &raftv1.Document{Document: &raftv1.Document_Policy{Policy: &raftv1.Policy{
+			Name:      d.Name,
+			Priority:  int64(d.Priority),
+			Vectors:   texts[string](d.Vectors),
+			Customers: texts[string](d.Customers),
+			Sources:   d.Sources,
+			Action:    c.packAction(d.Action),
+			Lifetime:  span(d.Lifetime),
+			Groups:    d.Groups,
+		}}}
+	case *policy.Safeguards:
+		return &raftv1.Document{Document: &raftv1.Document_Safeguards{Safeguards: &raftv1.Safeguards{
+			Name:                   d.Name,
+			WidestIpv4:             uint32(d.WidestIPv4),
+			WidestIpv6:             uint32(d.WidestIPv6),
+			MaxPieces:              int64(d.MaxPieces),
+			MaxMitigations:         int64(d.MaxMitigations),
+			DefaultLifetime:        span(d.DefaultLifetime),
+			MaxLifetime:            span(d.MaxLifetime),
+			MaxRemovedLinksPercent: d.MaxRemovedLinksPercent,
+		}}}
+	}
+	c.unknown("document of type", fmt.Sprintf("%T", d))
+	return nil
+}
+
+func (c *codec) document(d *raftv1.Document) policy.Document {
+	switch d := d.GetDocument().(type) {
+	case *raftv1.Document_Customer:
+		return c.customer(d.Customer)
+	case *raftv1.Document_ProtectedBlock:
+		b := d.ProtectedBlock
+		return &policy.ProtectedBlock{
+			Name:     b.GetName(),
+			Kind:     enumToWord(c, b.GetPurpose(), blockKinds(), "block kind"),
+			Prefixes: c.prefixes(b.GetPrefixes()),
+			Note:     b.GetNote(),
+		}
+	case *raftv1.Document_Router:
+		return c.router(d.Router)
+	case *raftv1.Document_Policy:
+		p := d.Policy
+		return &policy.Policy{
+			Name:      p.GetName(),
+			Priority:  number[int](c, p.GetPriority()),
+			Vectors:   texts[policy.Vector](p.GetVectors()),
+			Customers: texts[policy.CustomerID](p.GetCustomers()),
+			Sources:   p.GetSources(),
+			Action:    c.action(p.GetAction()),
+			Lifetime:  c.duration(p.GetLifetime()),
+			Groups:    p.GetGroups(),
+		}
+	case *raftv1.Document_Safeguards:
+		s := d.Safeguards
+		return &policy.Safeguards{
+			Name:                   s.GetName(),
+			WidestIPv4:             number[uint8](c, s.GetWidestIpv4()),
+			WidestIPv6:             number[uint8](c, s.GetWidestIpv6()),
+			MaxPieces:              number[int](c, s.GetMaxPieces()),
+			MaxMitigations:         number[int](c, s.GetMaxMitigations()),
+			DefaultLifetime:        c.duration(s.GetDefaultLifetime()),
+			MaxLifetime:            c.duration(s.GetMaxLifetime()),
+			MaxRemovedLinksPercent: s.GetMaxRemovedLinksPercent(),
+		}
+	}
+	c.unknown("document", "without a kind")
+	return nil
+}
+
+func (c *codec) packCustomer(d *policy.Customer) *raftv1.Customer {
+	return &raftv1.Customer{
+		Id:             string(d.ID),
+		Name:           d.Name,
+		Official:       list(d.Official, packPrefix),
+		Within:         string(d.Within),
+		Contacts:       d.Contacts,
+		MaxMitigations: int64(d.MaxMitigations),
+		Links: list(d.Links, func(l policy.Link) *raftv1.Link {
+			return &raftv1.Link{
+				Prefix: packPrefix(l.Prefix), Pe: l.PE, Interface: l.Interface, Block: l.Block,
+				State: wordToEnum[raftv1.LinkState](c, l.State, linkStates(), "link state"),
+			}
+		}),
+	}
+}
+
+func (c *codec) customer(d *raftv1.Customer) *policy.Customer {
+	return &policy.Customer{
+		ID:             policy.CustomerID(d.GetId()),
+		Name:           d.GetName(),
+		Official:       c.prefixes(d.GetOfficial()),
+		Within:         policy.CustomerID(d.GetWithin()),
+		Contacts:       d.GetContacts(),
+		MaxMitigations: number[int](c, d.GetMaxMitigations()),
+		Links: list(d.GetLinks(), func(l *raftv1.Link) policy.Link {
+			return policy.Link{
+				Prefix: c.prefix(l.GetPrefix()), PE: l.GetPe(), Interface: l.GetInterface(), Block: l.GetBlock(),
+				State: enumToWord(c, l.GetState(), linkStates(), "link state"),
+			}
+		}),
+	}
+}
+
+func (c *codec) packRouter(d *policy.Router) *raftv1.Router {
+	return &raftv1.Router{
+		Name:    d.Name,
+		Address: packAddr(d.Address),
+		Port:    uint32(d.Port),
+		Asn:     uint32(d.ASN),
+		Group:   d.Group,
+		Families: list(d.Families, func(f flowspec.Family) raftv1.Family {
+			return enumerated[raftv1.Family](c, f, raftv1.Family_name, "family")
+		}),
+		Validation:     wordToEnum[raftv1.Validation](c, d.Validation, validations(), "validation"),
+		Profile:        d.Profile,
+		MaxPrefix:      int64(d.MaxPrefix),
+		RulesPerSecond: int64(d.RulesPerSecond),
+		PasswordSecret: d.PasswordSecret,
+		TtlSecurity:    d.TTLSecurity,
+		Multihop:       uint32(d.Multihop),
+	}
+}
+
+func (c *codec) router(d *raftv1.Router) *policy.Router {
+	return &policy.Router{
+		Name:    d.GetName(),
+		Address: c.addr(d.GetAddress()),
+		Port:    number[uint16](c, d.GetPort()),
+		ASN:     flowspec.ASN(d.GetAsn()),
+		Group:   d.GetGroup(),
+		Families: list(d.GetFamilies(), func(f raftv1.Family) flowspec.Family {
+			return enumerated[flowspec.Family](c, f, raftv1.Family_name, "family")
+		}),
+		Validation:     enumToWord(c, d.GetValidation(), validations(), "validation"),
+		Profile:        d.GetProfile(),
+		MaxPrefix:      number[int](c, d.GetMaxPrefix()),
+		RulesPerSecond: number[int](c, d.GetRulesPerSecond()),
+		PasswordSecret: d.GetPasswordSecret(),
+		TTLSecurity:    d.GetTtlSecurity(),
+		Multihop:       number[uint8](c, d.GetMultihop()),
+	}
+}

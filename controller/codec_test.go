@@ -1,0 +1,478 @@
+package controller
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/policy"
+	raftv1 "github.com/tidegate/tidegate/proto/tidegate/raft/v1"
+)
+
+var update = flag.Bool("update", false, "write the golden files of this version anew; only for a new format")
+
+// fill sets every field of v, at any depth, to a value that is not zero: a field that the codec forgets shows, also
+// one that is added to the domain later.
+func fill(t testing.TB, v reflect.Value, r *rand.Rand) {
+	t.Helper()
+	switch p := v.Addr().Interface().(type) {
+	case *time.Time:
+		*p = time.Unix(r.Int64N(4e9), r.Int64N(1e9)).UTC()
+		return
+	case *time.Duration:
+		*p = time.Duration(1 + r.Int64N(1e15))
+		return
+	case *netip.Addr:
+		*p = randomAddr(r)
+		return
+	case *netip.Prefix:
+		a := randomAddr(r)
+		*p = netip.PrefixFrom(a, r.IntN(a.BitLen()+1))
+		return
+	case *policy.Document:
+		doc := reflect.New(reflect.TypeOf(documents()[r.IntN(len(documents()))]).Elem())
+		fill(t, doc.Elem(), r)
+		*p, _ = doc.Interface().(policy.Document)
+		return
+	}
+	if words := wordsOf(v.Type()); words != nil {
+		v.SetString(words[1+r.IntN(len(words)-1)])
+		return
+	}
+	if n, ok := limits()[v.Type()]; ok {
+		v.SetUint(1 + r.Uint64N(n))
+		return
+	}
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString("text " + itoa(r.IntN(1e6)))
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int:
+		v.SetInt(1 + r.Int64N(1e9))
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		v.SetUint(1 + r.Uint64N(1<<v.Type().Bits()-1))
+	case reflect.Float32, reflect.Float64:
+		v.SetFloat(float64(1+r.IntN(1e6)) / 8)
+	case reflect.Array:
+		for i := range v.Len() {
+			fill(t, v.Index(i), r)
+		}
+	case reflect.Slice:
+		s := reflect.MakeSlice(v.Type(), 1+r.IntN(3), 3)
+		for i := range s.Len() {
+			fill(t, s.Index(i), r)
+		}
+		v.Set(s)
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(t, v.Elem(), r)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fill(t, v.Field(i), r)
+		}
+	default:
+		t.Fatalf("no way to fill a %s", v.Type())
+	}
+}
+
+func randomAddr(r *rand.Rand) netip.Addr {
+	if r.IntN(2) == 0 {
+		var a [4]byte
+		for i := range a {
+			a[i] = byte(r.Uint32())
+		}
+		return netip.AddrFrom4(a)
+	}
+	var a [16]byte
+	for i := range a {
+		a[i] = byte(r.Uint32())
+	}
+	return netip.AddrFrom16(a)
+}
+
+func documents() []policy.Document {
+	return []policy.Document{
+		&policy.Customer{}, &policy.ProtectedBlock{}, &policy.Router{}, &policy.Policy{}, &policy.Safeguards{},
+	}
+}
+
+func limits() map[reflect.Type]uint64 {
+	return map[reflect.Type]uint64{
+		reflect.TypeFor[policy.Origin]():          uint64(len(raftv1.Origin_name) - 1),
+		reflect.TypeFor[policy.Phase]():           uint64(len(raftv1.Phase_name) - 1),
+		reflect.TypeFor[policy.ActionKind]():      uint64(len(raftv1.ActionKind_name) - 1),
+		reflect.TypeFor[policy.VerdictKind]():     uint64(len(raftv1.VerdictKind_name) - 1),
+		reflect.TypeFor[flowspec.Family]():        uint64(len(raftv1.Family_name) - 1),
+		reflect.TypeFor[flowspec.ActionType]():    uint64(len(raftv1.RuleActionType_name) - 1),
+		reflect.TypeFor[flowspec.ComponentType](): uint64(flowspec.FlowLabel),
+	}
+}
+
+func wordsOf(t reflect.Type) []string {
+	switch t {
+	case reflect.TypeFor[policy.DocumentKind]():
+		return texts[string](documentKinds())
+	case reflect.TypeFor[policy.LinkState]():
+		return texts[string](linkStates())
+	case reflect.TypeFor[policy.BlockKind]():
+		return texts[string](blockKinds())
+	case reflect.TypeFor[policy.Validation]():
+		return texts[string](validations())
+	case reflect.TypeFor[policy.EndCause]():
+		return texts[string](endCauses())
+	case reflect.TypeFor[policy.ExemptionKind]():
+		return texts[string](exemptionKinds())
+	}
+	return nil
+}
+
+func changes() []policy.Change {
+	return []policy.Change{
+		&policy.PutDocument{}, &policy.DeleteDocument{}, &policy.PutMitigation{}, &policy.PutAttack{},
+		&policy.PutResult{}, &policy.PutLease{},
+	}
+}
+
+func TestEveryChangeComesBackFromTheLog(t *testing.T) {
+	p, err := newPacker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, kind := range changes() {
+		for i := range 200 {
+			v := reflect.New(reflect.TypeOf(kind).Elem())
+			if i > 0 { // the first one is all zero, as far as it may be
+				fill(t, v.Elem(), r)
+			} else if d, ok := v.Interface().(*policy.PutDocument); ok {
+				d.Document = &policy.Customer{}
+			} else if m, ok := v.Interface().(*policy.PutMitigation); ok {
+				m.Mitigation = &policy.Mitigation{}
+			}
+			ch, ok := v.Interface().(policy.Change)
+			if !ok {
+				t.Fatalf("%T is no change", v.Interface())
+			}
+			want := item{by: operator, reason: "because", requestID: "id", changes: []policy.Change{ch}}
+			b, err := packItem(want)
+			if err != nil {
+				t.Fatalf("%T: %v", ch, err)
+			}
+			data, err := p.pack(7, time.Unix(1e9, 5), [][]byte{b})
+			if err != nil {
+				t.Fatal(err)
+			}
+			env, err := p.unpack(data)
+			if err != nil {
+				t.Fatalf("%T: %v", ch, err)
+			}
+			got := env.items[0]
+			if env.base != 7 || !env.at.Equal(time.Unix(1e9, 5)) || got.by != want.by || got.reason != want.reason || got.requestID != want.requestID {
+				t.Fatalf("head of the entry: %+v", env)
+			}
+			if diff := cmp.Diff(want.changes, got.changes, cmpNetip()); diff != "" {
+				t.Fatalf("%T (-want +got):\n%s", ch, diff)
+			}
+		}
+	}
+}
+
+func TestEveryRecordComesBackFromASnapshot(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	records := []policy.Record{
+		&policy.MetaRecord{}, &policy.RouteRecord{}, &policy.PutDocument{}, &policy.PutMitigation{}, &policy.PutAttack{},
+		&policy.PutResult{},
+	}
+	for _, kind := range records {
+		for range 100 {
+			v := reflect.New(reflect.TypeOf(kind).Elem())
+			fill(t, v.Elem(), r)
+			want, _ := v.Interface().(policy.Record)
+			var c codec
+			b, err := proto.Marshal(c.packRecord(want))
+			if err != nil || c.err != nil {
+				t.Fatal(err, c.err)
+			}
+			var rec raftv1.Record
+			if err := parse(b, &rec); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, c.record(&rec), cmpNetip()); diff != "" || c.err != nil {
+				t.Fatalf("%T: %v (-want +got):\n%s", want, c.err, diff)
+			}
+		}
+	}
+}
+
+// TestEnumsAreComplete holds that every number of an enum means something, and that numbers fit their words.
+func TestEnumsAreComplete(t *testing.T) {
+	for name, n := range map[string][2]int{
+		"DocumentKind":  {len(raftv1.DocumentKind_name), len(documentKinds())},
+		"LinkState":     {len(raftv1.LinkState_name), len(linkStates())},
+		"BlockKind":     {len(raftv1.BlockKind_name), len(blockKinds())},
+		"Validation":    {len(raftv1.Validation_name), len(validations())},
+		"EndCause":      {len(raftv1.EndCause_name), len(endCauses())},
+		"ExemptionKind": {len(raftv1.ExemptionKind_name), len(exemptionKinds())},
+	} {
+		if n[0] != n[1] {
+			t.Errorf("%s has %d values in the records and %d words", name, n[0], n[1])
+		}
+	}
+}
+
+func TestUnpackLimits(t *testing.T) {
+	p, err := newPacker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bomb := p.enc.EncodeAll(make([]byte, maxBody+1), nil)
+	b, err := proto.Marshal(&raftv1.Envelope{Type: 1, Level: 1, Compression: 2, Body: bomb})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.unpack(b); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("%d octets that become %d: %v", len(b), maxBody+1, err)
+	}
+	if _, err := p.pack(1, time.Unix(1, 0), [][]byte{make([]byte, maxBody+1)}); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("a body over the limit: %v", err)
+	}
+	for _, bad := range []item{
+		{by: "operator/\xff"},
+		{changes: []policy.Change{nil}},
+		{changes: []policy.Change{&policy.PutDocument{}}},
+		{changes: []policy.Change{&policy.PutMitigation{Mitigation: &policy.Mitigation{Phase: 9}}}},
+		{changes: []policy.Change{&policy.DeleteDocument{Ref: policy.DocumentRef{Kind: "Nonsense"}}}},
+	} {
+		if _, err := packItem(bad); err == nil {
+			t.Errorf("%+v was encoded", bad)
+		}
+	}
+}
+
+// golden is a log that uses every kind of change, as hex lines "index data".
+func golden(t *testing.T) (logs []*raft.Log) {
+	t.Helper()
+	f := testFSM(t)
+	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
+	add := func(changes ...policy.Change) {
+		s := f.state.Load()
+		l := &raft.Log{Index: uint64(len(logs)*2 + 3), Term: 2, Data: f.mustPack(t, s.Index(), at.Add(time.Duration(len(logs))*time.Second), changes...)}
+		if r, _ := f.Apply(l).(applyResult); r.err != nil || r.conflict {
+			t.Fatalf("golden entry %d: %+v", len(logs), r)
+		}
+		logs = append(logs, l)
+	}
+	add(&policy.PutLease{})
+	docs := []policy.Change{
+		&policy.PutDocument{Document: &policy.ProtectedBlock{
+			Name: "resolvers", Kind: policy.BlockResolver, Prefixes: []netip.Prefix{pfx("203.0.113.53/32")}, Note: "golden",
+		}},
+		&policy.PutDocument{Document: policy.DefaultSafeguards()},
+	}
+	for _, d := range inventory() {
+		docs = append(docs, &policy.PutDocument{Document: d})
+	}
+	add(docs...)
+	for i := range 5 {
+		s := f.state.Load()
+		sig := signal("fnm", "attack-"+itoa(i), 1, "203.0.113."+itoa(40+10*i)+"/32")
+		d := policy.Decide(s, &policy.SignalRequest{Signal: sig}, policy.Entry{Index: s.Index() + 1, At: at.Add(time.Second * 9), By: "detector/fnm"})
+		if d.Verdict.Kind != policy.Mitigated {
+			t.Fatalf("golden signal: %+v", d.Verdict)
+		}
+		add(append(d.Changes, &policy.PutResult{Result: policy.Result{RequestID: policy.RequestID(itoa(i)), By: operator, Verdict: d.Verdict}})...)
+	}
+	s := f.state.Load()
+	d := policy.Decide(s, &policy.WithdrawRequest{ID: 2}, policy.Entry{Index: s.Index() + 1, At: at.Add(time.Minute), By: operator})
+	add(d.Changes...)
+	add(&policy.DeleteDocument{Ref: policy.DocumentRef{Kind: policy.KindPolicy, Name: "all"}})
+	return logs
+}
+
+// TestGolden replays what earlier builds wrote. A format may be added to; these files stay readable for ever, and
+// what they mean stays the same.
+func TestGolden(t *testing.T) {
+	logFile, snapFile := filepath.Join("testdata", "level1.log"), filepath.Join("testdata", "level1.snapshot")
+	digestFile := filepath.Join("testdata", "level1.summary")
+	if *update {
+		writeGolden(t, logFile, snapFile, digestFile)
+	}
+	f := testFSM(t)
+	text, err := os.ReadFile(logFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		var index uint64
+		var hexed string
+		if _, err := fmt.Sscanf(line, "%d %s", &index, &hexed); err != nil {
+			t.Fatal(err)
+		}
+		data, err := hex.DecodeString(hexed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, _ := f.Apply(&raft.Log{Index: index, Data: data}).(applyResult); r.err != nil || r.conflict {
+			t.Fatalf("entry %d of an earlier build: %+v", index, r)
+		}
+	}
+	snap, err := os.ReadFile(snapFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	restored, err := readSnapshot(bytes.NewReader(snap))
+	if err != nil {
+		t.Fatalf("snapshot of an earlier build: %v", err)
+	}
+	want, err := os.ReadFile(digestFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), summary(f.state.Load())); diff != "" {
+		t.Errorf("the log means something else now (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(string(want), summary(restored)); diff != "" {
+		t.Errorf("the snapshot means something else now (-want +got):\n%s", diff)
+	}
+}
+
+// summary says what a State means, in words that do not change with its representation.
+func summary(s *policy.State) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "index %d at %s, lease %s, next M%d\n", s.Index(), s.At().Format(time.RFC3339Nano), s.LeaseAt().Format(time.RFC3339Nano), s.NextID())
+	for _, k := range documentKinds() {
+		for d := range s.Documents(k) {
+			fmt.Fprintf(&b, "%s %s\n", d.Ref().Kind, d.Ref().Name)
+		}
+	}
+	for m := range s.Mitigations() {
+		fmt.Fprintf(&b, "M%d phase %d %s expires %s changed %d\n", m.ID, m.Phase, m.End, m.Expires.Format(time.RFC3339Nano), m.Changed)
+		for _, r := range m.Rules {
+			fmt.Fprintf(&b, "  %s\n", r)
+		}
+	}
+	for _, r := range s.Routes() {
+		fmt.Fprintf(&b, "route %s changed %d\n", r.Rule, r.Changed)
+	}
+	return b.String()
+}
+
+func writeGolden(t *testing.T, logFile, snapFile, digestFile string) {
+	t.Helper()
+	f := testFSM(t)
+	var b strings.Builder
+	for _, l := range golden(t) {
+		f.Apply(l)
+		fmt.Fprintf(&b, "%d %x\n", l.Index, l.Data)
+	}
+	var snap bytes.Buffer
+	if err := writeSnapshot(&snap, f.state.Load()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll("testdata", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{
+		logFile: []byte(b.String()), snapFile: snap.Bytes(), digestFile: []byte(summary(f.state.Load())),
+	} {
+		if err := os.WriteFile(name, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// FuzzUnpack: whatever is accepted can be written and read again, and means the same.
+func FuzzUnpack(f *testing.F) {
+	p, err := newPacker()
+	if err != nil {
+		f.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join("testdata", "level1.log"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if _, hexed, ok := strings.Cut(strings.TrimSpace(line), " "); ok {
+			if data, err := hex.DecodeString(hexed); err == nil {
+				f.Add(data)
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		env, err := p.unpack(data)
+		if err != nil {
+			return
+		}
+		var items [][]byte
+		for _, it := range env.items {
+			b, err := packItem(it)
+			if err != nil {
+				t.Fatalf("accepted, but cannot be written: %v", err)
+			}
+			items = append(items, b)
+		}
+		again, err := p.pack(env.base, env.at, items)
+		if errors.Is(err, ErrTooLarge) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		env2, err := p.unpack(again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b2, err := packItems(env2.items)
+		if err != nil || !reflect.DeepEqual(items, b2) {
+			t.Fatalf("changed on the way: %v", err)
+		}
+		fsm := testFSM(t)
+		fsm.Apply(&raft.Log{Index: 1, Data: data}) // must not panic
+	})
+}
+
+func packItems(items []item) (out [][]byte, err error) {
+	for _, it := range items {
+		b, err := packItem(it)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, b)
+	}
+	return out, nil
+}
+
+// FuzzSnapshot: no input makes the reader panic or hang.
+func FuzzSnapshot(f *testing.F) {
+	snap, err := os.ReadFile(filepath.Join("testdata", "level1.snapshot"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(snap)
+	f.Add(snap[:len(snap)/2])
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, err := readSnapshot(bytes.NewReader(data))
+		if err == nil {
+			var b bytes.Buffer
+			if err := writeSnapshot(&b, s); err != nil {
+				t.Fatalf("accepted, but cannot be written: %v", err)
+			}
+		}
+	})
+}

@@ -1,0 +1,100 @@
+package controller
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/tidegate/tidegate/bgp/wanted"
+	"github.com/tidegate/tidegate/policy"
+)
+
+// retrySet is how long the reconciler waits after the speaker refused a Set.
+const retrySet = time.Second
+
+// reconciler keeps this node's speaker at the newest State. It is one goroutine: while the speaker works on a Set,
+// States in between are passed over.
+type reconciler struct {
+	log     *slog.Logger
+	fsm     *fsm
+	tracker *tracker
+	speaker Speaker
+	elapsed func() wanted.Instant
+	secret  func(string) string
+
+	// deadlines is used by the reconciler's goroutine only.
+	deadlines map[policy.MitigationID]deadline
+}
+
+// deadline is when a mitigation's rules leave this node's speaker, whoever is alive. It is fixed when this process
+// first sees the mitigation with this end of life: clocks that step later do not move it.
+type deadline struct {
+	expires  time.Time
+	notAfter wanted.Instant
+}
+
+func (r *reconciler) run(ctx context.Context) {
+	var done policy.Index // revision that the speaker has
+	for {
+		updated := r.fsm.watch()
+		s := r.fsm.state.Load()
+		last := r.tracker.last()
+		var retry <-chan time.Time
+		// Before this process was level with a live leader it may lack rules, and a session that opens with rules
+		// missing makes the router withdraw them. A stopped FSM leaves the speaker with what it has.
+		if last.caughtUp() && r.fsm.stoppedBy() == nil && s.Index() > done {
+			if err := r.speaker.Set(ctx, r.wanted(s, last)); err != nil {
+				if ctx.Err() != nil {
+					return
+				}
+				r.log.Error("the speaker refused what is to be announced", "index", s.Index(), "error", err)
+				retry = time.After(retrySet)
+			} else {
+				done = s.Index()
+			}
+		}
+		select {
+		case <-updated:
+		case <-retry:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// wanted is what the speaker shall announce for s.
+func (r *reconciler) wanted(s *policy.State, last moment) wanted.Set {
+	if len(r.deadlines) > 2*s.ActiveCount()+64 {
+		r.forget(s)
+	}
+	e := r.elapsed()
+	now := last.now(s, e)
+	if s.Index() == last.index {
+		// Just applied: the entry's own time is the leader's now, however long it took to get here.
+		now, e = last.at, last.elapsed
+	}
+	return s.Wanted(policy.WantedInput{
+		Deadline:   func(m *policy.Mitigation) wanted.Instant { return r.deadline(m, now, e) },
+		LeaseUntil: last.leaseUntil,
+		Secret:     r.secret,
+	})
+}
+
+func (r *reconciler) deadline(m *policy.Mitigation, now time.Time, e wanted.Instant) wanted.Instant {
+	if d, ok := r.deadlines[m.ID]; ok && d.expires.Equal(m.Expires) {
+		return d.notAfter
+	}
+	left := min(max(m.Expires.Sub(now), 0), m.Lifetime)
+	d := deadline{expires: m.Expires, notAfter: e + wanted.Instant(left)}
+	r.deadlines[m.ID] = d
+	return d.notAfter
+}
+
+// forget drops the deadlines of mitigations that are over.
+func (r *reconciler) forget(s *policy.State) {
+	for id := range r.deadlines {
+		if m, ok := s.Mitigation(id); !ok || m.Phase != policy.Active {
+			delete(r.deadlines, id)
+		}
+	}
+}

@@ -1,0 +1,82 @@
+package controller
+
+import (
+	"sync"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/tidegate/tidegate/policy"
+)
+
+// witness is raft's transport, with an eye on what leaders say of themselves. raft tells a follower's FSM what is
+// committed, but not whether that is all that is committed: an entry that a restarted node applies may be hours old.
+// The leader's own commit index, which every AppendEntries request but a heartbeat carries, settles that.
+type witness struct {
+	Transport
+	rpcs chan raft.RPC
+	stop chan struct{}
+	once sync.Once
+	done sync.WaitGroup
+
+	mu     sync.Mutex // guards the fields below
+	term   uint64     // newest term of which a leader spoke
+	commit uint64     // that leader's commit index, the highest heard
+}
+
+// newWitness starts a goroutine that ends with Close.
+func newWitness(t Transport) *witness {
+	w := &witness{Transport: t, rpcs: make(chan raft.RPC), stop: make(chan struct{})}
+	w.done.Add(1)
+	go w.relay()
+	return w
+}
+
+// Consumer implements raft.Transport.
+func (w *witness) Consumer() <-chan raft.RPC { return w.rpcs }
+
+// Close implements raft.WithClose.
+func (w *witness) Close() error {
+	w.once.Do(func() { close(w.stop) })
+	w.done.Wait()
+	return w.Transport.Close()
+}
+
+func (w *witness) relay() {
+	defer w.done.Done()
+	for {
+		select {
+		case rpc, ok := <-w.Transport.Consumer():
+			if !ok {
+				return
+			}
+			if req, ok := rpc.Command.(*raft.AppendEntriesRequest); ok {
+				w.note(req.Term, req.LeaderCommitIndex)
+			}
+			select {
+			case w.rpcs <- rpc:
+			case <-w.stop:
+				return
+			}
+		case <-w.stop:
+			return
+		}
+	}
+}
+
+func (w *witness) note(term, commit uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if term > w.term {
+		w.term, w.commit = term, 0
+	}
+	if term == w.term {
+		w.commit = max(w.commit, commit)
+	}
+}
+
+// newest reports whether the entry is the last one that the newest known leader has committed, and of its own term.
+func (w *witness) newest(term uint64, index policy.Index) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.term != 0 && term == w.term && uint64(index) >= w.commit
+}

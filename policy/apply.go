@@ -1,0 +1,396 @@
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+
+	"github.com/gaissmai/bart"
+
+	"github.com/tidegate/tidegate/bgp/flowspec"
+)
+
+// decideApply judges a change of documents: each by itself, then all against each other in the state as it would be,
+// then the brake on removals. Active mitigations whose space is touched are cut again in the same list of changes.
+func decideApply(s *State, r *ApplyRequest, e Entry) Decision {
+	if vs := validateDocuments(r.Documents); len(vs) > 0 {
+		return malformed(vs)
+	}
+	a := compare(s, r)
+	if len(a.changes) == 0 {
+		return Decision{Plan: &a.plan, Verdict: Verdict{Kind: Merged, Reason: Reason{
+			CodeUnchanged,
+			fmt.Sprintf("all %d documents are as stated: nothing to change", len(a.plan.Unchanged)),
+		}}}
+	}
+	after, err := s.Apply(Entry{Index: s.Index() + 1, At: s.At(), By: e.By, Reason: e.Reason}, a.changes)
+	if err != nil {
+		return refusef(CodeInternal, "the documents could not be tried: %v", err)
+	}
+	if vs := CheckInventory(after, a.touched); len(vs) > 0 {
+		d := malformed(vs)
+		d.Plan = &a.plan
+		return d
+	}
+	a.removals(s, after)
+	if need := a.plan.RemovalsToAllow; need > 0 && r.AllowRemovals != need {
+		d := refuse(Reason{CodeRemovalsNeedNumber, a.brakeText(s, r.AllowRemovals)})
+		d.Plan = &a.plan
+		return d
+	}
+	d := Decision{Plan: &a.plan, Changes: a.changes}
+	budget := newBudget(after)
+	for m := range s.Active() {
+		if a.touches(m) {
+			a.adapt(&d, after, m, budget, e)
+		}
+	}
+	if reason := budget.overfull(a.routers); reason.Code != "" {
+		return Decision{Plan: &a.plan, Verdict: Verdict{Kind: Refused, Reason: reason}}
+	}
+	d.Verdict = Verdict{Kind: Mitigated, Reason: Reason{CodeApplied, fmt.Sprintf("%d documents added, %d changed, %d removed, %d unchanged; "+
+		"%d links before, %d after; %d mitigations cut again, %d ended", len(a.plan.Added), len(a.plan.Changed), len(a.plan.Removed),
+		len(a.plan.Unchanged), a.plan.LinksBefore, a.plan.LinksAfter, len(a.plan.Narrowed), len(a.plan.Ended))}}
+	return d
+}
+
+// validateDocuments checks each document by itself, and that none is there twice.
+func validateDocuments(docs []Document) []Violation {
+	var vs []Violation
+	seen := make(map[DocumentRef]bool, len(docs))
+	for _, doc := range docs {
+		if doc == nil || reflect.ValueOf(doc).IsNil() {
+			vs = append(vs, Violation{Field: "documents", Problem: "a document is empty"})
+			continue
+		}
+		vs = append(vs, doc.Validate()...)
+		ref := doc.Ref()
+		if seen[ref] {
+			vs = append(vs, Violation{
+				Document: ref, Field: "name", Problem: fmt.Sprintf("%s %q is there twice", ref.Kind, ref.Name),
+				Fix: "leave one of the two away",
+			})
+		}
+		seen[ref] = true
+	}
+	return vs
+}
+
+// applying is an ApplyRequest under way.
+type applying struct {
+	plan    Plan
+	changes []Change
+	touched []DocumentRef
+
+	before, after []Document // those replaced or removed; those added or in place of them
+	routers       map[string]bool
+	// space is where ownership or protection changes; protection is where there may be more protected space.
+	space, protection *bart.Lite
+	customers         map[CustomerID]bool // removed
+}
+
+// compare finds out what the request changes.
+func compare(s *State, r *ApplyRequest) *applying {
+	a := &applying{routers: map[string]bool{}, space: new(bart.Lite), protection: new(bart.Lite), customers: map[CustomerID]bool{}}
+	stated := make(map[DocumentRef]bool, len(r.Documents))
+	for _, doc := range r.Documents {
+		ref := doc.Ref()
+		stated[ref] = true
+		old, exists := s.Document(ref)
+		switch {
+		case !exists:
+			a.plan.Added = append(a.plan.Added, ref)
+		case sameDocument(old, doc):
+			a.plan.Unchanged = append(a.plan.Unchanged, ref)
+			continue
+		default:
+			a.plan.Changed = append(a.plan.Changed, ref)
+			a.before = append(a.before, old)
+		}
+		a.after = append(a.after, doc)
+		a.touched = append(a.touched, ref)
+		a.changes = append(a.changes, &PutDocument{doc})
+	}
+	if r.Prune {
+		a.prune(s, stated)
+	}
+	for _, refs := range [...]*[]DocumentRef{&a.plan.Added, &a.plan.Changed, &a.plan.Removed, &a.plan.Unchanged} {
+		slices.SortFunc(*refs, compareRefs)
+	}
+	a.note()
+	return a
+}
+
+// prune removes what the request does not state.
+func (a *applying) prune(s *State, stated map[DocumentRef]bool) {
+	for _, k := range documentKinds() {
+		for doc := range s.Documents(k) {
+			ref := doc.Ref()
+			if stated[ref] {
+				continue
+			}
+			a.plan.Removed = append(a.plan.Removed, ref)
+			a.before = append(a.before, doc)
+			a.touched = append(a.touched, ref)
+			a.changes = append(a.changes, &DeleteDocument{ref})
+		}
+	}
+}
+
+// note remembers which space and which routers the changed documents are about.
+func (a *applying) note() {
+	for i, docs := range [...][]Document{a.before, a.after} {
+		for _, doc := range docs {
+			switch doc := doc.(type) {
+			case *Customer:
+				for _, p := range doc.Official {
+					a.space.Insert(p)
+				}
+				for j := range doc.Links {
+					a.space.Insert(doc.Links[j].Prefix)
+					if i == 1 {
+						a.protection.Insert(doc.Links[j].Prefix)
+					}
+				}
+			case *ProtectedBlock:
+				for _, p := range doc.Prefixes {
+					a.space.Insert(p)
+					if i == 1 {
+						a.protection.Insert(p)
+					}
+				}
+			case *Router:
+				a.routers[doc.Name] = true
+			case *Policy, *Safeguards: // recorded decisions stay as they were decided
+			}
+		}
+	}
+	for _, ref := range a.plan.Removed {
+		if ref.Kind == KindCustomer {
+			a.customers[CustomerID(ref.Name)] = true
+		}
+	}
+}
+
+// touches reports whether the change may take something from m, or tell something new about its targets.
+func (a *applying) touches(m *Mitigation) bool {
+	if a.customers[m.Customer] || slices.ContainsFunc(m.Targets, a.space.OverlapsPrefix) {
+		return true
+	}
+	return slices.ContainsFunc(m.Variants, a.sourceTouched)
+}
+
+func (a *applying) sourceTouched(v flowspec.Match) bool {
+	src, ok := v.Component(flowspec.SourcePrefix)
+	return ok && a.protection.OverlapsPrefix(src.Prefix)
+}
+
+// removals finds the links and the protected space that would be gone, and whether the brake asks for their number.
+func (a *applying) removals(s, after *State) {
+	a.plan.LinksBefore, a.plan.LinksAfter = s.LinkCount(), after.LinkCount()
+	links := map[netip.Prefix]bool{}
+	var blocks, now []netip.Prefix
+	for _, doc := range a.before {
+		switch doc := doc.(type) {
+		case *Customer:
+			for i := range doc.Links {
+				links[doc.Links[i].Prefix] = true
+			}
+		case *ProtectedBlock:
+			blocks = append(blocks, doc.Prefixes...)
+		case *Router, *Policy, *Safeguards:
+		}
+	}
+	for _, doc := range a.after {
+		if c, ok := doc.(*Customer); ok {
+			for i := range c.Links {
+				delete(links, c.Links[i].Prefix)
+			}
+		}
+	}
+	if len(blocks) > 0 {
+		for doc := range after.Documents(KindProtectedBlock) {
+			if b, ok := doc.(*ProtectedBlock); ok {
+				now = append(now, b.Prefixes...)
+			}
+		}
+	}
+	a.plan.LinksRemoved = slices.SortedFunc(maps.Keys(links), comparePrefix)
+	a.plan.ProtectedRemoved = noLongerCovered(blocks, now)
+	removed, before := len(a.plan.LinksRemoved), a.plan.LinksBefore
+	tooMany := removed > 0 && float64(removed)*100 > s.Safeguards().MaxRemovedLinksPercent*float64(before)
+	if tooMany || len(a.plan.ProtectedRemoved) > 0 {
+		a.plan.RemovalsToAllow = removed + len(a.plan.ProtectedRemoved)
+	}
+}
+
+// noLongerCovered returns those of before that do not lie wholly in the space of now.
+func noLongerCovered(before, now []netip.Prefix) []netip.Prefix {
+	var out []netip.Prefix
+	now = outermost(now)
+	for _, p := range sortedSet(before, comparePrefix) {
+		if _, ok := holding(now, p); ok {
+			continue
+		}
+		// Several prefixes may hold p together.
+		lo, _ := slices.BinarySearchFunc(now, p, comparePrefix)
+		hi := lo
+		for hi < len(now) && inside(now[hi], p) {
+			hi++
+		}
+		if len(subtract([]netip.Prefix{p}, now[lo:hi])) > 0 {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// brakeText is the sentence of the brake, with the number that lets the apply through.
+func (a *applying) brakeText(s *State, stated int) string {
+	text := fmt.Sprintf("this removes %d of %d links", len(a.plan.LinksRemoved), a.plan.LinksBefore)
+	if n := len(a.plan.LinksRemoved); n > 0 {
+		text += fmt.Sprintf(" (%.1f %%, without a number at most %v %%): %s", float64(n)*100/float64(a.plan.LinksBefore),
+			s.Safeguards().MaxRemovedLinksPercent, list(a.plan.LinksRemoved, netip.Prefix.String))
+	}
+	if n := len(a.plan.ProtectedRemoved); n > 0 {
+		text += fmt.Sprintf("; and %d prefixes of protected blocks: %s", n, list(a.plan.ProtectedRemoved, netip.Prefix.String))
+	}
+	text += fmt.Sprintf(". Nothing was changed. If that is meant, allow exactly %d removals", a.plan.RemovalsToAllow)
+	if stated != 0 {
+		text += fmt.Sprintf(" (%d were stated)", stated)
+	}
+	return text
+}
+
+// adapt cuts m again under the state as it will be, and adds what that changes to the decision.
+func (a *applying) adapt(d *Decision, after *State, m *Mitigation, b *budget, e Entry) {
+	if a.customers[m.Customer] {
+		a.over(d, m, b, fmt.Sprintf("customer %s was removed", m.Customer), e)
+		return
+	}
+	variants := slices.DeleteFunc(slices.Clone(m.Variants), func(v flowspec.Match) bool {
+		return a.sourceTouched(v) && checkSources(after, []flowspec.Match{v}).Code != ""
+	})
+	if len(variants) == 0 {
+		a.over(d, m, b, "every source prefix now overlaps protected space", e)
+		return
+	}
+	limit := max(after.Safeguards().MaxPieces, len(m.Cut.Pieces))
+	limit = min(limit, b.room(m)/len(variants))
+	cut := recut(after, m, limit)
+	if len(cut.Pieces) == 0 {
+		a.over(d, m, b, fmt.Sprintf("nothing is left to act on: exempt are %s", exemptList(cut.Exempt)), e)
+		return
+	}
+	if equalCuts(&cut, &m.Cut) && len(variants) == len(m.Variants) {
+		return
+	}
+	cp := *m
+	cp.Cut, cp.Variants = cut, variants
+	if !slices.Equal(cut.Pieces, m.Cut.Pieces) || len(variants) != len(m.Variants) {
+		rules, reason := makeRules(cut.Pieces, variants, m.Action)
+		if reason.Code != "" {
+			a.over(d, m, b, reason.Text, e)
+			return
+		}
+		cp.Rules = rules
+		b.add(m, len(rules)-len(m.Rules))
+		a.plan.Narrowed = append(a.plan.Narrowed, m.ID)
+	}
+	d.Mitigations = append(d.Mitigations, &cp)
+	d.Changes = append(d.Changes, &PutMitigation{&cp})
+}
+
+// over ends m because nothing is left of it.
+func (a *applying) over(d *Decision, m *Mitigation, b *budget, note string, e Entry) {
+	b.add(m, -len(m.Rules))
+	a.plan.Ended = append(a.plan.Ended, m.ID)
+	d.end(m, EndNothingLeft, note, e)
+}
+
+// budget counts the rules of each router while mitigations are cut again.
+type budget struct {
+	routers []*Router
+	rules   []int // of each router
+}
+
+func newBudget(s *State) *budget {
+	b := &budget{routers: slices.Collect(s.Routers())}
+	for _, r := range b.routers {
+		b.rules = append(b.rules, s.RouteCount(r.Group))
+	}
+	return b
+}
+
+// room returns how many rules m may have: as many as it has, and beyond them what is free on the fullest router.
+func (b *budget) room(m *Mitigation) int {
+	free := int(^uint(0) >> 1)
+	for i, r := range b.routers {
+		if hears(m.Groups, r.Group) {
+			free = min(free, max(0, r.MaxRules()-b.rules[i])+len(m.Rules))
+		}
+	}
+	return free
+}
+
+func (b *budget) add(m *Mitigation, n int) {
+	for i, r := range b.routers {
+		if hears(m.Groups, r.Group) {
+			b.rules[i] += n
+		}
+	}
+}
+
+// overfull refuses a router document under whose limit the active rules do not fit.
+func (b *budget) overfull(changed map[string]bool) Reason {
+	for i, r := range b.routers {
+		if changed[r.Name] && b.rules[i] > r.MaxRules() {
+			return Reason{CodeRouterBudget, fmt.Sprintf("router %s (group %s) would hear %d active rules and may hear %d (80 %% of its max-prefix %d): "+
+				"withdraw mitigations first, or raise the limit", r.Name, r.Group, b.rules[i], r.MaxRules(), r.MaxPrefix)}
+		}
+	}
+	return Reason{}
+}
+
+// sameDocument reports whether two documents say the same. An absent list and an empty one are the same.
+func sameDocument(a, b Document) bool {
+	switch x := a.(type) {
+	case *Customer:
+		y, ok := b.(*Customer)
+		return ok && sameCustomer(x, y)
+	case *ProtectedBlock:
+		y, ok := b.(*ProtectedBlock)
+		return ok && x.Name == y.Name && x.Kind == y.Kind && x.Note == y.Note && slices.Equal(x.Prefixes, y.Prefixes)
+	case *Router:
+		y, ok := b.(*Router)
+		return ok && sameRouter(*x, *y)
+	case *Policy:
+		y, ok := b.(*Policy)
+		return ok && samePolicy(x, y)
+	case *Safeguards:
+		y, ok := b.(*Safeguards)
+		return ok && *x == *y
+	}
+	return false
+}
+
+func sameCustomer(x, y *Customer) bool {
+	return x.ID == y.ID && x.Name == y.Name && x.Within == y.Within && x.MaxMitigations == y.MaxMitigations &&
+		slices.Equal(x.Official, y.Official) && slices.Equal(x.Links, y.Links) && slices.Equal(x.Contacts, y.Contacts)
+}
+
+func samePolicy(x, y *Policy) bool {
+	return x.Name == y.Name && x.Priority == y.Priority && x.Action == y.Action && x.Lifetime == y.Lifetime &&
+		slices.Equal(x.Vectors, y.Vectors) && slices.Equal(x.Customers, y.Customers) &&
+		slices.Equal(x.Sources, y.Sources) && slices.Equal(x.Groups, y.Groups)
+}
+
+func sameRouter(x, y Router) bool {
+	if !slices.Equal(x.Families, y.Families) {
+		return false
+	}
+	x.Families, y.Families = nil, nil
+	return reflect.DeepEqual(x, y)
+}

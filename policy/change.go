@@ -1,0 +1,57 @@
+package policy
+
+import (
+	"time"
+)
+
+// Change is one replicated step: one of *PutDocument, *DeleteDocument, *PutMitigation, *PutAttack, *PutResult and
+// *PutLease. Changes record results, never inputs, so that an old log replays the same under newer code.
+type Change interface{ isChange() }
+
+// PutDocument adds or replaces a document.
+type PutDocument struct{ Document Document }
+
+// DeleteDocument removes a document.
+type DeleteDocument struct{ Ref DocumentRef }
+
+// PutMitigation adds or replaces a mitigation record, whole.
+type PutMitigation struct{ Mitigation *Mitigation }
+
+// Attack is what is remembered of a detector's attack, for idempotency and for its end.
+type Attack struct {
+	Source     string
+	AttackID   string
+	Seq        uint64       // of the last signal that changed something
+	Digest     [32]byte     // of that signal's body (SHA-256)
+	Mitigation MitigationID // what it caused; zero after the end
+	Ended      bool
+	At         time.Time // entry time of the last change
+}
+
+// PutAttack adds or replaces what is remembered of an attack.
+type PutAttack struct{ Attack Attack }
+
+// Result is the remembered answer to a write, kept for 24 hours of entry time, bounded in number.
+type Result struct {
+	RequestID RequestID
+	By        Principal
+	Digest    [32]byte // of the request: the same id with another request is refused
+	Index     Index    // of the entry that did it
+	At        time.Time
+	Verdict   Verdict
+	// Mitigations are those that the write started, changed or ended.
+	Mitigations []MitigationID
+}
+
+// PutResult remembers the answer to a write. State.Apply sets Index and At.
+type PutResult struct{ Result Result }
+
+// PutLease records that a leader with a quorum was alive at the entry's time.
+type PutLease struct{}
+
+func (*PutDocument) isChange()    {}
+func (*DeleteDocument) isChange() {}
+func (*PutMitigation) isChange()  {}
+func (*PutAttack) isChange()      {}
+func (*PutResult) isChange()      {}
+func (*PutLease) isChange()       {}

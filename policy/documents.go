@@ -1,0 +1,152 @@
+package policy
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/tidegate/tidegate/bgp/flowspec"
+)
+
+// DocumentKind names a kind of document.
+type DocumentKind string
+
+// The kinds of document.
+const (
+	KindCustomer       DocumentKind = "Customer"
+	KindProtectedBlock DocumentKind = "ProtectedBlock"
+	KindRouter         DocumentKind = "Router"
+	KindPolicy         DocumentKind = "Policy"
+	KindSafeguards     DocumentKind = "Safeguards"
+)
+
+// DocumentRef names one document.
+type DocumentRef struct {
+	Kind DocumentKind
+	Name string
+}
+
+// Document is one of *Customer, *ProtectedBlock, *Router, *Policy and *Safeguards. Documents are replicated; a node
+// keeps none of its own.
+type Document interface {
+	Ref() DocumentRef
+	// Validate reports what is wrong with the document by itself, without looking at other documents.
+	Validate() []Violation
+}
+
+// Violation is one thing wrong with a document or a request: where, what and how to mend it.
+type Violation struct {
+	Document DocumentRef // zero for a request that is not a document
+	Field    string      // path of the field in the API's JSON names, e.g. "links[3].prefix"
+	Problem  string      // e.g. `203.0.113.1/30 has host bits`
+	Fix      string      // e.g. `write 203.0.113.0/30`
+}
+
+// CustomerID is the stable name of a customer.
+type CustomerID string
+
+// Customer is an organisation that the operator serves, and the space that may be scrubbed for it.
+type Customer struct {
+	ID       CustomerID
+	Name     string
+	Official []netip.Prefix // space that mitigations may act in
+	// Within declares nesting: this customer's official prefixes may lie inside those of that customer, and then
+	// belong to this one (the most specific customer).
+	Within         CustomerID
+	Links          []Link
+	Contacts       []string // technical contacts: mail addresses or telephone numbers
+	MaxMitigations int      // quota of active mitigations; 0: only the safeguards' limits
+}
+
+// LinkState says how far a link is on its way from carrying customer traffic to joining two routers only.
+type LinkState string
+
+// The transition states of a link. All of them are protected alike.
+const (
+	LinkInUse    LinkState = "in-use"   // the customer uses the link address as source of its traffic
+	LinkMoving   LinkState = "moving"   // the customer is changing over to its official space
+	LinkClean    LinkState = "clean"    // only the two routers use the addresses
+	LinkUnstated LinkState = "unstated" // nobody has said
+)
+
+// Link is the point-to-point subnet that attaches a customer. It may lie inside official space; it is never acted on.
+type Link struct {
+	Prefix    netip.Prefix
+	PE        string // provider edge router
+	Interface string // on the PE
+	Block     string // the ProtectedBlock that the link was taken from, if any
+	State     LinkState
+}
+
+// BlockKind says what a protected block is for.
+type BlockKind string
+
+// The kinds of protected block (design section 1).
+const (
+	BlockLinks          BlockKind = "link-block"
+	BlockInfrastructure BlockKind = "infrastructure"
+	BlockCustomerEdge   BlockKind = "customer-edge" // loopbacks that terminate BGP, IPsec, GRE
+	BlockIXPLAN         BlockKind = "ixp-lan"
+	BlockResolver       BlockKind = "resolver"
+	BlockController     BlockKind = "controller"
+	BlockDetector       BlockKind = "detector"
+)
+
+// ProtectedBlock is space in which no rule ever acts.
+type ProtectedBlock struct {
+	Name     string
+	Kind     BlockKind
+	Prefixes []netip.Prefix
+	Note     string
+}
+
+// Validation says how a router is kept from dropping a central controller's rules (RFC 8955 section 6).
+type Validation string
+
+// The ways of validation a router may declare.
+const (
+	ValidationIBGP9117 Validation = "ibgp-9117"                 // RFC 9117
+	ValidationDisabled Validation = "disabled-by-import-policy" // the router's import policy skips validation
+)
+
+// Router is one BGP neighbour that enforces rules.
+type Router struct {
+	Name           string
+	Address        netip.Addr
+	Port           uint16 // 0: 179
+	ASN            flowspec.ASN
+	Group          string // rules name the groups that hear them
+	Families       []flowspec.Family
+	Validation     Validation
+	Profile        string // e.g. "frr"; what is known of a profile is the business of a later price list
+	MaxPrefix      int    // the router's own limit; tidegate uses at most 80 % of it
+	RulesPerSecond int    // pacing; 0: unpaced
+	PasswordSecret string // name of a secret in each node's file, never the secret itself (RFC 2385)
+	TTLSecurity    bool   // RFC 5082
+	Multihop       uint8
+}
+
+// Policy answers signals: those that its selectors take get its action for its lifetime. An empty selector takes all.
+type Policy struct {
+	Name      string
+	Priority  int // higher is asked first; then by name
+	Vectors   []Vector
+	Customers []CustomerID
+	Sources   []string // names of detectors
+	Action    Action
+	Lifetime  time.Duration // 0: the safeguards' default
+	Groups    []string      // router groups; empty: all
+}
+
+// Safeguards bound what any decision may do. There is at most one, named "default"; without it DefaultSafeguards hold.
+type Safeguards struct {
+	Name            string
+	WidestIPv4      uint8 // shortest permitted prefix length of a target
+	WidestIPv6      uint8
+	MaxPieces       int // destinations of one mitigation after carving (design section 1: 32)
+	MaxMitigations  int // active mitigations in all
+	DefaultLifetime time.Duration
+	MaxLifetime     time.Duration
+	// MaxRemovedLinksPercent is the brake: an apply that removes more of the links than this, or any protected
+	// space of a block, must state the number.
+	MaxRemovedLinksPercent float64
+}

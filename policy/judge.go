@@ -1,0 +1,407 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/tidegate/tidegate/bgp/flowspec"
+)
+
+// Decide judges a request against a state. It is pure: the same state, request and entry give the same decision. Of e
+// it uses At, which is now, By and Reason; Index is ignored. It does not change what r holds, and keeps of it only
+// the documents, which State.Apply copies. A Decision holds for the state it was made of: the
+// changes must be applied to that very state.
+func Decide(s *State, r Request, e Entry) Decision {
+	switch r := r.(type) {
+	case *SignalRequest:
+		return decideSignal(s, &r.Signal, e)
+	case *StartRequest:
+		return decideStart(s, r, e)
+	case *ExtendRequest:
+		return decideExtend(s, r, e)
+	case *WithdrawRequest:
+		return decideWithdraw(s, r, e)
+	case *WithdrawAllRequest:
+		return decideWithdrawAll(s, r, e)
+	case *ApplyRequest:
+		return decideApply(s, r, e)
+	case *ExpireRequest:
+		return decideExpire(s, e)
+	case *RenewRequest:
+		return decideRenew(s, r, e)
+	case *LeaseRequest:
+		return Decision{Verdict: Verdict{Kind: Observed, Reason: Reason{CodeLease, "the lease was recorded"}}, Changes: []Change{&PutLease{}}}
+	}
+	return refusef(CodeUnknownRequest, "a request of type %T is not known to this version", r)
+}
+
+// plan is what a signal or an order would be turned into.
+type plan struct {
+	origin   Origin
+	policy   string
+	vector   Vector
+	customer *Customer
+	targets  []netip.Prefix // sorted, none inside another
+	variants []flowspec.Match
+	action   Action
+	groups   []string
+	lifetime time.Duration
+	notes    []string
+	cut      Cut
+	reason   Reason
+}
+
+// decideSignal judges a signal. What is known of its attack comes first; only then whether it deserves a mitigation.
+func decideSignal(s *State, sig *Signal, e Entry) Decision {
+	if vs := validateSignal(sig); len(vs) > 0 {
+		return malformed(vs)
+	}
+	if sig.Drill {
+		return drill(s, sig, e)
+	}
+	att, known := s.Attack(sig.Source, sig.AttackID)
+	digest := SignalDigest(*sig)
+	if known {
+		if d, done := answered(sig, att, digest); done {
+			return d
+		}
+	}
+	if sig.Kind == SignalEnd {
+		return decideEnd(s, sig, att, known, digest, e)
+	}
+	var current *Mitigation // what the attack keeps alive so far
+	if known && !att.Ended {
+		var d Decision
+		var done bool
+		if current, d, done = running(s, sig, att); done {
+			return d
+		}
+	}
+	p, d := judge(s, sig)
+	if p == nil {
+		if current != nil && d.Verdict.Kind == Observed {
+			d.Verdict.Mitigation = current.ID
+			d.Verdict.Reason.Text += fmt.Sprintf("; M%d stays until the attack ends or its lifetime is over", current.ID)
+		}
+		return d
+	}
+	attack := &PutAttack{Attack{Source: sig.Source, AttackID: sig.AttackID, Seq: sig.Seq, Digest: digest, At: e.At}}
+	return settle(s, p, attack, current, e)
+}
+
+// answered judges a signal of a known attack by its number alone: what is older is stale, and one number has one body.
+func answered(sig *Signal, att Attack, digest [32]byte) (d Decision, done bool) {
+	switch {
+	case sig.Seq < att.Seq:
+		return observe(CodeStale, att.Mitigation, "attack %q of %s is at sequence number %d, %d is older", sig.AttackID, sig.Source, att.Seq, sig.Seq), true
+	case sig.Seq == att.Seq && digest != att.Digest:
+		return refusef(CodeSeqConflict, "attack %q of %s already sent sequence number %d with another body: a change needs a higher number",
+			sig.AttackID, sig.Source, sig.Seq), true
+	}
+	return Decision{}, false
+}
+
+// running returns what a running attack keeps alive, or a decision if there is nothing to judge anew: the signal is a
+// repetition, or an operator withdrew what it asks for. What ended for another reason is judged again.
+func running(s *State, sig *Signal, att Attack) (current *Mitigation, d Decision, done bool) {
+	m, ok := s.Mitigation(att.Mitigation)
+	switch {
+	case !ok:
+	case m.Phase == Active && sig.Seq == att.Seq:
+		return nil, repetition(m), true
+	case m.Phase == Active:
+		return m, Decision{}, false
+	case m.End == EndWithdrawn && targetsWithin(sig.Targets, m.Targets):
+		return nil, observe(CodeStaysWithdrawn, m.ID, "M%d for attack %q was withdrawn by %s: start one by hand, or send the attack under another id",
+			m.ID, sig.AttackID, m.EndedBy), true
+	}
+	return nil, Decision{}, false
+}
+
+// judge says what a signal would be turned into, or, with a nil plan, why into nothing.
+func judge(s *State, sig *Signal) (*plan, Decision) {
+	sg := s.Safeguards()
+	targets := outermost(sig.Targets)
+	customer, r := customerOf(s, targets, sg)
+	if r.Code != "" {
+		return nil, refuse(r)
+	}
+	pol := policyFor(s, sig, customer.ID)
+	if pol == nil {
+		return nil, observe(CodeNoPolicy, 0, "no policy takes vector %s for customer %s from %s", sig.Vector, customer.ID, sig.Source)
+	}
+	info, _ := vectorInfo(sig.Vector)
+	sh, r := shapeOf(&info, sig, familyOf(targets[0]))
+	if r.Code != "" {
+		return nil, refuse(r)
+	}
+	variants, r := sh.variants()
+	if r.Code != "" {
+		return nil, refuse(r)
+	}
+	p := &plan{
+		origin: FromPolicy, policy: pol.Name, vector: sig.Vector, customer: customer, targets: targets, variants: variants,
+		action: pol.Action, groups: pol.Groups, lifetime: pol.Lifetime, notes: sh.notes,
+	}
+	if p.lifetime == 0 {
+		p.lifetime = sg.DefaultLifetime
+	}
+	if p.lifetime > sg.MaxLifetime {
+		p.notes = append(p.notes, fmt.Sprintf("policy %s asks for %s, the safeguards permit %s", pol.Name, p.lifetime, sg.MaxLifetime))
+		p.lifetime = sg.MaxLifetime
+	}
+	if p.cut, r = CutTarget(s, customer.ID, targets, sg); r.Code != "" {
+		return nil, refuse(r)
+	}
+	p.reason = Reason{CodeMitigated, fmt.Sprintf("policy %s: %s reports %s on %s of customer %s", pol.Name, sig.Source, sig.Vector,
+		prefixList(targets), customer.ID)}
+	return p, Decision{}
+}
+
+// policyFor returns the policy that takes a signal: the first by priority, then by name.
+func policyFor(s *State, sig *Signal, c CustomerID) *Policy {
+	for pol := range s.Policies() {
+		if selects(pol.Vectors, sig.Vector) && selects(pol.Customers, c) && selects(pol.Sources, sig.Source) {
+			return pol
+		}
+	}
+	return nil
+}
+
+// selects reports whether a selector takes v; an empty one takes all.
+func selects[T comparable](selector []T, v T) bool {
+	return len(selector) == 0 || slices.Contains(selector, v)
+}
+
+// settle finds a place for a plan: an active mitigation that covers it, else a new one. Current is what the same
+// attack keeps alive so far, nil if nothing.
+func settle(s *State, p *plan, attack *PutAttack, current *Mitigation, e Entry) Decision {
+	alone := current != nil && len(current.Causes) == 1 && current.MoreCauses == 0
+	if current != nil && p.fits(current) && (!alone || slices.Equal(current.Targets, p.targets)) {
+		return repetition(current)
+	}
+	found := survey(s, p, current, alone)
+	if found.cover != nil {
+		return merge(found.cover, p, attack, current, e)
+	}
+	if r := found.admit(s, p); r.Code != "" {
+		return refuse(r)
+	}
+	m, r := p.mitigation(s, e)
+	if r.Code != "" {
+		return refuse(r)
+	}
+	m.Notes = append(m.Notes, found.notes...)
+	m.Causes = []Cause{{attack.Attack.Source, attack.Attack.AttackID, e.At}}
+	attack.Attack.Mitigation = m.ID
+	d := Decision{Verdict: Verdict{Kind: Mitigated, Reason: m.Reason, Mitigation: m.ID}, Mitigations: []*Mitigation{m}}
+	d.Changes = append(d.Changes, &PutMitigation{m})
+	d.leave(current, attack, EndSuperseded, fmt.Sprintf("the attack moved to M%d", m.ID), e)
+	d.Changes = append(d.Changes, attack)
+	return d
+}
+
+// fits reports whether an active mitigation does for p's targets what p asks for.
+func (p *plan) fits(m *Mitigation) bool {
+	return m.Origin == FromPolicy && m.Policy == p.policy && m.Action == p.action && covered(p.cut.Pieces, m.Cut.Pieces) &&
+		covered(p.targets, m.Targets) && slices.Equal(m.Groups, p.groups) && slices.EqualFunc(m.Variants, p.variants, flowspec.Match.Equal)
+}
+
+// surveyed is what an eye over the customer's active mitigations found.
+type surveyed struct {
+	active  int         // the customer's that stay
+	leaving int         // 1 if the attack's current one ends by this decision
+	cover   *Mitigation // does what is asked for
+	shield  *Mitigation // a discard that the plan would shield packets from
+	at      netip.Prefix
+	notes   []string
+}
+
+// survey looks at the customer's active mitigations once. Leaving says that current ends by this decision.
+func survey(s *State, p *plan, current *Mitigation, leaving bool) surveyed {
+	var f surveyed
+	for m := range s.ActiveOf(p.customer.ID) {
+		if current != nil && m.ID == current.ID && leaving {
+			f.leaving = 1
+			continue
+		}
+		f.active++
+		if p.origin == FromPolicy && f.cover == nil && p.fits(m) {
+			f.cover = m
+		}
+		f.shields(p, m)
+	}
+	return f
+}
+
+// shields finds out which of the plan and m would come before the other and let through what that discards.
+func (f *surveyed) shields(p *plan, m *Mitigation) {
+	switch {
+	case p.action.Kind == RateLimit && m.Action.Kind == Discard && f.shield == nil:
+		if at, ok := shielded(p.cut.Pieces, p.variants, p.groups, m); ok {
+			f.shield, f.at = m, at
+		}
+	case p.action.Kind == Discard && m.Action.Kind == RateLimit && len(f.notes) < maxListed:
+		if at, ok := shielded(m.Cut.Pieces, m.Variants, m.Groups, &Mitigation{Cut: p.cut, Variants: p.variants, Groups: p.groups}); ok {
+			f.notes = append(f.notes, fmt.Sprintf("M%d limits the rate of a part of this at %s and comes before it there: "+
+				"withdraw it to discard all", m.ID, at))
+		}
+	}
+}
+
+// admit holds a new mitigation against the limits, with the numbers.
+func (f *surveyed) admit(s *State, p *plan) Reason {
+	if f.shield != nil {
+		return Reason{CodeShieldsStronger, fmt.Sprintf("M%d discards on %s; a rate limit there would come first and let through what M%d discards: "+
+			"withdraw M%d, or discard as well", f.shield.ID, prefixText(f.at), f.shield.ID, f.shield.ID)}
+	}
+	if quota := p.customer.MaxMitigations; quota > 0 && f.active >= quota {
+		return Reason{CodeCustomerQuota, fmt.Sprintf("customer %s has %d active mitigations of at most %d", p.customer.ID, f.active, quota)}
+	}
+	if n, most := s.ActiveCount()-f.leaving, s.Safeguards().MaxMitigations; n >= most {
+		return Reason{CodeMitigationLimit, fmt.Sprintf("%d mitigations are active, the safeguards permit %d", n, most)}
+	}
+	if r := checkSources(s, p.variants); r.Code != "" {
+		return r
+	}
+	return checkRouters(s, p.groups, familyOf(p.targets[0]), len(p.cut.Pieces)*len(p.variants))
+}
+
+// mitigation makes the record of a plan.
+func (p *plan) mitigation(s *State, e Entry) (*Mitigation, Reason) {
+	rules, r := makeRules(p.cut.Pieces, p.variants, p.action)
+	if r.Code != "" {
+		return nil, r
+	}
+	return &Mitigation{
+		ID: s.NextID(), Customer: p.customer.ID, Origin: p.origin, Policy: p.policy, Vector: p.vector,
+		Targets: slices.Clone(p.targets), Variants: p.variants, Action: p.action, Cut: p.cut, Rules: rules, Notes: p.notes,
+		Groups: slices.Clone(p.groups), Lifetime: p.lifetime, Created: e.At, Expires: e.At.Add(p.lifetime), By: e.By, Reason: p.reason,
+		Phase: Active,
+	}, Reason{}
+}
+
+// merge makes the attack a further cause of m, which begins its lifetime anew.
+func merge(m *Mitigation, p *plan, attack *PutAttack, current *Mitigation, e Entry) Decision {
+	cp := *m
+	cause := Cause{attack.Attack.Source, attack.Attack.AttackID, e.At}
+	if len(m.Causes) < MaxCauses {
+		cp.Causes = append(slices.Clone(m.Causes), cause)
+	} else {
+		cp.MoreCauses++
+	}
+	if until := e.At.Add(p.lifetime); until.After(cp.Expires) {
+		cp.Expires = until
+	}
+	attack.Attack.Mitigation = m.ID
+	d := Decision{
+		Verdict: Verdict{Kind: Merged, Mitigation: m.ID, Reason: Reason{CodeMerged, fmt.Sprintf("M%d of policy %s already covers %s: attack %q of %s is its cause %d",
+			m.ID, m.Policy, prefixList(p.targets), cause.AttackID, cause.Source, len(cp.Causes)+cp.MoreCauses)}},
+		Mitigations: []*Mitigation{&cp},
+		Changes:     []Change{&PutMitigation{&cp}},
+	}
+	d.leave(current, attack, EndSuperseded, fmt.Sprintf("the attack moved to M%d", m.ID), e)
+	d.Changes = append(d.Changes, attack)
+	return d
+}
+
+// leave takes an attack's cause away from m; the last one gone ends it. A nil m has no cause to lose.
+//
+// Causes beyond MaxCauses are not listed: an attack that is remembered as a cause of m and not listed is one of
+// those counted in MoreCauses, so a mitigation never ends before the last of them.
+func (d *Decision) leave(m *Mitigation, attack *PutAttack, end EndCause, note string, e Entry) {
+	if m == nil || m.Phase != Active {
+		return
+	}
+	cp := *m
+	cp.Causes = slices.DeleteFunc(slices.Clone(m.Causes), func(c Cause) bool {
+		return c.Source == attack.Attack.Source && c.AttackID == attack.Attack.AttackID
+	})
+	if len(cp.Causes) == len(m.Causes) && cp.MoreCauses > 0 {
+		cp.MoreCauses--
+	}
+	if len(cp.Causes) == 0 && cp.MoreCauses == 0 {
+		cp.Causes = m.Causes // the record tells what caused it
+		cp.finish(end, note, e)
+	}
+	d.Mitigations = append(d.Mitigations, &cp)
+	d.Changes = append(d.Changes, &PutMitigation{&cp})
+}
+
+// finish ends the mitigation, a copy that nobody else has seen yet.
+func (m *Mitigation) finish(end EndCause, note string, e Entry) {
+	m.Phase, m.End, m.EndedAt, m.EndedBy, m.EndNote = Over, end, e.At, e.By, note
+}
+
+// decideEnd notes the end of an attack.
+func decideEnd(s *State, sig *Signal, att Attack, known bool, digest [32]byte, e Entry) Decision {
+	if !known {
+		return observe(CodeUnknownAttack, 0, "attack %q of %s is not known: nothing was done for it", sig.AttackID, sig.Source)
+	}
+	if att.Ended {
+		return Decision{Verdict: Verdict{Kind: Ended, Reason: Reason{CodeRepetition, fmt.Sprintf("the end of attack %q of %s was noted before",
+			sig.AttackID, sig.Source)}}}
+	}
+	attack := &PutAttack{Attack{Source: sig.Source, AttackID: sig.AttackID, Seq: sig.Seq, Digest: digest, Ended: true, At: e.At}}
+	d := Decision{Verdict: Verdict{Kind: Ended, Mitigation: att.Mitigation}}
+	m, ok := s.Mitigation(att.Mitigation)
+	if !ok || m.Phase != Active {
+		d.Verdict.Reason = Reason{CodeAttackOver, fmt.Sprintf("the end of attack %q of %s is noted; its mitigation is already over", sig.AttackID, sig.Source)}
+		d.Changes = []Change{attack}
+		return d
+	}
+	d.leave(m, attack, EndAttackOver, fmt.Sprintf("%s reports the end of attack %q", sig.Source, sig.AttackID), e)
+	now := d.Mitigations[0]
+	text := fmt.Sprintf("attack %q of %s is over: M%d ends", sig.AttackID, sig.Source, m.ID)
+	if now.Phase == Active {
+		text = fmt.Sprintf("attack %q of %s is over: M%d stays for %d other causes", sig.AttackID, sig.Source, m.ID, len(now.Causes)+now.MoreCauses)
+	}
+	d.Verdict.Reason = Reason{CodeAttackOver, text}
+	d.Changes = append(d.Changes, attack)
+	return d
+}
+
+// drill judges an exercise as a preview: the answer tells what would have happened, and nothing is changed.
+func drill(s *State, sig *Signal, e Entry) Decision {
+	if sig.Kind == SignalEnd {
+		return observe(CodeDrill, 0, "drill: the end of attack %q of %s would have been noted", sig.AttackID, sig.Source)
+	}
+	p, d := judge(s, sig)
+	if p != nil {
+		d = settle(s, p, &PutAttack{Attack{Source: sig.Source, AttackID: sig.AttackID, Seq: sig.Seq, At: e.At}}, nil, e)
+	}
+	would := "would have been observed only"
+	switch d.Verdict.Kind {
+	case Mitigated:
+		would = fmt.Sprintf("would have been mitigated with %d rules", len(d.Mitigations[0].Rules))
+	case Merged:
+		would = fmt.Sprintf("would have been merged into M%d", d.Verdict.Mitigation)
+	case Refused:
+		would = "would have been refused (" + string(d.Verdict.Reason.Code) + ")"
+	case Observed, Ended, Retry:
+	}
+	return observe(CodeDrill, 0, "drill: %s: %s", would, d.Verdict.Reason.Text)
+}
+
+// repetition answers a signal that changes nothing.
+func repetition(m *Mitigation) Decision {
+	return Decision{
+		Verdict:     Verdict{Kind: Merged, Mitigation: m.ID, Reason: Reason{CodeRepetition, fmt.Sprintf("M%d is already active for this attack", m.ID)}},
+		Mitigations: []*Mitigation{m},
+	}
+}
+
+// observe is a decision that notes something and changes nothing.
+func observe(code ReasonCode, id MitigationID, format string, args ...any) Decision {
+	return Decision{Verdict: Verdict{Kind: Observed, Reason: Reason{code, fmt.Sprintf(format, args...)}, Mitigation: id}}
+}
+
+// targetsWithin reports whether all of targets lie in the recorded targets of a mitigation.
+func targetsWithin(targets, recorded []netip.Prefix) bool {
+	return covered(outermost(targets), recorded)
+}
+
+func compareStrings(a, b string) int { return cmp.Compare(a, b) }

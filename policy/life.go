@@ -1,0 +1,128 @@
+package policy
+
+import (
+	"fmt"
+	"time"
+)
+
+// decideExtend sets the remaining lifetime of a mitigation. Its full lifetime, to which renewals lead back, becomes
+// the same.
+func decideExtend(s *State, r *ExtendRequest, e Entry) Decision {
+	var vs violations
+	vs.lifetime(r.Lifetime, false)
+	if len(vs) > 0 {
+		return malformed(vs)
+	}
+	m, refusal := activeMitigation(s, r.ID)
+	if m == nil {
+		return refusal
+	}
+	if reason := lifetimeTooLong(r.Lifetime, s.Safeguards()); reason.Code != "" {
+		return refuse(reason)
+	}
+	cp := *m
+	cp.Lifetime, cp.Expires = r.Lifetime, e.At.Add(r.Lifetime)
+	text := fmt.Sprintf("M%d now ends in %s, at %s", m.ID, r.Lifetime, cp.Expires.UTC().Format(time.RFC3339))
+	return Decision{
+		Verdict:     Verdict{Kind: Mitigated, Mitigation: m.ID, Reason: Reason{CodeExtended, text}},
+		Mitigations: []*Mitigation{&cp},
+		Changes:     []Change{&PutMitigation{&cp}},
+	}
+}
+
+// activeMitigation returns an active mitigation, or nil and why there is none.
+func activeMitigation(s *State, id MitigationID) (*Mitigation, Decision) {
+	m, ok := s.Mitigation(id)
+	switch {
+	case !ok:
+		return nil, refusef(CodeUnknownMitigation, "there is no mitigation M%d", id)
+	case m.Phase != Active:
+		d := refusef(CodeMitigationOver, "M%d is over since %s (%s)", id, m.EndedAt.UTC().Format(time.RFC3339), m.End)
+		d.Verdict.Mitigation = id
+		return nil, d
+	}
+	return m, Decision{}
+}
+
+func lifetimeTooLong(d time.Duration, sg *Safeguards) Reason {
+	if d <= sg.MaxLifetime {
+		return Reason{}
+	}
+	return Reason{CodeLifetimeTooLong, fmt.Sprintf("a lifetime of %s is above the maximum of %s", d, sg.MaxLifetime)}
+}
+
+// decideWithdraw ends one mitigation. The attacks that caused it stay known, so that their further signals do not
+// start it again against the operator's will.
+func decideWithdraw(s *State, r *WithdrawRequest, e Entry) Decision {
+	m, refusal := activeMitigation(s, r.ID)
+	if m == nil {
+		return refusal
+	}
+	d := Decision{Verdict: Verdict{Kind: Ended, Mitigation: m.ID, Reason: Reason{CodeWithdrawn, fmt.Sprintf("M%d is withdrawn: %d rules", m.ID, len(m.Rules))}}}
+	d.end(m, EndWithdrawn, e.Reason, e)
+	return d
+}
+
+// end adds the end of m to the decision.
+func (d *Decision) end(m *Mitigation, cause EndCause, note string, e Entry) {
+	cp := *m
+	cp.finish(cause, note, e)
+	d.Mitigations = append(d.Mitigations, &cp)
+	d.Changes = append(d.Changes, &PutMitigation{&cp})
+}
+
+// decideWithdrawAll ends every active mitigation, or those of one customer.
+func decideWithdrawAll(s *State, r *WithdrawAllRequest, e Entry) Decision {
+	active, whose := s.Active(), ""
+	if r.Customer != "" {
+		if _, ok := s.Customer(r.Customer); !ok {
+			return refusef(CodeUnknownCustomer, "there is no customer %q", string(r.Customer))
+		}
+		active, whose = s.ActiveOf(r.Customer), fmt.Sprintf(" of customer %s", r.Customer)
+	}
+	var d Decision
+	for m := range active {
+		d.end(m, EndWithdrawn, e.Reason, e)
+	}
+	if len(d.Changes) == 0 {
+		return observe(CodeNothingToDo, 0, "no mitigation%s is active", whose)
+	}
+	d.Verdict = Verdict{Kind: Ended, Reason: Reason{CodeWithdrawn, fmt.Sprintf("%d mitigations%s are withdrawn", len(d.Changes), whose)}}
+	return d
+}
+
+// decideExpire ends what is past its lifetime.
+func decideExpire(s *State, e Entry) Decision {
+	var d Decision
+	for m := range s.ExpiredBy(e.At) {
+		d.end(m, EndExpired, fmt.Sprintf("the lifetime of %s is over", m.Lifetime), e)
+	}
+	if len(d.Changes) == 0 {
+		return observe(CodeNothingToDo, 0, "no mitigation is past its lifetime")
+	}
+	d.Verdict = Verdict{Kind: Ended, Reason: Reason{CodeExpired, fmt.Sprintf("the lifetime of %d mitigations is over", len(d.Changes))}}
+	return d
+}
+
+// decideRenew gives mitigations their full lifetime again: those active and under half of it. The others are left
+// alone, so that a renewal is logged twice in a lifetime and not with every signal.
+func decideRenew(s *State, r *RenewRequest, e Entry) Decision {
+	var d Decision
+	seen := make(map[MitigationID]bool, len(r.IDs))
+	for _, id := range r.IDs {
+		m, ok := s.Mitigation(id)
+		if !ok || seen[id] || m.Phase != Active || m.Expires.Sub(e.At) >= m.Lifetime/2 {
+			continue
+		}
+		seen[id] = true
+		cp := *m
+		cp.Expires = e.At.Add(m.Lifetime)
+		d.Mitigations = append(d.Mitigations, &cp)
+		d.Changes = append(d.Changes, &PutMitigation{&cp})
+	}
+	if len(d.Changes) == 0 {
+		return observe(CodeNothingToDo, 0, "no mitigation needs to be renewed")
+	}
+	d.Verdict = Verdict{Kind: Mitigated, Reason: Reason{CodeRenewed, fmt.Sprintf("%d mitigations have their full lifetime again", len(d.Changes))}}
+	return d
+}

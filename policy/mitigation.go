@@ -1,0 +1,110 @@
+package policy
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/tidegate/tidegate/bgp/flowspec"
+)
+
+// MitigationID numbers mitigations from 1 in the order of the log. Its text form is "M1".
+type MitigationID uint64
+
+// Origin says who a mitigation belongs to; the numeric order is the order of precedence.
+type Origin uint8
+
+// The origins of a mitigation.
+const (
+	FromPolicy   Origin = 1
+	FromOperator Origin = 2
+)
+
+// Phase is where a mitigation stands in its life.
+type Phase uint8
+
+// The phases of a mitigation.
+const (
+	Active Phase = 1
+	Over   Phase = 2
+)
+
+// EndCause says why a mitigation is over.
+type EndCause string
+
+// The ends of a mitigation.
+const (
+	EndExpired     EndCause = "expired"
+	EndWithdrawn   EndCause = "withdrawn"
+	EndAttackOver  EndCause = "attack-over"
+	EndSuperseded  EndCause = "superseded"
+	EndNothingLeft EndCause = "nothing-left" // protection, or a change of official space, left nothing to act on
+)
+
+// ExemptionKind says why a part of the target is not acted on.
+type ExemptionKind string
+
+// The kinds of exemption.
+const (
+	ExemptLink    ExemptionKind = "link"
+	ExemptBlock   ExemptionKind = "protected-block"
+	ExemptNested  ExemptionKind = "nested-customer"
+	ExemptBuiltIn ExemptionKind = "built-in" // multicast, link-local, loopback, unspecified
+)
+
+// Exemption is one part of the target that no rule acts on, and why.
+type Exemption struct {
+	Prefix netip.Prefix
+	Kind   ExemptionKind
+	Name   string // of the block or of the customer
+}
+
+// Cut is how a target was turned into destinations: (target ∩ official) − nested customers − protected.
+type Cut struct {
+	Pieces  []netip.Prefix // what is acted on, sorted, the fewest CIDRs
+	Exempt  []Exemption    // what was taken out, sorted by prefix
+	Rounded bool           // holes were rounded outward to their link block to stay within MaxPieces
+	// Unprotected is official, unprotected space of the target that is not acted on because holes were rounded.
+	Unprotected []netip.Prefix
+}
+
+// Cause is one attack that keeps a mitigation alive.
+type Cause struct {
+	Source   string
+	AttackID string
+	Since    time.Time
+}
+
+// MaxCauses bounds the causes kept per mitigation (design section 4).
+const MaxCauses = 16
+
+// Mitigation is an accepted decision: what is announced, why, by whom, until when.
+type Mitigation struct {
+	ID       MitigationID
+	Customer CustomerID
+	Origin   Origin
+	Policy   string // name of the policy; empty from an operator
+	Vector   Vector // empty from an operator
+	Targets  []netip.Prefix
+	// Variants are the matches without a destination: each is combined with each piece of the cut into a rule.
+	Variants []flowspec.Match
+	Action   Action
+	Cut      Cut
+	Rules    []flowspec.Rule
+	Notes    []string // what the decision wants an engineer to know, e.g. that a rule leaks fragments
+	Groups   []string // router groups; empty: all
+	Lifetime time.Duration
+	Created  time.Time
+	Expires  time.Time
+	By       Principal
+	Reason   Reason // why it was started; for an operator the text is the reason given
+	Causes   []Cause
+	// MoreCauses is the number of causes beyond MaxCauses: they are counted here and remembered as attacks, not listed.
+	MoreCauses int
+	Phase      Phase
+	End        EndCause // Over only
+	EndedAt    time.Time
+	EndedBy    Principal
+	EndNote    string
+	// Changed is the index of the last entry that changed the mitigation; State.Apply sets it.
+	Changed Index
+}

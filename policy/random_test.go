@@ -1,0 +1,152 @@
+package policy
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/tidegate/tidegate/bgp/flowspec"
+)
+
+// The random worlds of the tests are small and crowded, so that things meet: prefixes nest, keys coincide, names
+// come again.
+const customers = 6
+
+func customerID(i int) CustomerID { return CustomerID(fmt.Sprintf("customer%d", i)) }
+
+func start() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }
+
+// randomPrefix is a canonical prefix, mostly in 203.0.113.0/24 or 2001:db8::/56, sometimes anywhere.
+func randomPrefix(r *rand.Rand) netip.Prefix {
+	switch r.IntN(8) {
+	case 0:
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(r.Uint32()), byte(r.Uint32()), byte(r.Uint32()), byte(r.Uint32())}), r.IntN(33)).Masked()
+	case 1, 2, 3:
+		a := [16]byte{0x20, 0x01, 0x0d, 0xb8, 7: byte(r.IntN(8)) << 5, 15: byte(r.IntN(4))}
+		return netip.PrefixFrom(netip.AddrFrom16(a), []int{40, 56, 58, 59, 60, 64, 126, 127, 128}[r.IntN(9)]).Masked()
+	default:
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(r.Uint32())}), 22+r.IntN(11)).Masked()
+	}
+}
+
+func randomPrefixes(r *rand.Rand, n int) []netip.Prefix {
+	out := make([]netip.Prefix, 0, n)
+	for range n {
+		if p := randomPrefix(r); !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func randomDocument(r *rand.Rand) Document {
+	switch r.IntN(9) {
+	case 0, 1, 2:
+		c := &Customer{ID: customerID(r.IntN(customers)), Name: fmt.Sprint(r.IntN(100)), Official: randomPrefixes(r, r.IntN(4))}
+		for range r.IntN(4) {
+			c.Links = append(c.Links, Link{Prefix: randomPrefix(r), State: LinkClean})
+		}
+		return c
+	case 3, 4:
+		return &ProtectedBlock{Name: fmt.Sprintf("block%d", r.IntN(3)), Kind: BlockLinks, Prefixes: randomPrefixes(r, 1+r.IntN(2))}
+	case 5, 6:
+		d := &Router{
+			Name: fmt.Sprintf("router%d", r.IntN(4)), Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(r.IntN(4))}), ASN: 64500,
+			Group: []string{"edge", "transit"}[r.IntN(2)], Families: []flowspec.Family{flowspec.IPv4, flowspec.IPv6}[r.IntN(2):],
+			Validation: ValidationDisabled, MaxPrefix: 10 + r.IntN(1000), RulesPerSecond: r.IntN(300),
+		}
+		if r.IntN(2) == 0 {
+			d.PasswordSecret = d.Name
+		}
+		return d
+	case 7:
+		return &Policy{Name: fmt.Sprintf("policy%d", r.IntN(5)), Priority: r.IntN(5) - 2, Action: Action{Kind: Discard}}
+	default:
+		d := DefaultSafeguards()
+		d.MaxPieces = 1 + r.IntN(50)
+		return d
+	}
+}
+
+func randomRef(r *rand.Rand) DocumentRef { return randomDocument(r).Ref() }
+
+// randomMitigation is not what Decide would make, but what a State must cope with.
+func randomMitigation(r *rand.Rand) *Mitigation {
+	m := &Mitigation{
+		ID:       MitigationID(1 + r.IntN(12)),
+		Customer: customerID(r.IntN(customers)),
+		Origin:   Origin(1 + r.IntN(2)),
+		Action:   Action{Kind: ActionKind(1 + r.IntN(2))},
+		Lifetime: time.Hour,
+		Created:  start(),
+		Expires:  start().Add(time.Duration(r.IntN(5)) * time.Hour),
+		By:       "operator/alice",
+		Phase:    Active,
+		Changed:  Index(r.IntN(100)), // must be ignored
+		Causes:   []Cause{{Source: "detector/a", AttackID: "1", Since: start()}},
+	}
+	if r.IntN(3) == 0 {
+		m.Phase, m.End = Over, EndWithdrawn
+	}
+	switch r.IntN(4) {
+	case 0:
+		m.Groups = []string{"edge"}
+	case 1:
+		m.Groups = []string{"transit", "edge", "transit"}
+	}
+	act := flowspec.Discard()
+	if m.Action.Kind == RateLimit {
+		m.Action.Rate = flowspec.BytesPerSecond(1000 * (1 + r.IntN(3)))
+		act = flowspec.RateLimit(m.Action.Rate)
+	}
+	for range r.IntN(4) {
+		m.Rules = append(m.Rules, flowspec.Rule{Match: matchTo(netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(r.IntN(6))}), 32)),
+			Actions: []flowspec.Action{act}})
+	}
+	return m
+}
+
+// matchTo is UDP to p.
+func matchTo(p netip.Prefix) flowspec.Match {
+	f := flowspec.IPv6
+	if p.Addr().Is4() {
+		f = flowspec.IPv4
+	}
+	m, err := flowspec.NewMatch(f, flowspec.Destination(p), flowspec.Proto(17))
+	if err != nil {
+		panic(err) // the test's own mistake
+	}
+	return m
+}
+
+func randomChange(r *rand.Rand) Change {
+	switch r.IntN(12) {
+	case 0, 1, 2:
+		return &PutDocument{randomDocument(r)}
+	case 3:
+		return &DeleteDocument{randomRef(r)}
+	case 4, 5, 6, 7:
+		return &PutMitigation{randomMitigation(r)}
+	case 8, 9:
+		a := Attack{Source: "detector/a", AttackID: fmt.Sprint(r.IntN(5)), Seq: r.Uint64N(9), Ended: r.IntN(2) == 0}
+		if r.IntN(2) == 0 {
+			a.Source = "detector/ab"
+		}
+		return &PutAttack{a}
+	case 10:
+		return &PutResult{Result{RequestID: RequestID(fmt.Sprint("r", r.IntN(9))), By: "operator/alice", Digest: [32]byte{byte(r.Uint32())},
+			Verdict: Verdict{Kind: Mitigated}, Mitigations: []MitigationID{1}}}
+	default:
+		return &PutLease{}
+	}
+}
+
+func randomChanges(r *rand.Rand) []Change {
+	cs := make([]Change, r.IntN(4))
+	for i := range cs {
+		cs[i] = randomChange(r)
+	}
+	return cs
+}

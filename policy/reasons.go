@@ -1,0 +1,167 @@
+package policy
+
+// The codes of reasons. Those of refusals are also the reason of the API's ErrorInfo. Codes are appended, never
+// reused; what a code means never changes.
+const (
+	// CodeMalformed is a request with a value that cannot be meant, or an inventory that contradicts itself; the
+	// violations of the decision say what, field by field.
+	CodeMalformed ReasonCode = "malformed"
+	// CodeUnknownRequest is a request of a type that this version does not know.
+	CodeUnknownRequest ReasonCode = "unknown_request"
+	// CodeInternal is a decision that came out inconsistent and was thrown away: a fault of the program.
+	CodeInternal ReasonCode = "internal"
+
+	// CodeMitigated is a signal that a policy answered with a new mitigation.
+	CodeMitigated ReasonCode = "mitigated"
+	// CodeMerged is a signal that became a further cause of an active mitigation.
+	CodeMerged ReasonCode = "merged"
+	// CodeRepetition is a signal that was seen before and changes nothing.
+	CodeRepetition ReasonCode = "repetition"
+	// CodeAttackOver is the end of an attack, noted.
+	CodeAttackOver ReasonCode = "attack_over"
+	// CodeUnknownAttack is the end of an attack that is not known, or that caused nothing.
+	CodeUnknownAttack ReasonCode = "unknown_attack"
+	// CodeStale is a signal with a lower sequence number than one seen before.
+	CodeStale ReasonCode = "stale"
+	// CodeSeqConflict is a signal with the sequence number of one seen before and another body.
+	CodeSeqConflict ReasonCode = "seq_conflict"
+	// CodeDrill is an exercise: judged, never announced.
+	CodeDrill ReasonCode = "drill"
+	// CodeNoPolicy is a signal that no policy takes.
+	CodeNoPolicy ReasonCode = "no_policy"
+	// CodeStaysWithdrawn is a signal of an attack whose mitigation an operator withdrew.
+	CodeStaysWithdrawn ReasonCode = "stays_withdrawn"
+
+	// CodeTargetNotOfficial is a target outside of every customer's official space.
+	CodeTargetNotOfficial ReasonCode = "target_not_official"
+	// CodeTargetProtected is a target inside a link or a protected block.
+	CodeTargetProtected ReasonCode = "target_protected"
+	// CodeTargetBuiltIn is a target in multicast, link-local, loopback or unspecified space.
+	CodeTargetBuiltIn ReasonCode = "target_built_in"
+	// CodeTargetEverything is a target of prefix length 0.
+	CodeTargetEverything ReasonCode = "target_everything"
+	// CodeTargetsSpanCustomers is a list of targets of more than one customer.
+	CodeTargetsSpanCustomers ReasonCode = "targets_span_customers"
+	// CodeTooWide is a target wider than the safeguards permit.
+	CodeTooWide ReasonCode = "too_wide"
+	// CodeNothingLeft is a target of which nothing remains after nested customers and protected space.
+	CodeNothingLeft ReasonCode = "nothing_left"
+	// CodeTooManyPieces is a target with so many holes that it cannot be covered within the budget of destinations.
+	CodeTooManyPieces ReasonCode = "too_many_pieces"
+
+	// CodeTooVague is a signal of an unknown vector that names no protocol.
+	CodeTooVague ReasonCode = "too_vague"
+	// CodeContradiction is a signal whose parts exclude each other, so that no packet could match.
+	CodeContradiction ReasonCode = "contradiction"
+	// CodeTooManyVariants is a signal that needs more matches per destination than MaxVariants.
+	CodeTooManyVariants ReasonCode = "too_many_variants"
+	// CodeSourceProtected is a source prefix that overlaps protected space: sources are spoofed.
+	CodeSourceProtected ReasonCode = "source_protected"
+	// CodeUnsafeMatch is a match that common routers do not survive (flowspec.CheckSafe).
+	CodeUnsafeMatch ReasonCode = "unsafe_match"
+	// CodeRateTooLow is a rate that leaves less than 1 byte/s for each of the rules that share it.
+	CodeRateTooLow ReasonCode = "rate_too_low"
+	// CodeShieldsStronger is a rate limit that would come before, and so shield packets from, an active discard.
+	CodeShieldsStronger ReasonCode = "shields_stronger"
+
+	// CodeCustomerQuota is a customer whose quota of active mitigations is used up.
+	CodeCustomerQuota ReasonCode = "customer_quota"
+	// CodeMitigationLimit is the safeguards' limit of active mitigations in all.
+	CodeMitigationLimit ReasonCode = "mitigation_limit"
+	// CodeRouterBudget is a router that cannot hear that many rules within 80 % of its max-prefix.
+	CodeRouterBudget ReasonCode = "router_budget"
+	// CodeNoRouter is a request that no router could enforce.
+	CodeNoRouter ReasonCode = "no_router"
+	// CodeLifetimeTooLong is a lifetime above the safeguards' maximum.
+	CodeLifetimeTooLong ReasonCode = "lifetime_too_long"
+
+	// CodeStarted is a mitigation started by hand.
+	CodeStarted ReasonCode = "started"
+	// CodeAlreadyActive is an order that an active mitigation already carries out, to the letter.
+	CodeAlreadyActive ReasonCode = "already_active"
+	// CodeExtended is a mitigation whose remaining lifetime was set.
+	CodeExtended ReasonCode = "extended"
+	// CodeWithdrawn is one or more mitigations ended by an operator.
+	CodeWithdrawn ReasonCode = "withdrawn"
+	// CodeExpired is one or more mitigations whose lifetime is over.
+	CodeExpired ReasonCode = "expired"
+	// CodeRenewed is one or more mitigations back at their full lifetime.
+	CodeRenewed ReasonCode = "renewed"
+	// CodeLease is a recorded lease.
+	CodeLease ReasonCode = "lease"
+	// CodeNothingToDo is a request that found nothing to change.
+	CodeNothingToDo ReasonCode = "nothing_to_do"
+	// CodeUnknownMitigation is a number that no mitigation has.
+	CodeUnknownMitigation ReasonCode = "unknown_mitigation"
+	// CodeMitigationOver is a mitigation that is over and cannot be changed.
+	CodeMitigationOver ReasonCode = "mitigation_over"
+	// CodeUnknownCustomer is a name that no customer has.
+	CodeUnknownCustomer ReasonCode = "unknown_customer"
+
+	// CodeApplied is an apply that changed documents.
+	CodeApplied ReasonCode = "applied"
+	// CodeUnchanged is an apply that found everything as it already is.
+	CodeUnchanged ReasonCode = "unchanged"
+	// CodeRemovalsNeedNumber is an apply that removes links or protected space without stating how much.
+	CodeRemovalsNeedNumber ReasonCode = "removals_need_number"
+)
+
+// ReasonInfo describes a code for documentation and for the API's clients.
+type ReasonInfo struct {
+	Code    ReasonCode
+	Refusal bool // the verdict is Refused
+	Meaning string
+}
+
+// Reasons returns every code that Decide gives, in a fixed order.
+func Reasons() []ReasonInfo {
+	return []ReasonInfo{
+		{CodeMalformed, true, "a value cannot be meant, or the inventory contradicts itself; the violations say where and how to mend it"},
+		{CodeUnknownRequest, true, "a request of a type that this version does not know"},
+		{CodeInternal, true, "the decision came out inconsistent and was thrown away; a fault of the program"},
+		{CodeMitigated, false, "a policy answered with a new mitigation"},
+		{CodeMerged, false, "a further cause of an active mitigation"},
+		{CodeRepetition, false, "seen before, changes nothing"},
+		{CodeAttackOver, false, "the end of the attack was noted"},
+		{CodeUnknownAttack, false, "the end of an attack that is not known or caused nothing"},
+		{CodeStale, false, "a lower sequence number than one seen before"},
+		{CodeSeqConflict, true, "the sequence number of a signal seen before, with another body"},
+		{CodeDrill, false, "an exercise: judged, never announced"},
+		{CodeNoPolicy, false, "no policy takes the signal"},
+		{CodeStaysWithdrawn, false, "an operator withdrew the mitigation of this attack"},
+		{CodeTargetNotOfficial, true, "the target is outside of every customer's official space"},
+		{CodeTargetProtected, true, "the target is inside a link or a protected block"},
+		{CodeTargetBuiltIn, true, "the target is multicast, link-local, loopback or unspecified"},
+		{CodeTargetEverything, true, "the target has prefix length 0"},
+		{CodeTargetsSpanCustomers, true, "the targets belong to more than one customer"},
+		{CodeTooWide, true, "the target is wider than the safeguards permit"},
+		{CodeNothingLeft, true, "nothing of the target remains after nested customers and protected space"},
+		{CodeTooManyPieces, true, "the target has too many holes for the budget of destinations"},
+		{CodeTooVague, true, "an unknown vector and no protocol"},
+		{CodeContradiction, true, "parts of the signal exclude each other"},
+		{CodeTooManyVariants, true, "too many matches per destination"},
+		{CodeSourceProtected, true, "a source prefix overlaps protected space"},
+		{CodeUnsafeMatch, true, "common routers do not survive the match"},
+		{CodeRateTooLow, true, "less than 1 byte/s for each rule that shares the rate"},
+		{CodeShieldsStronger, true, "the rate limit would shield packets from an active discard"},
+		{CodeCustomerQuota, true, "the customer's quota of active mitigations is used up"},
+		{CodeMitigationLimit, true, "the limit of active mitigations is reached"},
+		{CodeRouterBudget, true, "a router cannot hear that many rules"},
+		{CodeNoRouter, true, "no router could enforce it"},
+		{CodeLifetimeTooLong, true, "the lifetime is above the maximum"},
+		{CodeStarted, false, "a mitigation was started by hand"},
+		{CodeAlreadyActive, false, "an active mitigation already does exactly this"},
+		{CodeExtended, false, "the remaining lifetime was set"},
+		{CodeWithdrawn, false, "ended by an operator"},
+		{CodeExpired, false, "the lifetime is over"},
+		{CodeRenewed, false, "back at the full lifetime"},
+		{CodeLease, false, "a lease was recorded"},
+		{CodeNothingToDo, false, "nothing to change"},
+		{CodeUnknownMitigation, true, "no mitigation has this number"},
+		{CodeMitigationOver, true, "the mitigation is over"},
+		{CodeUnknownCustomer, true, "no customer has this name"},
+		{CodeApplied, false, "documents were changed"},
+		{CodeUnchanged, false, "everything already is as stated"},
+		{CodeRemovalsNeedNumber, true, "links or protected space would be removed and the number was not stated"},
+	}
+}

@@ -1,0 +1,303 @@
+package policy
+
+import (
+	"iter"
+	"math"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
+)
+
+// RouteState is what is announced for one key on the wire, and on whose behalf.
+type RouteState struct {
+	Rule   flowspec.Rule
+	Owners []MitigationID // in order of precedence: Rule is the rule of the first
+	// Changed is the index of the entry of the key's last change that a router can see: its appearance, other
+	// actions, other groups.
+	Changed Index
+	// Groups names the router groups that hear the rule: those of all owners together, sorted. Empty: all groups.
+	Groups []string
+	// Urgency orders pacing: higher is announced first.
+	Urgency uint32
+	Expires time.Time // when the last of the owners ends, if nothing else happens
+}
+
+// route is an entry of the route table. It is not changed after it was made.
+type route struct {
+	RouteState
+	owners []owner
+	wire   wanted.Route // ready but for NotAfter and, if all groups hear it, Groups
+}
+
+// owner is one mitigation's claim to a key.
+type owner struct {
+	m    *Mitigation
+	rule *flowspec.Rule
+}
+
+// rate is what the rule lets pass, in bytes per second; infinite if the rule does not limit it.
+func (o owner) rate() float64 {
+	for _, a := range o.rule.Actions {
+		if a.Type == flowspec.TrafficRateBytes {
+			return float64(a.Rate)
+		}
+	}
+	return math.Inf(1)
+}
+
+// reroute moves the routes from what a mitigation announced before to what it announces now. Either may be nil.
+func (s *State) reroute(before, now *held) {
+	var mine map[flowspec.Key]bool
+	if now != nil {
+		mine = make(map[flowspec.Key]bool, len(now.keys))
+		for i, k := range now.keys {
+			if !mine[k] { // of two rules with one key the first counts
+				mine[k] = true
+				s.claim(k, now.ID, &owner{m: now.Mitigation, rule: &now.Rules[i]})
+			}
+		}
+	}
+	if before == nil {
+		return
+	}
+	for _, k := range before.keys {
+		if !mine[k] {
+			s.claim(k, before.ID, nil)
+		}
+	}
+}
+
+// claim replaces the claim of mitigation id to the key k; nil ends it.
+func (s *State) claim(k flowspec.Key, id MitigationID, claim *owner) {
+	key := []byte(k)
+	old, known := s.routes.get(key)
+	var owners []owner
+	if known {
+		owners = make([]owner, 0, len(old.owners)+1)
+		for _, o := range old.owners {
+			if o.m.ID != id {
+				owners = append(owners, o)
+			}
+		}
+	}
+	if claim != nil {
+		owners = append(owners, *claim)
+	}
+	if len(owners) == 0 {
+		if known {
+			s.routes.remove(key)
+			s.countRule(old.Groups, -1)
+		}
+		return
+	}
+	slices.SortFunc(owners, precedes)
+	next := newRoute(k, owners)
+	next.Changed = s.index
+	if known && slices.Equal(old.Rule.Actions, next.Rule.Actions) && slices.Equal(old.Groups, next.Groups) {
+		next.Changed = old.Changed
+	}
+	next.wire.MED = med(next.Changed)
+	s.routes.set(key, next)
+	if known {
+		s.countRule(old.Groups, -1)
+	}
+	s.countRule(next.Groups, 1)
+}
+
+func newRoute(k flowspec.Key, owners []owner) *route {
+	first := owners[0]
+	r := &route{owners: owners, RouteState: RouteState{
+		Rule:    *first.rule,
+		Owners:  make([]MitigationID, len(owners)),
+		Groups:  groupsOf(owners),
+		Urgency: urgency(first.m),
+		Expires: first.m.Expires,
+	}}
+	for i, o := range owners {
+		r.Owners[i] = o.m.ID
+		if o.m.Expires.After(r.Expires) {
+			r.Expires = o.m.Expires
+		}
+	}
+	r.wire = wanted.Route{Kind: wanted.FlowSpec, Rule: r.Rule, Key: k, Groups: r.Groups, Urgency: r.Urgency}
+	return r
+}
+
+// groupsOf returns the groups of all owners together, sorted; nil means all groups.
+func groupsOf(owners []owner) []string {
+	if g := owners[0].m.Groups; len(owners) == 1 && slices.IsSorted(g) && len(slices.Compact(slices.Clone(g))) == len(g) {
+		if len(g) == 0 {
+			return nil
+		}
+		return g
+	}
+	var all []string
+	for _, o := range owners {
+		if len(o.m.Groups) == 0 {
+			return nil
+		}
+		all = append(all, o.m.Groups...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// urgency puts an operator's order before a policy's answer, and among those the more severe action first.
+func urgency(m *Mitigation) uint32 { return uint32(m.Origin)<<8 | uint32(m.Action.Kind) }
+
+// med is the MULTI_EXIT_DISC of a route (RFC 4271 section 5.1.4): the newest change has the lowest one and so wins
+// best path against what a stale node still announces.
+func med(changed Index) uint32 {
+	if changed >= math.MaxUint32 {
+		return 0
+	}
+	return math.MaxUint32 - uint32(changed)
+}
+
+func (s *State) countRule(groups []string, d int) {
+	if len(groups) == 0 {
+		s.allRules += d
+		return
+	}
+	for _, g := range groups {
+		n, _ := s.groupRules.get([]byte(g))
+		if n += d; n == 0 {
+			s.groupRules.remove([]byte(g))
+			continue
+		}
+		s.groupRules.set([]byte(g), n)
+	}
+}
+
+// RouteCount returns how many rules a router group hears.
+func (s *State) RouteCount(group string) int {
+	n, _ := s.groupRules.get([]byte(group))
+	return n + s.allRules
+}
+
+// Routes yields what is announced, one route per key on the wire, in the order of the keys.
+func (s *State) Routes() iter.Seq2[flowspec.Key, *RouteState] {
+	return func(yield func(flowspec.Key, *RouteState) bool) {
+		for r := range s.routes.values() {
+			if !yield(r.wire.Key, &r.RouteState) {
+				return
+			}
+		}
+	}
+}
+
+// Route returns what is announced for a key.
+func (s *State) Route(k flowspec.Key) (*RouteState, bool) {
+	r, ok := s.routes.get([]byte(k))
+	if !ok {
+		return nil, false
+	}
+	return &r.RouteState, true
+}
+
+// WantedInput is what a node adds to the State to tell its own speaker what to announce.
+type WantedInput struct {
+	// Deadline says when a mitigation ends by this node's elapsed clock; without it nothing may be announced for long.
+	Deadline   func(*Mitigation) wanted.Instant
+	LeaseUntil wanted.Instant
+	// Secret returns a TCP-MD5 secret of this node's own file by its name, empty for none.
+	Secret func(name string) string
+}
+
+// Wanted says everything that a speaker must announce, in the order of the keys. A route stays until the last of its
+// owners ends. The slices Protected and Official are the same ones until a document changes; Routers are also, unless
+// a router has a secret.
+func (s *State) Wanted(in WantedInput) wanted.Set {
+	b := s.inv.border
+	b.once.Do(func() { b.fill(&s.inv) })
+	set := wanted.Set{
+		Revision:   uint64(s.index),
+		Routes:     make([]wanted.Route, 0, s.routes.n),
+		Protected:  b.protected,
+		Official:   b.official,
+		Routers:    b.withSecrets(in.Secret),
+		LeaseUntil: in.LeaseUntil,
+	}
+	s.routes.root().Walk(func(_ []byte, r *route) bool {
+		set.Routes = append(set.Routes, r.wire)
+		w := &set.Routes[len(set.Routes)-1]
+		if len(r.Groups) == 0 {
+			w.Groups = b.groups
+		}
+		if in.Deadline == nil {
+			return false
+		}
+		w.NotAfter = in.Deadline(r.owners[0].m)
+		for _, o := range r.owners[1:] {
+			w.NotAfter = max(w.NotAfter, in.Deadline(o.m))
+		}
+		return false
+	})
+	return set
+}
+
+// border is the part of a wanted.Set that comes from documents.
+type border struct {
+	once      sync.Once
+	protected []netip.Prefix
+	official  []netip.Prefix
+	routers   []wanted.Router
+	secrets   []string // names, beside routers; nil if no router has one
+	groups    []string // all groups, sorted
+}
+
+// routerShare is the part of a router's own limit that is used: beyond it some close the session and so lose
+// every mitigation at once (design section 6).
+const routerShare = 80 // percent
+
+func (b *border) fill(inv *inventory) {
+	b.protected = make([]netip.Prefix, 0, inv.protected.table.Size())
+	for p := range inv.protected.table.AllSorted() {
+		b.protected = append(b.protected, p)
+	}
+	b.official = make([]netip.Prefix, 0, inv.official.table.Size())
+	for p := range inv.official.table.AllSorted() {
+		b.official = append(b.official, p)
+	}
+	var secrets []string
+	for r := range inv.routers.values() {
+		b.routers = append(b.routers, wanted.Router{
+			Name:           r.Name,
+			Address:        r.Address,
+			Port:           r.Port,
+			ASN:            r.ASN,
+			Group:          r.Group,
+			IPv4:           r.Speaks(flowspec.IPv4),
+			IPv6:           r.Speaks(flowspec.IPv6),
+			MaxRoutes:      r.MaxRules(),
+			RulesPerSecond: r.RulesPerSecond,
+			TTLSecurity:    r.TTLSecurity,
+			Multihop:       r.Multihop,
+		})
+		b.groups = append(b.groups, r.Group)
+		secrets = append(secrets, r.PasswordSecret)
+	}
+	if slices.ContainsFunc(secrets, func(name string) bool { return name != "" }) {
+		b.secrets = secrets
+	}
+	slices.Sort(b.groups)
+	b.groups = slices.Compact(b.groups)
+}
+
+// withSecrets returns the routers with their passwords. Secrets belong to the node and are never kept in a State.
+func (b *border) withSecrets(secret func(string) string) []wanted.Router {
+	if secret == nil || b.secrets == nil {
+		return b.routers
+	}
+	routers := slices.Clone(b.routers)
+	for i, name := range b.secrets {
+		if name != "" {
+			routers[i].Password = secret(name)
+		}
+	}
+	return routers
+}

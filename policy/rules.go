@@ -1,0 +1,204 @@
+package policy
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+
+	"github.com/tidegate/tidegate/bgp/flowspec"
+)
+
+// makeRules combines every piece with every variant and shares the rate among the rules: a rate belongs to the
+// mitigation, and each rule is a policer of its own on every router. Shares are rounded down, so that together they
+// never exceed the rate.
+func makeRules(pieces []netip.Prefix, variants []flowspec.Match, a Action) ([]flowspec.Rule, Reason) {
+	n := len(pieces) * len(variants)
+	action := flowspec.Action{Type: flowspec.TrafficRateBytes}
+	if a.Kind == RateLimit {
+		action.Rate = shareOf(a.Rate, n)
+		if action.Rate < 1 {
+			return nil, Reason{CodeRateTooLow, fmt.Sprintf("%v bytes/s shared by %d rules (%d destinations × %d matches) is below 1 byte/s for each, "+
+				"which a router may take for discard: raise the rate to at least %d bytes/s", float64(a.Rate), n, len(pieces), len(variants), n)}
+		}
+	}
+	rules := make([]flowspec.Rule, 0, n)
+	actions := []flowspec.Action{action} // shared: nothing that is in a State is changed
+	for _, p := range pieces {
+		for _, v := range variants {
+			m, err := v.WithDestination(p)
+			if err == nil {
+				err = flowspec.CheckSafe(m)
+			}
+			if err != nil {
+				return nil, Reason{CodeUnsafeMatch, fmt.Sprintf("the rule for %s cannot be announced safely: %v", p, err)}
+			}
+			rules = append(rules, flowspec.Rule{Match: m, Actions: actions})
+		}
+	}
+	return rules, Reason{}
+}
+
+// shareOf returns the n-th part of total, rounded down to what the wire can carry (RFC 8955 section 7.1: float32).
+func shareOf(total flowspec.BytesPerSecond, n int) float32 {
+	exact := float64(total) / float64(n)
+	share := float32(exact)
+	if float64(share) > exact {
+		share = math.Nextafter32(share, 0)
+	}
+	return share
+}
+
+// hears reports whether a mitigation for these groups, all if there are none, is for a router of group g.
+func hears(groups []string, g string) bool { return len(groups) == 0 || slices.Contains(groups, g) }
+
+// checkRouters reports whether the routers can hear n more rules of family f, within the share of their max-prefix
+// that is ours: a router beyond it closes the session, and every mitigation on it is gone.
+func checkRouters(s *State, groups []string, f flowspec.Family, n int) Reason {
+	found := false
+	var known []string
+	for r := range s.Routers() {
+		known = append(known, r.Group)
+		if !hears(groups, r.Group) || !r.Speaks(f) {
+			continue
+		}
+		found = true
+		if has := s.RouteCount(r.Group); has+n > r.MaxRules() {
+			return Reason{CodeRouterBudget, fmt.Sprintf("router %s (group %s) hears %d rules and may hear %d (80 %% of its max-prefix %d): "+
+				"%d more do not fit", r.Name, r.Group, has, r.MaxRules(), r.MaxPrefix, n)}
+		}
+	}
+	if found {
+		return Reason{}
+	}
+	known = sortedSet(known, compareStrings)
+	same := func(s string) string { return s }
+	if len(groups) == 0 {
+		return Reason{CodeNoRouter, fmt.Sprintf("no router takes %s rules; router groups: %s", f, list(known, same))}
+	}
+	return Reason{CodeNoRouter, fmt.Sprintf("no router of group %s takes %s rules; router groups: %s", list(groups, same), f, list(known, same))}
+}
+
+// checkSources refuses source prefixes that overlap protected space: sources are spoofed, and a rule on them hits
+// what the links and the infrastructure really send.
+func checkSources(s *State, variants []flowspec.Match) Reason {
+	for _, v := range variants {
+		src, ok := v.Component(flowspec.SourcePrefix)
+		if !ok {
+			continue
+		}
+		if over := s.ProtectedOverlapping(src.Prefix); len(over) > 0 {
+			return Reason{CodeSourceProtected, fmt.Sprintf("source %s overlaps protected space: %s; sources are spoofed, and the rule would "+
+				"take what is really sent from there", src.Prefix, exemptList(over))}
+		}
+	}
+	return Reason{}
+}
+
+// shielded returns a destination on which rules of pieces × variants would be applied before those of the active
+// discard m, and take packets that m takes; ok is false if there is none.
+func shielded(pieces []netip.Prefix, variants []flowspec.Match, groups []string, m *Mitigation) (at netip.Prefix, ok bool) {
+	if !groupsMeet(groups, m.Groups) {
+		return netip.Prefix{}, false
+	}
+	for _, p := range pieces {
+		over, found := holding(m.Cut.Pieces, p)
+		if !found {
+			continue
+		}
+		for i := range variants {
+			for j := range m.Variants {
+				before := p != over || flowspec.Compare(variants[i], m.Variants[j]) <= 0
+				if before && !disjoint(&variants[i], &m.Variants[j]) {
+					return p, true
+				}
+			}
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+func groupsMeet(a, b []string) bool {
+	return len(a) == 0 || len(b) == 0 || slices.ContainsFunc(a, func(g string) bool { return slices.Contains(b, g) })
+}
+
+// disjoint reports whether surely no packet is in both matches. Destinations are not looked at.
+func disjoint(a, b *flowspec.Match) bool {
+	if a.Family != b.Family || onlyLaterFragments(a) && needsHeader(b) || onlyLaterFragments(b) && needsHeader(a) {
+		return true
+	}
+	for i := range a.Components {
+		if y, ok := b.Component(a.Components[i].Type); ok && exclude(&a.Components[i], &y) {
+			return true
+		}
+	}
+	return false
+}
+
+// exclude reports whether surely no packet meets both components, which are of one type.
+func exclude(x, y *flowspec.Component) bool {
+	switch x.Type {
+	case flowspec.DestinationPrefix:
+		return false
+	case flowspec.SourcePrefix:
+		return x.Offset == 0 && y.Offset == 0 && !x.Prefix.Overlaps(y.Prefix)
+	case flowspec.TCPFlags, flowspec.Fragment:
+		return false // bit patterns are taken for meeting: that refuses too much, never too little
+	default:
+		vx, okX := valuesOf(x.Ops)
+		vy, okY := valuesOf(y.Ops)
+		return okX && okY && len(commonRanges(vx, vy)) == 0
+	}
+}
+
+// onlyLaterFragments reports whether m takes only fragments after the first, in which there is no transport header.
+func onlyLaterFragments(m *flowspec.Match) bool {
+	c, ok := m.Component(flowspec.Fragment)
+	return ok && len(c.Ops) == 1 && c.Ops[0].Flags&flowspec.Not == 0 && c.Ops[0].Value == flowspec.IsFragment
+}
+
+// needsHeader reports whether m looks at the transport header.
+func needsHeader(m *flowspec.Match) bool {
+	for i := range m.Components {
+		switch m.Components[i].Type {
+		case flowspec.Port, flowspec.DestinationPort, flowspec.SourcePort, flowspec.ICMPType, flowspec.ICMPCode, flowspec.TCPFlags:
+			return true
+		default:
+		}
+	}
+	return false
+}
+
+// valuesOf returns the values that a list of numeric operators takes; ok is false if they are not plain ranges.
+func valuesOf(ops []flowspec.Op) (out []flowspec.Range, ok bool) {
+	for _, op := range ops {
+		r := flowspec.Range{Hi: math.MaxUint32}
+		switch op.Flags &^ flowspec.And {
+		case flowspec.EQ:
+			r = flowspec.One(op.Value)
+		case flowspec.GT:
+			r.Lo = op.Value + 1
+		case flowspec.GT | flowspec.EQ:
+			r.Lo = op.Value
+		case flowspec.LT:
+			if op.Value == 0 {
+				return nil, false
+			}
+			r.Hi = op.Value - 1
+		case flowspec.LT | flowspec.EQ:
+			r.Hi = op.Value
+		default:
+			return nil, false
+		}
+		if op.Flags&flowspec.And == 0 {
+			out = append(out, r)
+			continue
+		}
+		if len(out) == 0 {
+			return nil, false
+		}
+		last := &out[len(out)-1]
+		last.Lo, last.Hi = max(last.Lo, r.Lo), min(last.Hi, r.Hi)
+	}
+	return slices.DeleteFunc(out, func(r flowspec.Range) bool { return r.Lo > r.Hi }), true
+}

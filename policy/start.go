@@ -1,0 +1,113 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/tidegate/tidegate/bgp/flowspec"
+)
+
+// decideStart judges an operator's order. An order that an active one already carries out to the letter (same
+// targets, match, action and groups) is merged into it: its lifetime stays, which is what Extend is for.
+func decideStart(s *State, r *StartRequest, e Entry) Decision {
+	match, vs := validateStart(r)
+	if len(vs) > 0 {
+		return malformed(vs)
+	}
+	sg := s.Safeguards()
+	p := &plan{
+		origin: FromOperator, targets: outermost(r.Targets), variants: []flowspec.Match{match}, action: r.Action,
+		groups: sortedSet(r.Groups, compareStrings), lifetime: r.Lifetime, reason: Reason{CodeStarted, e.Reason},
+	}
+	if p.lifetime == 0 {
+		p.lifetime = sg.DefaultLifetime
+	}
+	if reason := lifetimeTooLong(p.lifetime, sg); reason.Code != "" {
+		return refuse(reason)
+	}
+	var reason Reason
+	if p.customer, reason = customerOf(s, p.targets, sg); reason.Code != "" {
+		return refuse(reason)
+	}
+	if p.cut, reason = CutTarget(s, p.customer.ID, p.targets, sg); reason.Code != "" {
+		return refuse(reason)
+	}
+	p.notes = matchNotes(&match)
+	for m := range s.ActiveOf(p.customer.ID) {
+		if p.same(m) {
+			return Decision{
+				Verdict: Verdict{Kind: Merged, Mitigation: m.ID, Reason: Reason{
+					CodeAlreadyActive,
+					fmt.Sprintf("M%d already does exactly this, started by %s: extend it to change its lifetime", m.ID, m.By),
+				}},
+				Mitigations: []*Mitigation{m},
+			}
+		}
+	}
+	found := survey(s, p, nil, false)
+	if reason = found.admit(s, p); reason.Code != "" {
+		return refuse(reason)
+	}
+	m, reason := p.mitigation(s, e)
+	if reason.Code != "" {
+		return refuse(reason)
+	}
+	m.Notes = append(m.Notes, found.notes...)
+	return Decision{
+		Verdict: Verdict{Kind: Mitigated, Mitigation: m.ID, Reason: Reason{CodeStarted, fmt.Sprintf("M%d: %d rules (%d destinations × %d matches) for customer %s",
+			m.ID, len(m.Rules), len(m.Cut.Pieces), len(m.Variants), m.Customer)}},
+		Mitigations: []*Mitigation{m},
+		Changes:     []Change{&PutMitigation{m}},
+	}
+}
+
+// validateStart reports what is malformed in an order, and returns its match with the family filled in.
+func validateStart(r *StartRequest) (flowspec.Match, []Violation) {
+	var vs violations
+	vs.targets(r.Targets)
+	vs.action(r.Action)
+	vs.lifetime(r.Lifetime, true)
+	m := r.Match
+	if len(vs) > 0 {
+		return m, vs
+	}
+	f := familyOf(r.Targets[0])
+	if len(m.Components) == 0 {
+		return flowspec.Match{Family: f}, vs
+	}
+	if _, has := m.Component(flowspec.DestinationPrefix); has {
+		vs.add("match", "leave the destination to the targets", "the match has a destination")
+		return m, vs
+	}
+	if m.Family != f {
+		vs.add("match", fmt.Sprintf("write an %s match", f), "the match is %s, but %s is %s", m.Family, r.Targets[0], f)
+		return m, vs
+	}
+	if err := flowspec.CheckSafe(m); err != nil {
+		vs.add("match", "write conditions that common routers survive", "%v", err)
+		return m, vs
+	}
+	own, err := flowspec.NewMatch(f, m.Components...) // a copy: the request stays the caller's
+	if err != nil {
+		vs.add("match", "", "%v", err)
+	}
+	return own, vs
+}
+
+// same reports whether an active mitigation of an operator is p to the letter.
+func (p *plan) same(m *Mitigation) bool {
+	return m.Origin == FromOperator && m.Action == p.action && slices.Equal(m.Targets, p.targets) && slices.Equal(m.Groups, p.groups) &&
+		slices.EqualFunc(m.Variants, p.variants, flowspec.Match.Equal) && slices.Equal(m.Cut.Pieces, p.cut.Pieces)
+}
+
+// matchNotes says what an engineer should know of a match written by hand.
+func matchNotes(m *flowspec.Match) []string {
+	if len(m.Components) == 0 {
+		return []string{"every packet to the destinations is taken, whatever its protocol: also path MTU discovery, " +
+			"and the answers to connections that the customer opened itself"}
+	}
+	if _, has := m.Component(flowspec.Fragment); !has && needsHeader(m) {
+		return []string{"fragments after the first carry no ports, flags or ICMP type and are not matched: this leaks them"}
+	}
+	return nil
+}

@@ -1,0 +1,444 @@
+package policy
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"math"
+	"time"
+
+	"github.com/tidegate/tidegate/bgp/flowspec"
+)
+
+// What a State remembers of things past. The bounds are applied inside Apply, so every node forgets the same.
+const (
+	MaxOver    = 10_000         // mitigations that are over; the longest over go first
+	MaxAttacks = 100_000        // attacks, ended or not; the longest unchanged go first
+	MaxResults = 10_000         // answers to writes; the oldest go first
+	Memory     = 24 * time.Hour // of entry time: for ended attacks and for answers to writes
+)
+
+// State is everything that is replicated, at one index of the log. It is immutable: Apply makes a new one that
+// shares almost all of its structure with the old one. All methods may be called from any goroutine; nothing that
+// they return may be changed.
+type State struct {
+	index   Index
+	at      time.Time
+	leaseAt time.Time
+	nextID  MitigationID
+
+	inv inventory
+
+	mitigations table[*held] // by id
+	active      table[*held] // by id
+	over        table[*held] // by index of the end, then id
+	byCustomer  table[*held] // active ones, by customer, then id
+	byExpiry    table[*held] // active ones, by end of life, then id
+
+	routes     table[*route] // by flowspec key
+	groupRules table[int]    // rules by router group, without those that all groups hear
+	allRules   int           // rules that all groups hear
+
+	attacks       table[*Attack] // by source and attack id
+	attacksByTime table[*Attack] // all, by time of the last change
+	endedByTime   table[*Attack] // the ended ones, by time of the last change
+
+	results       table[*Result] // by request id
+	resultsByTime table[*Result]
+}
+
+// held is a mitigation with the keys of its rules, which are not cheap to make.
+type held struct {
+	*Mitigation
+	keys []flowspec.Key
+}
+
+// NewState returns an empty State at index 0: what a cluster starts from.
+func NewState() *State {
+	return &State{
+		nextID:        1,
+		inv:           newInventory(),
+		mitigations:   newTable[*held](),
+		active:        newTable[*held](),
+		over:          newTable[*held](),
+		byCustomer:    newTable[*held](),
+		byExpiry:      newTable[*held](),
+		routes:        newTable[*route](),
+		groupRules:    newTable[int](),
+		attacks:       newTable[*Attack](),
+		attacksByTime: newTable[*Attack](),
+		endedByTime:   newTable[*Attack](),
+		results:       newTable[*Result](),
+		resultsByTime: newTable[*Result](),
+	}
+}
+
+// Apply returns the State after the changes of the entry e; s stays as it is. Several calls with the same index are
+// the items of one batch; an index that goes back is an error. A time that goes back is taken as the time before.
+//
+// An error means that the entry cannot be what any version of Decide made, or that it needs a later version of this
+// program; then s itself is returned and the caller must stop applying. Apply never panics.
+func (s *State) Apply(e Entry, cs []Change) (next *State, err error) {
+	// A panic would be replicated to all nodes, so a mistake of ours becomes an error here too.
+	defer func() {
+		if r := recover(); r != nil {
+			next, err = s, fmt.Errorf("cannot apply entry %d: %w: %v", e.Index, ErrBadChange, r)
+		}
+	}()
+	if e.Index == 0 || e.Index < s.index {
+		return s, fmt.Errorf("cannot apply entry %d after entry %d: %w", e.Index, s.index, ErrOrder)
+	}
+	n := *s
+	n.index = e.Index
+	if e.At.After(n.at) {
+		n.at = e.At
+	}
+	if weigh(cs) >= bulkPrefixes {
+		n.inv.official.own()
+		n.inv.protected.own()
+	}
+	for i, c := range cs {
+		if err := n.change(c); err != nil {
+			return s, fmt.Errorf("cannot apply change %d of entry %d: %w", i, e.Index, err)
+		}
+	}
+	n.prune()
+	n.commit()
+	return &n, nil
+}
+
+// weigh estimates how many prefixes the changes touch.
+func weigh(cs []Change) int {
+	sum := 0
+	for _, c := range cs {
+		switch c := c.(type) {
+		case *PutDocument:
+			if c != nil {
+				sum += prefixes(c.Document)
+			}
+		case *DeleteDocument:
+			sum++
+		}
+	}
+	return sum
+}
+
+func prefixes(doc Document) int {
+	switch d := doc.(type) {
+	case *Customer:
+		if d != nil {
+			return len(d.Official) + len(d.Links)
+		}
+	case *ProtectedBlock:
+		if d != nil {
+			return len(d.Prefixes)
+		}
+	}
+	return 0
+}
+
+func (s *State) commit() {
+	s.inv.commit()
+	s.mitigations.commit()
+	s.active.commit()
+	s.over.commit()
+	s.byCustomer.commit()
+	s.byExpiry.commit()
+	s.routes.commit()
+	s.groupRules.commit()
+	s.attacks.commit()
+	s.attacksByTime.commit()
+	s.endedByTime.commit()
+	s.results.commit()
+	s.resultsByTime.commit()
+}
+
+// change carries out one change on a State that nobody else sees yet.
+func (s *State) change(c Change) error {
+	switch c := c.(type) {
+	case *PutDocument:
+		if c == nil || refOf(c.Document).Name == "" {
+			return fmt.Errorf("cannot put document without a name: %w", ErrBadChange)
+		}
+		return s.inv.put(c.Document)
+	case *DeleteDocument:
+		if c == nil {
+			return fmt.Errorf("cannot delete document: %w", ErrBadChange)
+		}
+		if err := s.inv.remove(c.Ref); err != nil {
+			return fmt.Errorf("%w: %w", ErrBadChange, err)
+		}
+		return nil
+	case *PutMitigation:
+		if c == nil || c.Mitigation == nil {
+			return fmt.Errorf("cannot put mitigation: %w", ErrBadChange)
+		}
+		m := *c.Mitigation
+		m.Changed = s.index
+		return s.putMitigation(&m)
+	case *PutAttack:
+		if c == nil {
+			return fmt.Errorf("cannot put attack: %w", ErrBadChange)
+		}
+		a := c.Attack
+		a.At = s.at
+		s.putAttack(&a)
+		return nil
+	case *PutResult:
+		if c == nil || c.Result.RequestID == "" {
+			return fmt.Errorf("cannot put result without a request id: %w", ErrBadChange)
+		}
+		r := c.Result
+		r.Index, r.At = s.index, s.at
+		s.putResult(&r)
+		return nil
+	case *PutLease:
+		s.leaseAt = s.at
+		return nil
+	}
+	return fmt.Errorf("cannot carry out change of type %T: %w", c, ErrUnknownChange)
+}
+
+func (s *State) putMitigation(m *Mitigation) error {
+	if m.ID == 0 || m.ID == math.MaxUint64 {
+		return fmt.Errorf("cannot put mitigation with id %d: %w", m.ID, ErrBadChange)
+	}
+	if m.Phase != Active && m.Phase != Over {
+		return fmt.Errorf("cannot put mitigation %d in phase %d: %w", m.ID, m.Phase, ErrBadChange)
+	}
+	next := &held{Mitigation: m, keys: make([]flowspec.Key, len(m.Rules))}
+	for i := range m.Rules {
+		next.keys[i] = m.Rules[i].Match.Key()
+	}
+	id := numberKey(uint64(m.ID))
+	var before *held // what was on the wire of it
+	if old, ok := s.mitigations.get(id); ok {
+		s.unindex(old)
+		if old.Phase == Active {
+			before = old
+		}
+	}
+	s.mitigations.set(id, next)
+	s.nextID = max(s.nextID, m.ID+1)
+	if m.Phase == Over {
+		s.over.set(overKey(m), next)
+		s.reroute(before, nil)
+		return nil
+	}
+	s.active.set(id, next)
+	s.byCustomer.set(customerKey(m), next)
+	s.byExpiry.set(expiryKey(m), next)
+	s.reroute(before, next)
+	return nil
+}
+
+func (s *State) unindex(h *held) {
+	if h.Phase == Over {
+		s.over.remove(overKey(h.Mitigation))
+		return
+	}
+	s.active.remove(numberKey(uint64(h.ID)))
+	s.byCustomer.remove(customerKey(h.Mitigation))
+	s.byExpiry.remove(expiryKey(h.Mitigation))
+}
+
+func overKey(m *Mitigation) []byte {
+	return binary.BigEndian.AppendUint64(numberKey(uint64(m.Changed)), uint64(m.ID))
+}
+
+func customerKey(m *Mitigation) []byte {
+	return binary.BigEndian.AppendUint64(appendText(nil, string(m.Customer)), uint64(m.ID))
+}
+
+func expiryKey(m *Mitigation) []byte {
+	return binary.BigEndian.AppendUint64(appendTime(nil, m.Expires), uint64(m.ID))
+}
+
+func (s *State) putAttack(a *Attack) {
+	k := attackKey(a.Source, a.AttackID)
+	if old, ok := s.attacks.get(k); ok {
+		s.removeAttack(old)
+	}
+	s.attacks.set(k, a)
+	t := append(appendTime(nil, a.At), k...)
+	s.attacksByTime.set(t, a)
+	if a.Ended {
+		s.endedByTime.set(t, a)
+	}
+}
+
+func (s *State) removeAttack(a *Attack) {
+	k := attackKey(a.Source, a.AttackID)
+	s.attacks.remove(k)
+	t := append(appendTime(nil, a.At), k...)
+	s.attacksByTime.remove(t)
+	if a.Ended {
+		s.endedByTime.remove(t)
+	}
+}
+
+func attackKey(source, attackID string) []byte { return append(appendText(nil, source), attackID...) }
+
+func (s *State) putResult(r *Result) {
+	k := []byte(r.RequestID)
+	if old, ok := s.results.get(k); ok {
+		s.removeResult(old)
+	}
+	s.results.set(k, r)
+	s.resultsByTime.set(append(appendTime(nil, r.At), k...), r)
+}
+
+func (s *State) removeResult(r *Result) {
+	s.results.remove([]byte(r.RequestID))
+	s.resultsByTime.remove(append(appendTime(nil, r.At), r.RequestID...))
+}
+
+// prune forgets what is beyond the bounds. What it does depends on the State alone.
+func (s *State) prune() {
+	for s.over.n > MaxOver {
+		_, h, _ := s.over.root().Minimum()
+		s.over.remove(overKey(h.Mitigation))
+		s.mitigations.remove(numberKey(uint64(h.ID)))
+	}
+	for s.attacks.n > MaxAttacks {
+		_, a, _ := s.attacksByTime.root().Minimum()
+		s.removeAttack(a)
+	}
+	limit := s.at.Add(-Memory)
+	for s.endedByTime.n > 0 {
+		_, a, _ := s.endedByTime.root().Minimum()
+		if !a.At.Before(limit) {
+			break
+		}
+		s.removeAttack(a)
+	}
+	for s.results.n > 0 {
+		_, r, _ := s.resultsByTime.root().Minimum()
+		if s.results.n <= MaxResults && !r.At.Before(limit) {
+			break
+		}
+		s.removeResult(r)
+	}
+}
+
+// Index returns the index of the last entry that was applied; 0 for none.
+func (s *State) Index() Index { return s.index }
+
+// At returns the time of the last entry.
+func (s *State) At() time.Time { return s.at }
+
+// LeaseAt returns the time of the last PutLease; zero for none.
+func (s *State) LeaseAt() time.Time { return s.leaseAt }
+
+// Document returns a document by kind and name.
+func (s *State) Document(ref DocumentRef) (Document, bool) { return s.inv.get(ref) }
+
+// Documents yields the documents of a kind, by name.
+func (s *State) Documents(k DocumentKind) iter.Seq[Document] { return s.inv.documents(k) }
+
+// Customer returns a customer by id.
+func (s *State) Customer(id CustomerID) (*Customer, bool) { return s.inv.customers.get([]byte(id)) }
+
+// Customers yields the customers, by id.
+func (s *State) Customers() iter.Seq[*Customer] { return s.inv.customers.values() }
+
+// Block returns a protected block by name.
+func (s *State) Block(name string) (*ProtectedBlock, bool) { return s.inv.blocks.get([]byte(name)) }
+
+// Routers yields the routers, by name.
+func (s *State) Routers() iter.Seq[*Router] { return s.inv.routers.values() }
+
+// Policies yields the policies in the order in which they are asked: by priority descending, then by name.
+func (s *State) Policies() iter.Seq[*Policy] { return s.inv.byPriority.values() }
+
+// Safeguards returns the bounds that hold: the document of that kind, or else DefaultSafeguards.
+func (s *State) Safeguards() *Safeguards { return s.inv.effective }
+
+// LinkCount returns how many links all customers have together.
+func (s *State) LinkCount() int { return s.inv.links }
+
+// Mitigation returns a mitigation by id, active or over.
+func (s *State) Mitigation(id MitigationID) (*Mitigation, bool) {
+	h, ok := s.mitigations.get(numberKey(uint64(id)))
+	if !ok {
+		return nil, false
+	}
+	return h.Mitigation, true
+}
+
+// Mitigations yields all mitigations that are remembered, active and over, by id.
+func (s *State) Mitigations() iter.Seq[*Mitigation] { return unwrap(s.mitigations.values()) }
+
+// Active yields the active mitigations, by id. Its cost is that of the active ones.
+func (s *State) Active() iter.Seq[*Mitigation] { return unwrap(s.active.values()) }
+
+// ActiveCount returns the number of active mitigations.
+func (s *State) ActiveCount() int { return s.active.n }
+
+// ActiveOf yields the active mitigations of a customer, by id.
+func (s *State) ActiveOf(c CustomerID) iter.Seq[*Mitigation] {
+	return unwrap(s.byCustomer.valuesUnder(appendText(nil, string(c))))
+}
+
+func unwrap(seq iter.Seq[*held]) iter.Seq[*Mitigation] {
+	return func(yield func(*Mitigation) bool) {
+		for h := range seq {
+			if !yield(h.Mitigation) {
+				return
+			}
+		}
+	}
+}
+
+// NextID returns the id that the next new mitigation gets. Ids are never used again.
+func (s *State) NextID() MitigationID { return s.nextID }
+
+// NextExpiry returns when the first active mitigation expires; false if none is active.
+func (s *State) NextExpiry() (time.Time, bool) {
+	_, h, ok := s.byExpiry.root().Minimum()
+	if !ok {
+		return time.Time{}, false
+	}
+	return h.Expires, true
+}
+
+// ExpiredBy yields the active mitigations whose life is over at t, Expires itself included, the earliest first.
+func (s *State) ExpiredBy(t time.Time) iter.Seq[*Mitigation] {
+	return func(yield func(*Mitigation) bool) {
+		for h := range s.byExpiry.values() {
+			if h.Expires.After(t) || !yield(h.Mitigation) {
+				return
+			}
+		}
+	}
+}
+
+// Attack returns what is remembered of a detector's attack.
+func (s *State) Attack(source, attackID string) (Attack, bool) {
+	a, ok := s.attacks.get(attackKey(source, attackID))
+	if !ok {
+		return Attack{}, false
+	}
+	return *a, true
+}
+
+// Result returns the remembered answer to a write.
+func (s *State) Result(id RequestID) (Result, bool) {
+	r, ok := s.results.get([]byte(id))
+	if !ok {
+		return Result{}, false
+	}
+	return *r, true
+}
+
+// precedes orders the owners of a key, the one whose rule is announced first: operator before policy, then the more
+// severe action, then the lower id of them. Of two rate limits the lower rate on the wire is more severe.
+func precedes(a, b owner) int {
+	return cmp.Or(
+		cmp.Compare(b.m.Origin, a.m.Origin),
+		cmp.Compare(b.m.Action.Kind, a.m.Action.Kind),
+		cmp.Compare(a.rate(), b.rate()),
+		cmp.Compare(a.m.ID, b.m.ID),
+	)
+}

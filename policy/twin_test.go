@@ -1,0 +1,424 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"iter"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
+)
+
+// twin is a State that is too simple to be wrong: plain maps, and a walk over all of them for every question.
+type twin struct {
+	index       Index
+	at, leaseAt time.Time
+	nextID      MitigationID
+	documents   map[DocumentRef]Document
+	mitigations map[MitigationID]*Mitigation
+	attacks     map[[2]string]Attack
+	results     map[RequestID]Result
+	routes      map[flowspec.Key]twinRoute
+}
+
+type twinRoute struct {
+	rule    flowspec.Rule
+	owners  []MitigationID
+	groups  []string
+	changed Index
+	urgency uint32
+	expires time.Time
+}
+
+func newTwin() *twin {
+	return &twin{
+		nextID:      1,
+		documents:   map[DocumentRef]Document{},
+		mitigations: map[MitigationID]*Mitigation{},
+		attacks:     map[[2]string]Attack{},
+		results:     map[RequestID]Result{},
+		routes:      map[flowspec.Key]twinRoute{},
+	}
+}
+
+func (w *twin) apply(e Entry, cs []Change) {
+	w.index = e.Index
+	if e.At.After(w.at) {
+		w.at = e.At
+	}
+	for _, c := range cs {
+		switch c := c.(type) {
+		case *PutDocument:
+			w.documents[c.Document.Ref()] = c.Document
+		case *DeleteDocument:
+			delete(w.documents, c.Ref)
+		case *PutMitigation:
+			m := *c.Mitigation
+			m.Changed = e.Index
+			w.mitigations[m.ID] = &m
+			w.nextID = max(w.nextID, m.ID+1)
+		case *PutAttack:
+			a := c.Attack
+			a.At = w.at
+			w.attacks[[2]string{a.Source, a.AttackID}] = a
+		case *PutResult:
+			r := c.Result
+			r.Index, r.At = e.Index, w.at
+			w.results[r.RequestID] = r
+		case *PutLease:
+			w.leaseAt = w.at
+		}
+		w.reroute()
+	}
+	old := func(t time.Time) bool { return w.at.Sub(t) > 24*time.Hour }
+	maps.DeleteFunc(w.attacks, func(_ [2]string, a Attack) bool { return a.Ended && old(a.At) })
+	maps.DeleteFunc(w.results, func(_ RequestID, r Result) bool { return old(r.At) })
+}
+
+// reroute makes all routes anew and keeps Changed where a router sees no difference.
+func (w *twin) reroute() {
+	type claim struct {
+		m    *Mitigation
+		rule flowspec.Rule
+	}
+	claims := map[flowspec.Key][]claim{}
+	for m := range w.all(Active) {
+		for _, r := range m.Rules {
+			k := r.Match.Key()
+			if !slices.ContainsFunc(claims[k], func(c claim) bool { return c.m == m }) {
+				claims[k] = append(claims[k], claim{m, r})
+			}
+		}
+	}
+	next := map[flowspec.Key]twinRoute{}
+	for k, cs := range claims {
+		slices.SortFunc(cs, func(a, b claim) int {
+			ra, rb := math.Inf(1), math.Inf(1)
+			if len(a.rule.Actions) > 0 {
+				ra = float64(a.rule.Actions[0].Rate)
+			}
+			if len(b.rule.Actions) > 0 {
+				rb = float64(b.rule.Actions[0].Rate)
+			}
+			return cmp.Or(int(b.m.Origin)-int(a.m.Origin), int(b.m.Action.Kind)-int(a.m.Action.Kind), cmp.Compare(ra, rb), cmp.Compare(a.m.ID, b.m.ID))
+		})
+		r := twinRoute{rule: cs[0].rule, changed: w.index, urgency: urgency(cs[0].m)}
+		everywhere := false
+		for _, c := range cs {
+			r.owners = append(r.owners, c.m.ID)
+			r.groups = append(r.groups, c.m.Groups...)
+			everywhere = everywhere || len(c.m.Groups) == 0
+			if c.m.Expires.After(r.expires) {
+				r.expires = c.m.Expires
+			}
+		}
+		slices.Sort(r.groups)
+		r.groups = slices.Compact(r.groups)
+		if everywhere {
+			r.groups = nil
+		}
+		if o, ok := w.routes[k]; ok && slices.Equal(o.rule.Actions, r.rule.Actions) && slices.Equal(o.groups, r.groups) {
+			r.changed = o.changed
+		}
+		next[k] = r
+	}
+	w.routes = next
+}
+
+// all yields mitigations by id; phase 0 means all.
+func (w *twin) all(ph Phase) iter.Seq[*Mitigation] {
+	return func(yield func(*Mitigation) bool) {
+		for _, id := range slices.Sorted(maps.Keys(w.mitigations)) {
+			if m := w.mitigations[id]; (ph == 0 || m.Phase == ph) && !yield(m) {
+				return
+			}
+		}
+	}
+}
+
+func (w *twin) names(k DocumentKind) []string {
+	var out []string
+	for ref := range w.documents {
+		if ref.Kind == k {
+			out = append(out, ref.Name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func documentsOf[D Document](w *twin, k DocumentKind) []D {
+	var out []D
+	for _, n := range w.names(k) {
+		out = append(out, w.documents[DocumentRef{k, n}].(D))
+	}
+	return out
+}
+
+// holds reports whether all addresses of p are in q, by their bits alone.
+func holds(q, p netip.Prefix) bool {
+	if q.Addr().Is4() != p.Addr().Is4() || q.Bits() > p.Bits() {
+		return false
+	}
+	a, b := q.Addr().AsSlice(), p.Addr().AsSlice()
+	for i := range q.Bits() {
+		if a[i/8]>>(7-i%8)&1 != b[i/8]>>(7-i%8)&1 {
+			return false
+		}
+	}
+	return true
+}
+
+func (w *twin) owner(p netip.Prefix) (best netip.Prefix, who *Customer, ok bool) {
+	for _, c := range documentsOf[*Customer](w, KindCustomer) {
+		for _, q := range c.Official {
+			if holds(q, p) && (!ok || q.Bits() > best.Bits()) {
+				best, who, ok = q, c, true
+			}
+		}
+	}
+	return best, who, ok
+}
+
+func (w *twin) protected(p netip.Prefix) []Exemption {
+	all := builtInProtected()
+	for _, c := range documentsOf[*Customer](w, KindCustomer) {
+		for _, l := range c.Links {
+			all = append(all, Exemption{l.Prefix, ExemptLink, string(c.ID)})
+		}
+	}
+	for _, b := range documentsOf[*ProtectedBlock](w, KindProtectedBlock) {
+		for _, q := range b.Prefixes {
+			all = append(all, Exemption{q, ExemptBlock, b.Name})
+		}
+	}
+	all = slices.DeleteFunc(all, func(e Exemption) bool { return !holds(e.Prefix, p) && !holds(p, e.Prefix) })
+	order := map[ExemptionKind]int{ExemptLink: 1, ExemptBlock: 2, ExemptBuiltIn: 3}
+	slices.SortFunc(all, func(a, b Exemption) int {
+		return cmp.Or(a.Prefix.Compare(b.Prefix), order[a.Kind]-order[b.Kind], cmp.Compare(a.Name, b.Name))
+	})
+	return slices.Compact(all)
+}
+
+// comparer is how tests compare what comes out of States.
+func comparer() gocmp.Options {
+	return gocmp.Options{
+		gocmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+		gocmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+		cmpopts.EquateEmpty(),
+	}
+}
+
+func same(t *testing.T, what string, got, want any) {
+	t.Helper()
+	if d := gocmp.Diff(want, got, comparer()); d != "" {
+		t.Fatalf("%s (-want +got):\n%s", what, d)
+	}
+}
+
+// agree asks s and w everything.
+func agree(t *testing.T, s *State, w *twin, r *rand.Rand) {
+	t.Helper()
+	same(t, "Index", s.Index(), w.index)
+	same(t, "At", s.At(), w.at)
+	same(t, "LeaseAt", s.LeaseAt(), w.leaseAt)
+	same(t, "NextID", s.NextID(), w.nextID)
+	agreeOnDocuments(t, s, w)
+	agreeOnMitigations(t, s, w)
+	agreeOnRoutes(t, s, w)
+	for k, want := range w.attacks {
+		got, _ := s.Attack(k[0], k[1])
+		same(t, "Attack", got, want)
+	}
+	same(t, "number of attacks", s.attacks.n, len(w.attacks))
+	same(t, "number of attacks by time", s.attacksByTime.n, len(w.attacks))
+	for k, want := range w.results {
+		got, _ := s.Result(k)
+		same(t, "Result", got, want)
+	}
+	same(t, "number of results", s.results.n, len(w.results))
+	same(t, "number of results by time", s.resultsByTime.n, len(w.results))
+	for range 4 {
+		agreeOnSpace(t, s, w, randomPrefix(r))
+	}
+}
+
+func agreeOnDocuments(t *testing.T, s *State, w *twin) {
+	t.Helper()
+	for _, k := range documentKinds() {
+		var got []string
+		for d := range s.Documents(k) {
+			got = append(got, d.Ref().Name)
+			same(t, "Document", d, w.documents[d.Ref()])
+			again, ok := s.Document(d.Ref())
+			same(t, "Document found", ok, true)
+			same(t, "Document again", again, d)
+		}
+		same(t, "Documents "+string(k), got, w.names(k))
+	}
+	same(t, "Customers", slices.Collect(s.Customers()), documentsOf[*Customer](w, KindCustomer))
+	same(t, "Routers", slices.Collect(s.Routers()), documentsOf[*Router](w, KindRouter))
+	policies := documentsOf[*Policy](w, KindPolicy)
+	slices.SortStableFunc(policies, func(a, b *Policy) int { return b.Priority - a.Priority })
+	same(t, "Policies", slices.Collect(s.Policies()), policies)
+	sg, ok := w.documents[DocumentRef{KindSafeguards, SafeguardsName}].(*Safeguards)
+	if !ok {
+		sg = DefaultSafeguards()
+	}
+	same(t, "Safeguards", s.Safeguards(), sg)
+	links := 0
+	for _, c := range documentsOf[*Customer](w, KindCustomer) {
+		links += len(c.Links)
+	}
+	same(t, "LinkCount", s.LinkCount(), links)
+}
+
+func agreeOnMitigations(t *testing.T, s *State, w *twin) {
+	t.Helper()
+	active := slices.Collect(w.all(Active))
+	same(t, "Mitigations", slices.Collect(s.Mitigations()), slices.Collect(w.all(0)))
+	same(t, "Active", slices.Collect(s.Active()), active)
+	same(t, "ActiveCount", s.ActiveCount(), len(active))
+	for i := range customers {
+		id := customerID(i)
+		of := slices.DeleteFunc(slices.Clone(active), func(m *Mitigation) bool { return m.Customer != id })
+		same(t, "ActiveOf", slices.Collect(s.ActiveOf(id)), of)
+	}
+	slices.SortStableFunc(active, func(a, b *Mitigation) int { return a.Expires.Compare(b.Expires) })
+	first, ok := s.NextExpiry()
+	same(t, "NextExpiry found", ok, len(active) > 0)
+	if ok {
+		same(t, "NextExpiry", first, active[0].Expires)
+		middle := active[len(active)/2].Expires
+		expired := slices.DeleteFunc(active, func(m *Mitigation) bool { return m.Expires.After(middle) })
+		same(t, "ExpiredBy", slices.Collect(s.ExpiredBy(middle)), expired)
+	}
+}
+
+func agreeOnRoutes(t *testing.T, s *State, w *twin) {
+	t.Helper()
+	keys := slices.Sorted(maps.Keys(w.routes))
+	set := s.Wanted(WantedInput{
+		Deadline:   func(m *Mitigation) wanted.Instant { return wanted.Instant(m.Expires.UnixNano()) },
+		LeaseUntil: 77,
+		Secret:     func(name string) string { return "secret of " + name },
+	})
+	same(t, "Revision", set.Revision, uint64(w.index))
+	same(t, "LeaseUntil", set.LeaseUntil, wanted.Instant(77))
+	same(t, "number of wanted routes", len(set.Routes), len(keys))
+	var groups []string
+	for _, d := range documentsOf[*Router](w, KindRouter) {
+		groups = append(groups, d.Group)
+	}
+	slices.Sort(groups)
+	groups = slices.Compact(groups)
+	heard := map[string]int{}
+	i := 0
+	for k, got := range s.Routes() {
+		same(t, "key", k, keys[i])
+		want := w.routes[k]
+		same(t, "Route", got, &RouteState{want.rule, want.owners, want.changed, want.groups, want.urgency, want.expires})
+		again, _ := s.Route(k)
+		same(t, "Route again", again, got)
+		hear := want.groups
+		if hear == nil {
+			hear = groups
+		}
+		same(t, "wanted route", set.Routes[i], wanted.Route{
+			Kind: wanted.FlowSpec, Rule: want.rule, Key: k, MED: math.MaxUint32 - uint32(want.changed),
+			NotAfter: wanted.Instant(want.expires.UnixNano()), Groups: hear, Urgency: want.urgency,
+		})
+		for _, g := range []string{"edge", "transit", "none"} {
+			if want.groups == nil || slices.Contains(want.groups, g) {
+				heard[g]++
+			}
+		}
+		i++
+	}
+	same(t, "number of routes", i, len(keys))
+	for _, g := range []string{"edge", "transit", "none"} {
+		same(t, "RouteCount "+g, s.RouteCount(g), heard[g])
+	}
+	agreeOnBorder(t, w, set)
+}
+
+func agreeOnBorder(t *testing.T, w *twin, set wanted.Set) {
+	t.Helper()
+	var protected, official []netip.Prefix
+	for _, e := range append(w.protected(netip.MustParsePrefix("0.0.0.0/0")), w.protected(netip.MustParsePrefix("::/0"))...) {
+		protected = append(protected, e.Prefix)
+	}
+	for _, c := range documentsOf[*Customer](w, KindCustomer) {
+		official = append(official, c.Official...)
+	}
+	slices.SortFunc(official, netip.Prefix.Compare)
+	same(t, "Protected", set.Protected, slices.Compact(protected))
+	same(t, "Official", set.Official, slices.Compact(official))
+	var routers []wanted.Router
+	for _, d := range documentsOf[*Router](w, KindRouter) {
+		n := wanted.Router{
+			Name: d.Name, Address: d.Address, Port: d.Port, ASN: d.ASN, Group: d.Group,
+			MaxRoutes: d.MaxPrefix * 8 / 10, RulesPerSecond: d.RulesPerSecond,
+			IPv4: slices.Contains(d.Families, flowspec.IPv4), IPv6: slices.Contains(d.Families, flowspec.IPv6),
+			TTLSecurity: d.TTLSecurity, Multihop: d.Multihop,
+		}
+		if d.PasswordSecret != "" {
+			n.Password = "secret of " + d.PasswordSecret
+		}
+		routers = append(routers, n)
+	}
+	same(t, "Routers", set.Routers, routers)
+}
+
+func agreeOnSpace(t *testing.T, s *State, w *twin, p netip.Prefix) {
+	t.Helper()
+	wp, wc, wok := w.owner(p)
+	gp, gc, gok := s.Owner(p)
+	same(t, fmt.Sprintf("Owner(%s) found", p), gok, wok)
+	same(t, fmt.Sprintf("Owner(%s) prefix", p), gp, wp)
+	same(t, fmt.Sprintf("Owner(%s) customer", p), gc, wc)
+	same(t, fmt.Sprintf("ProtectedOverlapping(%s)", p), s.ProtectedOverlapping(p), w.protected(p))
+
+	var got, want []string
+	for q, id := range s.OfficialInside(p) {
+		got = append(got, fmt.Sprint(q, id))
+	}
+	type space struct {
+		p  netip.Prefix
+		id CustomerID
+	}
+	var inner []space
+	for _, c := range documentsOf[*Customer](w, KindCustomer) {
+		for _, q := range c.Official {
+			if holds(p, q) {
+				inner = append(inner, space{q, c.ID})
+			}
+		}
+	}
+	slices.SortStableFunc(inner, func(a, b space) int { return cmp.Or(a.p.Compare(b.p), cmp.Compare(a.id, b.id)) })
+	for _, x := range inner {
+		want = append(want, fmt.Sprint(x.p, x.id))
+	}
+	same(t, fmt.Sprintf("OfficialInside(%s)", p), got, want)
+
+	a := p.Addr()
+	host := netip.PrefixFrom(a, a.BitLen())
+	l := Lookup{}
+	l.Official, l.Customer, _ = w.owner(host)
+	cover := slices.DeleteFunc(w.protected(host), func(e Exemption) bool { return !holds(e.Prefix, host) })
+	if len(cover) > 0 {
+		longest := slices.MaxFunc(cover, func(a, b Exemption) int { return a.Prefix.Bits() - b.Prefix.Bits() })
+		l.Protected, l.Protection = true, longest
+	}
+	same(t, fmt.Sprintf("Lookup(%s)", a), s.Lookup(a), l)
+}

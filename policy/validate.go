@@ -1,0 +1,260 @@
+package policy
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tidegate/tidegate/bgp/flowspec"
+)
+
+// The bounds of what a single document may say. They are there to catch slips and floods, not to be reached.
+const (
+	maxNameLength   = 64
+	maxTextLength   = 200
+	maxPrefixes     = 4096 // official prefixes of a customer, its links, prefixes of a block
+	maxEntries      = 1024 // other lists
+	maxContacts     = 32
+	maxPriority     = 1_000_000
+	maxCount        = 10_000_000
+	maxMaxPieces    = 1024
+	longestLifetime = 366 * 24 * time.Hour
+	shortestLife    = time.Second
+	asTrans         = 23456 // RFC 6793 section 9: stands for another ASN, belongs to nobody
+	lastASN16       = 65535 // RFC 7300
+)
+
+// breadth is the shortest prefix length that something may have, by family.
+type breadth struct{ v4, v6 int }
+
+// The widest that a document may say. A link that is too wide would silently leave a customer without protection
+// against attacks.
+func widestOfficial() breadth { return breadth{8, 16} }
+func widestBlock() breadth    { return breadth{8, 16} }
+func widestLink() breadth     { return breadth{24, 48} }
+
+// Ref returns the kind and the id of d.
+func (d *Customer) Ref() DocumentRef { return DocumentRef{KindCustomer, string(d.ID)} }
+
+// Ref returns the kind and the name of d.
+func (d *ProtectedBlock) Ref() DocumentRef { return DocumentRef{KindProtectedBlock, d.Name} }
+
+// Ref returns the kind and the name of d.
+func (d *Router) Ref() DocumentRef { return DocumentRef{KindRouter, d.Name} }
+
+// Ref returns the kind and the name of d.
+func (d *Policy) Ref() DocumentRef { return DocumentRef{KindPolicy, d.Name} }
+
+// Ref returns the kind and the name of d.
+func (d *Safeguards) Ref() DocumentRef { return DocumentRef{KindSafeguards, d.Name} }
+
+// Speaks reports whether the router takes FlowSpec rules of family f. A router that lists no family takes both.
+func (d *Router) Speaks(f flowspec.Family) bool {
+	return len(d.Families) == 0 || slices.Contains(d.Families, f)
+}
+
+// MaxRules is the hard budget of rules that the router may hear: 80 % of its own limit.
+func (d *Router) MaxRules() int { return d.MaxPrefix/100*routerShare + d.MaxPrefix%100*routerShare/100 }
+
+// Validate reports what is wrong with the customer by itself.
+func (d *Customer) Validate() []Violation {
+	c := checker{ref: d.Ref()}
+	c.name("id", string(d.ID))
+	c.text("name", d.Name)
+	c.prefixes("official", d.Official, widestOfficial())
+	for i, p := range d.Official {
+		c.notBuiltIn(item("official", i), p)
+	}
+	if d.Within != "" {
+		c.name("within", string(d.Within))
+		if d.Within == d.ID {
+			c.add("within", "a customer cannot lie within itself", "name the customer whose space this one's is part of, or leave it out")
+		}
+	}
+	c.links(d.Links)
+	c.count("contacts", len(d.Contacts), maxContacts)
+	for i, s := range d.Contacts {
+		c.contact(item("contacts", i), s)
+	}
+	c.between("maxMitigations", d.MaxMitigations, 0, maxCount)
+	return c.found
+}
+
+func (c *checker) links(links []Link) {
+	c.count("links", len(links), maxPrefixes)
+	all := make([]netip.Prefix, len(links))
+	for i, l := range links {
+		at := item("links", i)
+		all[i] = l.Prefix
+		if c.prefix(at+".prefix", l.Prefix) {
+			c.breadth(at+".prefix", l.Prefix, widestLink())
+		}
+		c.text(at+".pe", l.PE)
+		c.text(at+".interface", l.Interface)
+		c.optionalName(at+".block", l.Block)
+		switch l.State {
+		case LinkInUse, LinkMoving, LinkClean, LinkUnstated, "":
+		default:
+			c.add(at+".state", fmt.Sprintf("%q is not a state of a link", l.State), "write in-use, moving, clean or unstated")
+		}
+	}
+	for i, j := range overlaps(all) {
+		if all[i] == all[j] {
+			c.add(item("links", i)+".prefix", fmt.Sprintf("%s is listed twice, also as links[%d]", all[i], j), "remove one of the two")
+			continue
+		}
+		c.add(item("links", i)+".prefix", fmt.Sprintf("%s overlaps %s of links[%d]", all[i], all[j], j),
+			"correct the prefix length of one of the two: links are subnets of their own")
+	}
+}
+
+// Validate reports what is wrong with the block by itself.
+func (d *ProtectedBlock) Validate() []Violation {
+	c := checker{ref: d.Ref()}
+	c.name("name", d.Name)
+	switch d.Kind {
+	case BlockLinks, BlockInfrastructure, BlockCustomerEdge, BlockIXPLAN, BlockResolver, BlockController, BlockDetector:
+	default:
+		c.add("kind", fmt.Sprintf("%q is not a kind of block", d.Kind),
+			"write link-block, infrastructure, customer-edge, ixp-lan, resolver, controller or detector")
+	}
+	if len(d.Prefixes) == 0 {
+		c.add("prefixes", "a block without prefixes protects nothing", "list its prefixes, or remove the document")
+	}
+	c.prefixes("prefixes", d.Prefixes, widestBlock())
+	c.text("note", d.Note)
+	return c.found
+}
+
+// Validate reports what is wrong with the router by itself.
+func (d *Router) Validate() []Violation {
+	c := checker{ref: d.Ref()}
+	c.name("name", d.Name)
+	c.routerAddress("address", d.Address)
+	switch d.ASN {
+	case 0, asTrans, lastASN16, math.MaxUint32:
+		c.add("asn", fmt.Sprintf("%d is a reserved ASN", d.ASN), "write the router's own ASN")
+	}
+	c.name("group", d.Group)
+	for i, f := range d.Families {
+		switch {
+		case f != flowspec.IPv4 && f != flowspec.IPv6:
+			c.add(item("families", i), fmt.Sprintf("there is no family %d", uint8(f)), "write ipv4 or ipv6")
+		case slices.Contains(d.Families[:i], f):
+			c.add(item("families", i), "the family is listed twice", "remove one of the two")
+		}
+	}
+	switch d.Validation {
+	case ValidationIBGP9117, ValidationDisabled:
+	case "":
+		c.add("validation", "it is not said how the router is kept from dropping the rules of a central controller (RFC 8955 section 6)",
+			"write ibgp-9117 or disabled-by-import-policy, as the router is configured")
+	default:
+		c.add("validation", fmt.Sprintf("%q is not a way of validation", d.Validation), "write ibgp-9117 or disabled-by-import-policy")
+	}
+	c.optionalName("profile", d.Profile)
+	c.between("maxPrefix", d.MaxPrefix, 2, maxCount)
+	c.between("rulesPerSecond", d.RulesPerSecond, 0, maxCount)
+	c.optionalName("passwordSecret", d.PasswordSecret)
+	if d.TTLSecurity && d.Multihop > 1 {
+		c.add("multihop", "TTL security takes packets from direct neighbours only (RFC 5082)", "leave out multihop or ttlSecurity")
+	}
+	return c.found
+}
+
+func (c *checker) routerAddress(field string, a netip.Addr) {
+	switch {
+	case !a.IsValid():
+		c.add(field, "the address is missing or is none", "write the address of the BGP session, for example 192.0.2.1")
+	case a.Zone() != "":
+		c.add(field, fmt.Sprintf("%s has a zone, which means something on one machine only", a), "write the global address of the router")
+	case a.Is4In6():
+		c.add(field, fmt.Sprintf("%s is an IPv4-mapped IPv6 address", a), "write "+a.Unmap().String())
+	case a.IsUnspecified() || a.IsMulticast() || a == prefix4(255, 255, 255, 255, 32).Addr():
+		c.add(field, fmt.Sprintf("%s is not the address of one machine", a), "write the address of the BGP session, for example 192.0.2.1")
+	}
+}
+
+// Validate reports what is wrong with the policy by itself.
+func (d *Policy) Validate() []Violation {
+	c := checker{ref: d.Ref()}
+	c.name("name", d.Name)
+	c.between("priority", d.Priority, -maxPriority, maxPriority)
+	c.vectors("vectors", d.Vectors)
+	names(&c, "customers", d.Customers)
+	names(&c, "sources", d.Sources)
+	names(&c, "groups", d.Groups)
+	c.action("action", d.Action)
+	if d.Lifetime != 0 {
+		c.lifetime("lifetime", d.Lifetime)
+	}
+	return c.found
+}
+
+func (c *checker) vectors(field string, list []Vector) {
+	if c.count(field, len(list), maxEntries); len(list) > maxEntries {
+		return
+	}
+	for i, v := range list {
+		if _, ok := vectorInfo(v); !ok {
+			c.add(item(field, i), fmt.Sprintf("there is no vector %q", clip(string(v))), "write one of "+knownVectors())
+		}
+		if slices.Contains(list[:i], v) {
+			c.add(item(field, i), fmt.Sprintf("%q is listed twice", clip(string(v))), "remove one of the two")
+		}
+	}
+}
+
+// knownVectors lists the known vectors for a sentence.
+func knownVectors() string {
+	var names []string
+	for _, v := range Vectors() {
+		names = append(names, string(v.Name))
+	}
+	return strings.Join(names, ", ")
+}
+
+// action checks an action as a document or a request may ask for it.
+func (c *checker) action(field string, a Action) {
+	rate := float64(a.Rate)
+	switch {
+	case a.Kind == Discard && rate != 0:
+		c.add(field, "discard has no rate", "write either discard or a rate")
+	case a.Kind == Discard:
+	case a.Kind != RateLimit:
+		c.add(field, "it is not said what to do", "write discard: true or a rate such as 10Mbps")
+	case math.IsNaN(rate) || math.IsInf(rate, 0) || rate > math.MaxFloat32:
+		c.add(field+".rate", "the rate is not a finite number", "write a rate such as 10Mbps")
+	case rate < 0:
+		c.add(field+".rate", "the rate is negative", "write a rate such as 10Mbps, or discard: true")
+	case rate < 1:
+		c.add(field+".rate", fmt.Sprintf("%v bytes/s is below 1 byte/s, which a router may round to 0 and so discard everything", rate),
+			"write a rate such as 10Mbps, or discard: true")
+	}
+}
+
+// Validate reports what is wrong with the safeguards by themselves.
+func (d *Safeguards) Validate() []Violation {
+	c := checker{ref: d.Ref()}
+	if d.Name != SafeguardsName {
+		c.add("name", fmt.Sprintf("%q: there is one document of this kind only", d.Name), "write name: "+SafeguardsName)
+	}
+	c.between("widestIpv4", int(d.WidestIPv4), widestOfficial().v4, 32)
+	c.between("widestIpv6", int(d.WidestIPv6), widestOfficial().v6, 128)
+	c.between("maxPieces", d.MaxPieces, 1, maxMaxPieces)
+	c.between("maxMitigations", d.MaxMitigations, 0, maxCount)
+	c.lifetime("defaultLifetime", d.DefaultLifetime)
+	c.lifetime("maxLifetime", d.MaxLifetime)
+	if d.DefaultLifetime > d.MaxLifetime {
+		c.add("defaultLifetime", fmt.Sprintf("%s is longer than the maximum of %s", d.DefaultLifetime, d.MaxLifetime),
+			"lower defaultLifetime or raise maxLifetime")
+	}
+	if p := d.MaxRemovedLinksPercent; !(p >= 0 && p <= 100) { // NaN is refused too
+		c.add("maxRemovedLinksPercent", strconv.FormatFloat(p, 'g', -1, 64)+" is not a percentage", "write a number from 0 to 100, for example 2")
+	}
+	return c.found
+}
