@@ -11,8 +11,8 @@ import (
 )
 
 // Decide judges a request against a state. It is pure: the same state, request and entry give the same decision. Of e
-// it uses At, which is now, By and Reason; Index is ignored. It does not change what r holds, and keeps of it only
-// the documents, which State.Apply copies. A Decision holds for the state it was made of: the
+// it uses At, which is now, By and Reason; Index is ignored. It does not change what r holds, and keeps of it only the
+// documents, which are values that nobody changes afterwards. A Decision holds for the state it was made of: its
 // changes must be applied to that very state.
 func Decide(s *State, r Request, e Entry) Decision {
 	switch r := r.(type) {
