@@ -102,8 +102,10 @@ func randomMitigation(r *rand.Rand) *Mitigation {
 		act = flowspec.RateLimit(m.Action.Rate)
 	}
 	for range r.IntN(4) {
-		m.Rules = append(m.Rules, flowspec.Rule{Match: matchTo(netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(r.IntN(6))}), 32)),
-			Actions: []flowspec.Action{act}})
+		m.Rules = append(m.Rules, flowspec.Rule{
+			Match:   matchTo(netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(r.IntN(6))}), 32)),
+			Actions: []flowspec.Action{act},
+		})
 	}
 	return m
 }
@@ -136,8 +138,10 @@ func randomChange(r *rand.Rand) Change {
 		}
 		return &PutAttack{a}
 	case 10:
-		return &PutResult{Result{RequestID: RequestID(fmt.Sprint("r", r.IntN(9))), By: "operator/alice", Digest: [32]byte{byte(r.Uint32())},
-			Verdict: Verdict{Kind: Mitigated}, Mitigations: []MitigationID{1}}}
+		return &PutResult{Result{
+			RequestID: RequestID(fmt.Sprint("r", r.IntN(9))), By: "operator/alice", Digest: [32]byte{byte(r.Uint32())},
+			Verdict: Verdict{Kind: Mitigated}, Mitigations: []MitigationID{1},
+		}}
 	default:
 		return &PutLease{}
 	}

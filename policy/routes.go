@@ -14,8 +14,10 @@ import (
 
 // RouteState is what is announced for one key on the wire, and on whose behalf.
 type RouteState struct {
-	Rule   flowspec.Rule
-	Owners []MitigationID // in order of precedence: Rule is the rule of the first
+	Rule flowspec.Rule
+	// Owners in order of precedence: Rule is the rule of the first. A router group hears the first of those that
+	// name it, so that nobody's more severe action reaches a group that it was not meant for.
+	Owners []MitigationID
 	// Changed is the index of the entry of the key's last change that a router can see: its appearance, other
 	// actions, other groups.
 	Changed Index
@@ -97,7 +99,7 @@ func (s *State) claim(k flowspec.Key, id MitigationID, claim *owner) {
 	slices.SortFunc(owners, precedes)
 	next := newRoute(k, owners)
 	next.Changed = s.index
-	if known && slices.Equal(old.Rule.Actions, next.Rule.Actions) && slices.Equal(old.Groups, next.Groups) {
+	if known && sameWire(old.owners, next.owners) {
 		next.Changed = old.Changed
 	}
 	next.wire.MED = med(next.Changed)
@@ -125,6 +127,40 @@ func newRoute(k flowspec.Key, owners []owner) *route {
 	}
 	r.wire = wanted.Route{Kind: wanted.FlowSpec, Rule: r.Rule, Key: k, Groups: r.Groups, Urgency: r.Urgency}
 	return r
+}
+
+// sameWire reports whether routers see no difference between the claims of a and of b: every group hears the same
+// actions. Which groups there are, beyond those that are named, makes no difference to that.
+func sameWire(a, b []owner) bool {
+	if len(a) == 1 && len(b) == 1 {
+		return slices.Equal(a[0].rule.Actions, b[0].rule.Actions) && slices.Equal(groupsOf(a), groupsOf(b))
+	}
+	named := []string{""} // the empty name stands for a group that nobody names
+	for _, o := range slices.Concat(a, b) {
+		named = append(named, o.m.Groups...)
+	}
+	for _, g := range named {
+		x, y := firstFor(a, g), firstFor(b, g)
+		if (x == nil) != (y == nil) || x != nil && !slices.Equal(x.rule.Actions, y.rule.Actions) {
+			return false
+		}
+	}
+	return true
+}
+
+// firstFor returns the first of the owners whose rule group hears, or nil.
+func firstFor(owners []owner, group string) *owner {
+	for i := range owners {
+		if owners[i].heardBy(group) {
+			return &owners[i]
+		}
+	}
+	return nil
+}
+
+// heardBy reports whether the owner's mitigation is meant for group.
+func (o owner) heardBy(group string) bool {
+	return len(o.m.Groups) == 0 || slices.Contains(o.m.Groups, group)
 }
 
 // groupsOf returns the groups of all owners together, sorted; nil means all groups.
@@ -203,18 +239,24 @@ func (s *State) Route(k flowspec.Key) (*RouteState, bool) {
 type WantedInput struct {
 	// Deadline says when a mitigation ends by this node's elapsed clock; without it nothing may be announced for long.
 	Deadline   func(*Mitigation) wanted.Instant
+	Now        wanted.Instant // of the same clock
 	LeaseUntil wanted.Instant
 	// Secret returns a TCP-MD5 secret of this node's own file by its name, empty for none.
 	Secret func(name string) string
 }
 
-// Wanted says everything that a speaker must announce, in the order of the keys. A route stays until the last of its
-// owners ends. The slices Protected and Official are the same ones until a document changes; Routers are also, unless
-// a router has a secret.
-func (s *State) Wanted(in WantedInput) wanted.Set {
+// Wanted says everything that a speaker must announce, in the order of the keys. A key stands more than once when
+// groups hear different owners of it; the groups are then disjoint. The slices Protected and Official are the same
+// ones until a document changes; Routers are also, unless a router has a secret.
+//
+// An owner whose deadline is not after in.Now has no say: the key passes to the next one, or is left out. next is the
+// earliest deadline at which that will happen to a key of several owners, 0 for never: asked again then, Wanted gives
+// another Set although the State is the same. It lets a node that is cut off end one owner's action and go on with
+// the other's.
+func (s *State) Wanted(in WantedInput) (set wanted.Set, next wanted.Instant) {
 	b := s.inv.border
 	b.once.Do(func() { b.fill(&s.inv) })
-	set := wanted.Set{
+	set = wanted.Set{
 		Revision:   uint64(s.index),
 		Routes:     make([]wanted.Route, 0, s.routes.n),
 		Protected:  b.protected,
@@ -223,21 +265,60 @@ func (s *State) Wanted(in WantedInput) wanted.Set {
 		LeaseUntil: in.LeaseUntil,
 	}
 	s.routes.root().Walk(func(_ []byte, r *route) bool {
+		if len(r.owners) > 1 {
+			set.Routes = r.divide(set.Routes, b.groups, &in, &next)
+			return false
+		}
 		set.Routes = append(set.Routes, r.wire)
 		w := &set.Routes[len(set.Routes)-1]
 		if len(r.Groups) == 0 {
 			w.Groups = b.groups
 		}
-		if in.Deadline == nil {
-			return false
-		}
-		w.NotAfter = in.Deadline(r.owners[0].m)
-		for _, o := range r.owners[1:] {
-			w.NotAfter = max(w.NotAfter, in.Deadline(o.m))
+		if in.Deadline != nil {
+			w.NotAfter = in.Deadline(r.owners[0].m)
 		}
 		return false
 	})
-	return set
+	return set, next
+}
+
+// divide appends what each group hears of a key with several owners: the first owner that is meant for the group and
+// whose deadline has not come.
+func (r *route) divide(routes []wanted.Route, groups []string, in *WantedInput, next *wanted.Instant) []wanted.Route {
+	deadlines := make([]wanted.Instant, len(r.owners))
+	if in.Deadline != nil {
+		for i, o := range r.owners {
+			deadlines[i] = in.Deadline(o.m)
+			if d := deadlines[i]; d > in.Now && (*next == 0 || d < *next) {
+				*next = d
+			}
+		}
+	}
+	claimed := make(map[string]bool, len(groups))
+	for i, o := range r.owners {
+		if deadlines[i] <= in.Now && in.Deadline != nil {
+			continue
+		}
+		w := r.wire
+		w.Rule, w.Urgency, w.NotAfter, w.Groups = *o.rule, urgency(o.m), deadlines[i], nil
+		for _, g := range groups {
+			if !claimed[g] && o.heardBy(g) {
+				claimed[g] = true
+				w.Groups = append(w.Groups, g)
+			}
+		}
+		if len(w.Groups) == 0 {
+			continue
+		}
+		// Another owner of the same action, meant for all of these groups, keeps it announced for longer.
+		for j, other := range r.owners {
+			if slices.Equal(other.rule.Actions, o.rule.Actions) && !slices.ContainsFunc(w.Groups, func(g string) bool { return !other.heardBy(g) }) {
+				w.NotAfter = max(w.NotAfter, deadlines[j])
+			}
+		}
+		routes = append(routes, w)
+	}
+	return routes
 }
 
 // border is the part of a wanted.Set that comes from documents.

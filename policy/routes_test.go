@@ -3,6 +3,7 @@ package policy
 import (
 	"math"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,8 +16,10 @@ func ruled(id MitigationID, change ...func(*Mitigation)) *Mitigation {
 	m := &Mitigation{
 		ID: id, Customer: "school", Origin: FromPolicy, Action: Action{Kind: Discard}, Phase: Active,
 		Expires: start().Add(time.Hour),
-		Rules: []flowspec.Rule{{Match: matchTo(netip.MustParsePrefix("203.0.113.1/32")),
-			Actions: []flowspec.Action{flowspec.Discard()}}},
+		Rules: []flowspec.Rule{{
+			Match:   matchTo(netip.MustParsePrefix("203.0.113.1/32")),
+			Actions: []flowspec.Action{flowspec.Discard()},
+		}},
 	}
 	for _, f := range change {
 		f(m)
@@ -43,6 +46,20 @@ func in(groups ...string) func(*Mitigation) { return func(m *Mitigation) { m.Gro
 
 func expiring(d time.Duration) func(*Mitigation) {
 	return func(m *Mitigation) { m.Expires = m.Expires.Add(d) }
+}
+
+func wantedOf(s *State, in WantedInput) wanted.Set {
+	set, _ := s.Wanted(in)
+	return set
+}
+
+// routersOf is one router for each group.
+func routersOf(groups ...string) []Change {
+	var cs []Change
+	for i, g := range groups {
+		cs = append(cs, &PutDocument{&Router{Name: g + "1", Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)}), Group: g, MaxPrefix: 100}})
+	}
+	return cs
 }
 
 func theRoute(t *testing.T, s *State) *RouteState {
@@ -119,16 +136,17 @@ func TestRouteChanged(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			var cs []Change
+			cs := routersOf("edge", "transit")
 			for _, m := range row.before {
 				cs = append(cs, &PutMitigation{m})
 			}
 			s := apply(t, NewState(), 10, cs...)
 			s = apply(t, s, 11, &PutMitigation{row.then})
 			same(t, "Changed", theRoute(t, s).Changed, row.want)
-			set := s.Wanted(WantedInput{})
-			same(t, "number of routes", len(set.Routes), 1)
-			same(t, "MED", set.Routes[0].MED, math.MaxUint32-uint32(row.want))
+			set := wantedOf(s, WantedInput{})
+			for _, r := range set.Routes {
+				same(t, "MED", r.MED, math.MaxUint32-uint32(row.want))
+			}
 			same(t, "revision", set.Revision, uint64(11))
 		})
 	}
@@ -136,7 +154,7 @@ func TestRouteChanged(t *testing.T) {
 		t.Parallel()
 		s := apply(t, NewState(), 10, &PutMitigation{ruled(1)})
 		s = apply(t, s, 11, &PutMitigation{ruled(1, over)})
-		same(t, "routes while over", len(s.Wanted(WantedInput{}).Routes), 0)
+		same(t, "routes while over", len(wantedOf(s, WantedInput{}).Routes), 0)
 		s = apply(t, s, 12, &PutMitigation{ruled(2)})
 		same(t, "Changed", theRoute(t, s).Changed, Index(12))
 	})
@@ -152,15 +170,95 @@ func TestMEDOfLargeIndices(t *testing.T) {
 	}
 }
 
-// TestWantedDeadlines: a route stays for the owner that lives longest, whichever it is, by this node's clock.
-func TestWantedDeadlines(t *testing.T) {
+// TestWantedOwners: each group hears the first owner that is meant for it and still lives by this node's clock, for as
+// long as an owner of that action lives.
+func TestWantedOwners(t *testing.T) {
 	t.Parallel()
-	s := apply(t, NewState(), 1, &PutMitigation{ruled(1)}, &PutMitigation{ruled(2, limit(10))}, &PutMitigation{ruled(3, limit(20))})
-	deadlines := map[MitigationID]wanted.Instant{1: 100, 2: 300, 3: 200}
-	set := s.Wanted(WantedInput{Deadline: func(m *Mitigation) wanted.Instant { return deadlines[m.ID] }, LeaseUntil: 9})
-	same(t, "NotAfter", set.Routes[0].NotAfter, wanted.Instant(300))
-	same(t, "action", set.Routes[0].Rule.Actions[0].Discards(), true)
-	same(t, "LeaseUntil", set.LeaseUntil, wanted.Instant(9))
+	type heard struct {
+		Action   string
+		NotAfter wanted.Instant
+		Groups   string
+	}
+	for _, row := range []struct {
+		name      string
+		ms        []*Mitigation
+		deadlines map[MitigationID]wanted.Instant
+		now       wanted.Instant
+		want      []heard
+		next      wanted.Instant
+	}{
+		{
+			"the more severe, and until its own deadline",
+			[]*Mitigation{ruled(1), ruled(2, limit(10))},
+			map[MitigationID]wanted.Instant{1: 100, 2: 300},
+			50,
+			[]heard{{"discard", 100, "edge transit"}},
+			100,
+		},
+		{
+			"then the milder one",
+			[]*Mitigation{ruled(1), ruled(2, limit(10))},
+			map[MitigationID]wanted.Instant{1: 100, 2: 300},
+			100,
+			[]heard{{"rate 80bps", 300, "edge transit"}},
+			300,
+		},
+		{
+			"an owner of the same action keeps it",
+			[]*Mitigation{ruled(1), ruled(2)},
+			map[MitigationID]wanted.Instant{1: 100, 2: 300},
+			50,
+			[]heard{{"discard", 300, "edge transit"}},
+			100,
+		},
+		{
+			"but only for its own groups",
+			[]*Mitigation{ruled(1), ruled(2, in("edge"))},
+			map[MitigationID]wanted.Instant{1: 100, 2: 300},
+			50,
+			[]heard{{"discard", 100, "edge transit"}},
+			100,
+		},
+		{
+			"each group its own action",
+			[]*Mitigation{ruled(1, in("edge")), ruled(2, limit(10), in("transit"))},
+			map[MitigationID]wanted.Instant{1: 100, 2: 300},
+			50,
+			[]heard{{"discard", 100, "edge"}, {"rate 80bps", 300, "transit"}},
+			100,
+		},
+		{
+			"the rest hears the milder one",
+			[]*Mitigation{ruled(1, in("edge")), ruled(2, limit(10))},
+			map[MitigationID]wanted.Instant{1: 100, 2: 300},
+			50,
+			[]heard{{"discard", 100, "edge"}, {"rate 80bps", 300, "transit"}},
+			100,
+		},
+		{
+			"nobody is left",
+			[]*Mitigation{ruled(1), ruled(2, limit(10))},
+			map[MitigationID]wanted.Instant{1: 100, 2: 300},
+			300, nil, 0,
+		},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			cs := routersOf("edge", "transit")
+			for _, m := range row.ms {
+				cs = append(cs, &PutMitigation{m})
+			}
+			set, next := apply(t, NewState(), 1, cs...).Wanted(WantedInput{
+				Deadline: func(m *Mitigation) wanted.Instant { return row.deadlines[m.ID] }, Now: row.now,
+			})
+			var got []heard
+			for _, r := range set.Routes {
+				got = append(got, heard{r.Rule.Actions[0].String(), r.NotAfter, strings.Join(r.Groups, " ")})
+			}
+			same(t, "routes", got, row.want)
+			same(t, "next", next, row.next)
+		})
+	}
 }
 
 func TestWantedRouters(t *testing.T) {
@@ -169,26 +267,26 @@ func TestWantedRouters(t *testing.T) {
 		&PutDocument{&Router{Name: "b", Address: netip.MustParseAddr("192.0.2.2"), Group: "transit", MaxPrefix: 3001, PasswordSecret: "key"}},
 		&PutDocument{&Router{Name: "a", Address: netip.MustParseAddr("192.0.2.1"), Group: "edge", MaxPrefix: 10, Families: []flowspec.Family{flowspec.IPv6}}},
 		&PutMitigation{ruled(1)})
-	set := s.Wanted(WantedInput{Secret: func(name string) string { return "value of " + name }})
+	set := wantedOf(s, WantedInput{Secret: func(name string) string { return "value of " + name }})
 	same(t, "routers", set.Routers, []wanted.Router{
 		{Name: "a", Address: netip.MustParseAddr("192.0.2.1"), Group: "edge", MaxRoutes: 8, IPv6: true},
 		{Name: "b", Address: netip.MustParseAddr("192.0.2.2"), Group: "transit", MaxRoutes: 2400, IPv4: true, IPv6: true, Password: "value of key"},
 	})
 	same(t, "groups of a rule for all", set.Routes[0].Groups, []string{"edge", "transit"})
-	same(t, "no secret is kept", s.Wanted(WantedInput{}).Routers[1].Password, "")
+	same(t, "no secret is kept", wantedOf(s, WantedInput{}).Routers[1].Password, "")
 
-	again := apply(t, s, 2, &PutLease{}).Wanted(WantedInput{})
+	again := wantedOf(apply(t, s, 2, &PutLease{}), WantedInput{})
 	if &again.Protected[0] != &set.Protected[0] {
 		t.Error("Protected was made anew though no document changed")
 	}
 	more := apply(t, s, 3, &PutDocument{&ProtectedBlock{Name: "x", Prefixes: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}}})
-	same(t, "protected after a change", len(more.Wanted(WantedInput{}).Protected), len(set.Protected)+1)
-	same(t, "protected of the old state", len(s.Wanted(WantedInput{}).Protected), len(set.Protected))
+	same(t, "protected after a change", len(wantedOf(more, WantedInput{}).Protected), len(set.Protected)+1)
+	same(t, "protected of the old state", len(wantedOf(s, WantedInput{}).Protected), len(set.Protected))
 }
 
 func TestEmptyStateMayNotBeAnnounced(t *testing.T) {
 	t.Parallel()
-	if set := NewState().Wanted(WantedInput{}); set.Revision != 0 {
+	if set := wantedOf(NewState(), WantedInput{}); set.Revision != 0 {
 		t.Errorf("revision %d, want 0: a speaker must refuse what no entry stands behind", set.Revision)
 	}
 }

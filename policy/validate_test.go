@@ -35,13 +35,17 @@ func goodBlock() *ProtectedBlock {
 }
 
 func goodRouter() *Router {
-	return &Router{Name: "edge1", Address: netip.MustParseAddr("192.0.2.1"), ASN: 64500, Group: "edge", Families: []flowspec.Family{flowspec.IPv4, flowspec.IPv6},
-		Validation: ValidationIBGP9117, Profile: "frr", MaxPrefix: 3000, RulesPerSecond: 250, PasswordSecret: "edge1", TTLSecurity: true}
+	return &Router{
+		Name: "edge1", Address: netip.MustParseAddr("192.0.2.1"), ASN: 64500, Group: "edge", Families: []flowspec.Family{flowspec.IPv4, flowspec.IPv6},
+		Validation: ValidationIBGP9117, Profile: "frr", MaxPrefix: 3000, RulesPerSecond: 250, PasswordSecret: "edge1", TTLSecurity: true,
+	}
 }
 
 func goodPolicy() *Policy {
-	return &Policy{Name: "amplification", Priority: 10, Vectors: []Vector{VectorDNSAmplification}, Customers: []CustomerID{"school"},
-		Sources: []string{"fastnetmon-1"}, Action: Action{Kind: RateLimit, Rate: 1e6}, Lifetime: time.Hour, Groups: []string{"edge"}}
+	return &Policy{
+		Name: "amplification", Priority: 10, Vectors: []Vector{VectorDNSAmplification}, Customers: []CustomerID{"school"},
+		Sources: []string{"fastnetmon-1"}, Action: Action{Kind: RateLimit, Rate: 1e6}, Lifetime: time.Hour, Groups: []string{"edge"},
+	}
 }
 
 // brokenDocument is a document with one thing wrong, and what must be said of it.
@@ -252,12 +256,16 @@ func FuzzValidate(f *testing.F) {
 		a, _ := netip.ParseAddr(addr)
 		odd := netip.PrefixFrom(a, int(b)) // may be a prefix with host bits, or none
 		docs := []Document{
-			&Customer{ID: CustomerID(name), Name: official, Official: []netip.Prefix{p, odd, p}, Within: CustomerID(link), MaxMitigations: n,
-				Links: []Link{{Prefix: q, Block: name, PE: addr, State: LinkState(link)}, {Prefix: odd}, {Prefix: p}}, Contacts: []string{name, addr}},
+			&Customer{
+				ID: CustomerID(name), Name: official, Official: []netip.Prefix{p, odd, p}, Within: CustomerID(link), MaxMitigations: n,
+				Links: []Link{{Prefix: q, Block: name, PE: addr, State: LinkState(link)}, {Prefix: odd}, {Prefix: p}}, Contacts: []string{name, addr},
+			},
 			&ProtectedBlock{Name: name, Kind: BlockKind(link), Prefixes: []netip.Prefix{q, odd, q}, Note: addr},
 			&Router{Name: name, Address: a, ASN: flowspec.ASN(n), Group: link, Families: []flowspec.Family{flowspec.Family(b), 1}, MaxPrefix: n, RulesPerSecond: n, Multihop: b},
-			&Policy{Name: name, Priority: n, Vectors: []Vector{Vector(link), Vector(name)}, Customers: []CustomerID{CustomerID(name), "x"}, Groups: []string{link},
-				Action: Action{Kind: ActionKind(b), Rate: flowspec.BytesPerSecond(rate)}, Lifetime: time.Duration(life)},
+			&Policy{
+				Name: name, Priority: n, Vectors: []Vector{Vector(link), Vector(name)}, Customers: []CustomerID{CustomerID(name), "x"}, Groups: []string{link},
+				Action: Action{Kind: ActionKind(b), Rate: flowspec.BytesPerSecond(rate)}, Lifetime: time.Duration(life),
+			},
 			&Safeguards{Name: name, WidestIPv4: b, WidestIPv6: b, MaxPieces: n, DefaultLifetime: time.Duration(life), MaxRemovedLinksPercent: rate},
 		}
 		s := apply(t, NewState(), 1, &PutDocument{goodCustomer()}, &PutDocument{goodBlock()})

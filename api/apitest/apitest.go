@@ -269,7 +269,7 @@ func (n *Controller) SpeakerStatus() wanted.Status {
 		return n.Speaker()
 	}
 	s := n.State()
-	set := s.Wanted(policy.WantedInput{
+	set, _ := s.Wanted(policy.WantedInput{
 		Deadline: func(*policy.Mitigation) wanted.Instant { return 1 },
 		Secret:   func(string) string { return "" },
 	})
