@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/hashicorp/raft"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
 	"github.com/tidegate/tidegate/policy"
@@ -386,8 +385,7 @@ func TestRestartedFollowerSpeaksSoon(t *testing.T) {
 		cl.up(n)
 		cl.wait("the speaker to be fed", func() bool { _, sets := n.speaker.get(); return sets > 0 })
 		if d := time.Since(at); d > 5*time.Second {
-			l2 := cl.leader()
-			t.Errorf("it took %s; leader before %s, now %s in term %d; log terms %v", d, l.id, l2.id, l2.c.Status().Term, terms(n))
+			t.Errorf("it took %s", d)
 		}
 		if set, sets := n.speaker.get(); sets != 1 || len(set.Routes) != 200 {
 			t.Errorf("Set number %d had %d rules, want the first with all 200", sets, len(set.Routes))
@@ -470,15 +468,4 @@ func TestHundredLeaderKills(t *testing.T) {
 			}
 		}
 	})
-}
-
-func terms(n *node) (out []string) {
-	last, _ := n.store.LastIndex()
-	for i := last - 8; i <= last; i++ {
-		var l raft.Log
-		if n.store.GetLog(i, &l) == nil {
-			out = append(out, l.Type.String()+" "+itoa(int(l.Term))+" "+l.AppendedAt.Format("05.000"))
-		}
-	}
-	return out
 }

@@ -18,7 +18,7 @@ import (
 type fsm struct {
 	log    *slog.Logger
 	packer *packer
-	// applied is called after each entry that changed the State, by raft's FSM goroutine.
+	// applied is called for each entry that changed the State, before it is published, by raft's FSM goroutine.
 	applied func(term uint64, s *policy.State)
 
 	state   atomic.Pointer[policy.State]
@@ -61,8 +61,8 @@ func (f *fsm) Apply(l *raft.Log) any {
 		f.log.Warn("log entry was decided on another state and does nothing", "index", l.Index, "state", s.Index())
 		return applyResult{state: s, conflict: true}
 	}
+	f.applied(l.Term, next) // first, so that whoever is woken by the new State finds this known
 	f.publish(next)
-	f.applied(l.Term, next)
 	return applyResult{state: next}
 }
 

@@ -34,50 +34,55 @@ type deadline struct {
 }
 
 func (r *reconciler) run(ctx context.Context) {
-	var done policy.Index // revision that the speaker has
+	var done policy.Index   // revision that the speaker has
+	var next wanted.Instant // when the same State means something else; 0: never
 	for {
 		updated := r.fsm.watch()
 		s := r.fsm.state.Load()
 		last := r.tracker.last()
-		var retry <-chan time.Time
+		var again <-chan time.Time
 		// Before this process was level with a live leader it may lack rules, and a session that opens with rules
 		// missing makes the router withdraw them. A stopped FSM leaves the speaker with what it has.
-		if last.caughtUp() && r.fsm.stoppedBy() == nil && s.Index() > done {
-			if err := r.speaker.Set(ctx, r.wanted(s, last)); err != nil {
-				if ctx.Err() != nil {
-					return
+		if last.caughtUp() && r.fsm.stoppedBy() == nil {
+			if due := next != 0 && r.elapsed() >= next; due || s.Index() > done {
+				var set wanted.Set
+				set, next = r.wanted(s, last)
+				if err := r.speaker.Set(ctx, set); err != nil {
+					if ctx.Err() != nil {
+						return
+					}
+					r.log.Error("the speaker refused what is to be announced", "index", s.Index(), "error", err)
+					next = r.elapsed() + wanted.Instant(retrySet)
 				}
-				r.log.Error("the speaker refused what is to be announced", "index", s.Index(), "error", err)
-				retry = time.After(retrySet)
-			} else {
 				done = s.Index()
+			}
+			if next != 0 {
+				again = time.After(max(time.Duration(next-r.elapsed()), 0))
 			}
 		}
 		select {
 		case <-updated:
-		case <-retry:
+		case <-again:
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// wanted is what the speaker shall announce for s.
-func (r *reconciler) wanted(s *policy.State, last moment) wanted.Set {
+// wanted is what the speaker shall announce for s, and when that will be something else without a newer State.
+func (r *reconciler) wanted(s *policy.State, last moment) (wanted.Set, wanted.Instant) {
 	if len(r.deadlines) > 2*s.ActiveCount()+64 {
 		r.forget(s)
 	}
 	e := r.elapsed()
+	input := policy.WantedInput{Now: e, LeaseUntil: last.leaseUntil, Secret: r.secret}
 	now := last.now(s, e)
 	if s.Index() == last.index {
 		// Just applied: the entry's own time is the leader's now, however long it took to get here.
 		now, e = last.at, last.elapsed
 	}
-	return s.Wanted(policy.WantedInput{
-		Deadline:   func(m *policy.Mitigation) wanted.Instant { return r.deadline(m, now, e) },
-		LeaseUntil: last.leaseUntil,
-		Secret:     r.secret,
-	})
+	input.Deadline = func(m *policy.Mitigation) wanted.Instant { return r.deadline(m, now, e) }
+	return s.Wanted(input)
 }
 
 func (r *reconciler) deadline(m *policy.Mitigation, now time.Time, e wanted.Instant) wanted.Instant {
