@@ -91,7 +91,7 @@ func (p *pool) each(ctx context.Context, f func(*grpc.ClientConn) error) error {
 				return err
 			}
 		}
-		if time.Now().After(until) {
+		if time.Now().After(until) || tooLate(ctx) {
 			return err
 		}
 		t := time.NewTimer(between)
@@ -102,6 +102,13 @@ func (p *pool) each(ctx context.Context, f func(*grpc.ClientConn) error) error {
 		case <-t.C:
 		}
 	}
+}
+
+// tooLate reports whether another round could only run into the deadline: what the servers said is then more telling
+// than that time is up.
+func tooLate(ctx context.Context) bool {
+	d, ok := ctx.Deadline()
+	return ok && time.Until(d) < 3*between
 }
 
 // Invoke implements grpc.ClientConnInterface.

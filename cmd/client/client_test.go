@@ -103,7 +103,7 @@ func TestExplain(t *testing.T) {
 		{"one field", withDetails(t, codes.InvalidArgument, "targets[0]: has host bits", one), Explanation{Text: "malformed: targets[0]: has host bits"}},
 		{"two fields", withDetails(t, codes.InvalidArgument, "targets[0]: has host bits (and 1 more)", one, two), Explanation{Text: "malformed: 2 things are wrong:", Fields: []*pb.FieldViolation{one, two}}},
 		{"a verdict", Judge(&pb.Verdict{Kind: pb.VerdictKind_VERDICT_KIND_REFUSED, Code: "c", Text: "no", Violations: []*pb.FieldViolation{two}}), Explanation{Text: "refused (c): no", Fields: []*pb.FieldViolation{two}}},
-		{"an unknown outcome", status.Error(codes.DeadlineExceeded, "no answer in time"), Explanation{Text: "no answer in time, so it is not known whether it was done; ask again with the same --request-id: no answer in time"}},
+		{"an unknown outcome", status.Error(codes.DeadlineExceeded, "no answer in time"), Explanation{Text: "no answer in time (a write may have been done or not): no answer in time"}},
 	}
 	for _, r := range rows {
 		t.Run(r.name, func(t *testing.T) {

@@ -183,7 +183,7 @@ func lead(c codes.Code) string {
 	case codes.ResourceExhausted:
 		return "overloaded: "
 	case codes.DeadlineExceeded:
-		return "no answer in time, so it is not known whether it was done; ask again with the same --request-id: "
+		return "no answer in time (a write may have been done or not): "
 	case codes.Aborted:
 		return "the outcome is not known; ask again with the same --request-id: "
 	case codes.PermissionDenied:

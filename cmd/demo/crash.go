@@ -45,14 +45,14 @@ func (d *demo) crash(ctx context.Context) error {
 		ms(back), st.GetLeader(), st.GetTerm(), d.detector.node, plural(a.retries, "verdict")); err != nil {
 		return err
 	}
-	if err := d.startByHand(ctx, killed); err != nil {
+	if err := d.startByHand(ctx); err != nil {
 		return err
 	}
 	return d.noGap(keys, fresh, killed)
 }
 
 // startByHand starts a mitigation as an operator does, with the dead node in the list of servers.
-func (d *demo) startByHand(ctx context.Context, killed time.Time) error {
+func (d *demo) startByHand(ctx context.Context) error {
 	sent := time.Now()
 	r, err := d.operator.Mitigations.Start(ctx, &pb.StartRequest{
 		RequestId: "demo-by-hand", Reason: "demo: SYN flood on the web server", Targets: []string{"192.0.2.80/32"}, Match: "proto tcp dport 443 tcp-flags syn",

@@ -6,9 +6,9 @@ import (
 )
 
 //go:embed sample/inventory.yaml
-var sampleInventory string //nolint:gochecknoglobals // go:embed fills a variable
+var sampleInventory string
 
 //go:embed sample/router.yaml
-var sampleRouter string //nolint:gochecknoglobals // go:embed fills a variable
+var sampleRouter string
 
 func join(words []string) string { return strings.Join(words, ", ") }

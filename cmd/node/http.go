@@ -69,6 +69,8 @@ func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
 	if err := s.Shutdown(stop); errors.Is(err, context.DeadlineExceeded) {
 		_ = s.Close() // somebody reads slowly; the process ends anyway
 	}
-	<-failed
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("cannot serve http on %s: %w", l.Addr(), err)
+	}
 	return nil
 }

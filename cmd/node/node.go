@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/raft"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -106,7 +105,7 @@ type wiring struct {
 	registry   *prometheus.Registry
 	members    []controller.Member
 	controller *controller.Controller
-	speaker    *speaker
+	speaker    *bgp.Speaker
 	streams    *streams // nil on a single node
 	api, http  net.Listener
 	dialer     *api.Dialer
@@ -121,12 +120,11 @@ func (n *Node) wire() (*wiring, error) {
 	}
 	w := &wiring{n: n, registry: prometheus.NewRegistry()}
 	w.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	inner, err := bgp.New(bgp.Config{ASN: n.cfg.BGP.ASN, RouterID: n.cfg.BGP.RouterID, LocalAddress: n.cfg.BGP.LocalAddress},
+	w.speaker, err = bgp.New(bgp.Config{ASN: n.cfg.BGP.ASN, RouterID: n.cfg.BGP.RouterID, LocalAddress: n.cfg.BGP.LocalAddress},
 		bgp.Deps{Logger: n.log.With("part", "bgp"), Elapsed: elapsed, Registerer: w.registry})
 	if err != nil {
 		return nil, err
 	}
-	w.speaker = &speaker{Speaker: inner, now: time.Now}
 	deps := controller.Deps{
 		Logger: n.log.With("part", "controller"), Elapsed: elapsed, Now: time.Now, Speaker: w.speaker,
 		Secret: func(name string) string { return n.secrets[name] }, Registerer: w.registry,
@@ -147,10 +145,8 @@ func (n *Node) wire() (*wiring, error) {
 func (w *wiring) network(deps *controller.Deps) error {
 	cfg := w.n.cfg
 	if len(cfg.Cluster.Members) == 0 {
-		// Nobody is there to talk to: raft needs a transport, and this one has no port.
-		addr, transport := raft.NewInmemTransport(raft.ServerAddress(cfg.Node))
-		deps.Transport = transport
-		w.members = []controller.Member{{ID: cfg.Node, RaftAddress: string(addr), APIAddress: cfg.API}}
+		// Nobody is there to talk to: the controller opens no port for raft.
+		w.members = []controller.Member{{ID: cfg.Node, RaftAddress: cfg.Node, APIAddress: cfg.API}}
 		return nil
 	}
 	for _, m := range cfg.Cluster.Members {

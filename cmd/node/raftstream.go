@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/raft"
-
 	"github.com/tidegate/tidegate/api/auth"
 )
 
@@ -79,16 +77,16 @@ func (s *streams) Close() error {
 // Addr implements net.Listener: the address that the others know, which raft tells them, not the one bound.
 func (s *streams) Addr() net.Addr { return address(s.self) }
 
-// Dial implements raft.StreamLayer. The other end must show the certificate of the member that the address belongs to.
-func (s *streams) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	name, ok := s.names[string(to)]
+// Dial implements controller.Streams. The other end must show the certificate of the member that the address belongs to.
+func (s *streams) Dial(to string, timeout time.Duration) (net.Conn, error) {
+	name, ok := s.names[to]
 	if !ok {
 		return nil, fmt.Errorf("cannot dial %q: it is no member's raft address", to)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	d := tls.Dialer{Config: auth.ForMember(s.client, s.cluster, name)}
-	return d.DialContext(ctx, "tcp", string(to))
+	return d.DialContext(ctx, "tcp", to)
 }
 
 // address is a TCP address that may hold a name.

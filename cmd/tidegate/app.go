@@ -31,6 +31,8 @@ type app struct {
 
 	// running is set when a command's own code starts: an error before that is a matter of usage.
 	running bool
+	// requestID is that of the write that was sent: who does not know its outcome needs it.
+	requestID string
 }
 
 // patience is how long a call is repeated while no server can take it: an election takes one or two seconds.
@@ -55,6 +57,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 		code = client.ExitUsage
 	}
 	a.complain(err)
+	if a.requestID != "" && (code == client.ExitUnavailable || code == client.ExitFailed) {
+		fmt.Fprintf(a.stderr, "To repeat this write without doing it twice, add --request-id %s\n", a.requestID)
+	}
 	return code
 }
 
@@ -191,10 +196,11 @@ func (w *writeFlags) why() (string, error) {
 }
 
 // id returns the request id, a random one by default.
-func (w *writeFlags) id() string {
+func (w *writeFlags) id(a *app) string {
 	if w.requestID == "" {
 		w.requestID = rand.Text()
 	}
+	a.requestID = w.requestID
 	return w.requestID
 }
 

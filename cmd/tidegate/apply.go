@@ -60,7 +60,7 @@ func (a *app) applyCommand() *cobra.Command {
 			if w.reason == "" {
 				w.reason = "apply " + f.file
 			}
-			r, err := c.Apply(ctx, &pb.ApplyRequest{RequestId: w.id(), Reason: w.reason, Documents: docs, Prune: f.prune, AllowRemovals: f.allow})
+			r, err := c.Apply(ctx, &pb.ApplyRequest{RequestId: w.id(a), Reason: w.reason, Documents: docs, Prune: f.prune, AllowRemovals: f.allow})
 			if err != nil {
 				return client.Locate(err, f.loaded)
 			}

@@ -28,7 +28,7 @@ func (interruption) Error() string { return "interrupted" }
 
 // Is makes it context.Canceled to errors.Is.
 func (interruption) Is(target error) bool {
-	return target == context.Canceled //nolint:errorlint // this is how errors.Is asks
+	return target == context.Canceled
 }
 
 // oneSignal is how close together signals count as one: timeout(1), for one, sends its signal to the process and to

@@ -21,7 +21,7 @@ func (a *app) mitigationExtend() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r, err := c.Mitigations.Extend(ctx, &pb.ExtendRequest{RequestId: w.id(), Reason: reason, Id: args[0], Lifetime: durationpb.New(lifetime)})
+			r, err := c.Mitigations.Extend(ctx, &pb.ExtendRequest{RequestId: w.id(a), Reason: reason, Id: args[0], Lifetime: durationpb.New(lifetime)})
 			if err != nil {
 				return err
 			}
@@ -41,7 +41,7 @@ func (a *app) mitigationWithdraw() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r, err := c.Mitigations.Withdraw(ctx, &pb.WithdrawRequest{RequestId: w.id(), Reason: reason, Id: args[0]})
+			r, err := c.Mitigations.Withdraw(ctx, &pb.WithdrawRequest{RequestId: w.id(a), Reason: reason, Id: args[0]})
 			if err != nil {
 				return err
 			}
@@ -60,7 +60,7 @@ func (a *app) mitigationWithdrawAll() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r, err := c.Mitigations.WithdrawAll(ctx, &pb.WithdrawAllRequest{RequestId: w.id(), Reason: reason, Customer: customer})
+			r, err := c.Mitigations.WithdrawAll(ctx, &pb.WithdrawAllRequest{RequestId: w.id(a), Reason: reason, Customer: customer})
 			if err != nil {
 				return err
 			}

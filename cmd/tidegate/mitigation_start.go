@@ -52,9 +52,9 @@ func (f *startFlags) check() error {
 	}
 }
 
-func (f *startFlags) request(c *cobra.Command) *pb.StartRequest {
+func (f *startFlags) request(a *app, c *cobra.Command) *pb.StartRequest {
 	r := &pb.StartRequest{
-		RequestId: f.write.id(), Reason: f.write.reason, Targets: f.targets, Match: f.match,
+		RequestId: f.write.id(a), Reason: f.write.reason, Targets: f.targets, Match: f.match,
 		Action: &pb.Action{Discard: f.discard, Rate: f.rate}, Groups: f.groups,
 	}
 	if c.Flags().Changed("lifetime") {
@@ -74,7 +74,7 @@ func (a *app) mitigationStart() *cobra.Command {
 			if _, err := f.write.why(); err != nil {
 				return err
 			}
-			r, err := c.Mitigations.Start(ctx, f.request(cmd))
+			r, err := c.Mitigations.Start(ctx, f.request(a, cmd))
 			if err != nil {
 				return err
 			}
@@ -95,7 +95,7 @@ func (a *app) mitigationPreview() *cobra.Command {
 			if err := f.check(); err != nil {
 				return err
 			}
-			r, err := c.Mitigations.Preview(ctx, &pb.PreviewRequest{Start: f.request(cmd)})
+			r, err := c.Mitigations.Preview(ctx, &pb.PreviewRequest{Start: f.request(a, cmd)})
 			if err != nil {
 				return err
 			}
