@@ -1,0 +1,53 @@
+package lab
+
+import (
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// Require skips the test where a lab cannot be: without Linux, root or the routers. In CI (CI=true) a test that cannot
+// run proves nothing, so that there it fails.
+func Require(t testing.TB) {
+	t.Helper()
+	missing := absent()
+	if len(missing) == 0 {
+		return
+	}
+	text := "needs " + strings.Join(missing, ", ") + " (see make setup)"
+	if os.Getenv("CI") == "true" {
+		t.Fatal("this test " + text + ", and in CI it must run")
+	}
+	t.Skip(text)
+}
+
+// absent lists what a lab needs and this machine does not have.
+func absent() []string {
+	var out []string
+	if runtime.GOOS != "linux" {
+		out = append(out, "Linux")
+	}
+	if os.Getuid() != 0 {
+		out = append(out, "root")
+	}
+	for _, p := range []struct {
+		deb      string
+		programs []string
+	}{
+		{"iproute2", []string{"ip"}},
+		{"frr", []string{bgpd, "vtysh"}},
+		{"bird2", []string{"bird", "birdc"}},
+		{"exabgp", []string{"exabgp"}},
+		{"gobgpd", []string{"gobgpd", "gobgp"}},
+	} {
+		for _, program := range p.programs {
+			if _, err := exec.LookPath(program); err != nil {
+				out = append(out, "the Debian package "+p.deb+" ("+program+" is not in PATH)")
+				break
+			}
+		}
+	}
+	return out
+}
