@@ -7,7 +7,6 @@ import (
 
 	"google.golang.org/grpc/status"
 
-	"github.com/tidegate/tidegate/bgp/flowspec"
 	"github.com/tidegate/tidegate/bgp/wanted"
 	"github.com/tidegate/tidegate/controller"
 	tidegatev1 "github.com/tidegate/tidegate/proto/tidegate/v1"
@@ -81,11 +80,9 @@ func (s *Server) local(withRules bool) *tidegatev1.LocalStatusResponse {
 		if !withRules {
 			continue
 		}
-		for _, r := range session.Routes {
-			state, detail := ruleState(r.State)
-			if r.Detail != "" {
-				detail = r.Detail
-			}
+		for i := range session.Routes {
+			r := &session.Routes[i]
+			state, detail := ruleState(r)
 			out.Rules = append(out.Rules, &tidegatev1.RuleOnSessionByKey{Key: keyText(r.Key), Session: &tidegatev1.RuleOnSession{
 				Node: st.NodeID, Router: session.Router.Name, State: state, Since: timeProto(r.Since), Detail: detail,
 			}})
@@ -98,41 +95,57 @@ func peerProto(node string, in *wanted.SessionStatus) *tidegatev1.Peer {
 	out := &tidegatev1.Peer{
 		Node: node, Router: in.Router.Name, Address: in.Router.Address.String(), Asn: uint32(in.Router.ASN),
 		State: string(in.State), Since: timeProto(in.Since), LastError: in.LastError,
-		RulesSent: uint32(in.Sent), RulesWanted: uint32(in.Wanted),
+		RulesSent: uint32(in.Sent), RulesWanted: uint32(in.Wanted), OverBudget: uint32(in.OverBudget), Refused: uint32(in.Refused),
 	}
-	if in.Router.IPv4 {
-		out.Families = append(out.Families, familyWord(flowspec.IPv4))
-	}
-	if in.Router.IPv6 {
-		out.Families = append(out.Families, familyWord(flowspec.IPv6))
-	}
-	for _, r := range in.Routes {
-		switch r.State {
-		case wanted.RouteOverBudget:
-			out.OverBudget++
-		case wanted.RouteRefused:
-			out.Refused++
-		default:
-		}
+	for _, f := range in.Families {
+		out.Families = append(out.Families, familyWord(f))
 	}
 	return out
 }
 
-func ruleState(s wanted.RouteState) (tidegatev1.RuleState, string) {
-	switch s {
-	case wanted.RouteQueued:
-		return tidegatev1.RuleState_RULE_STATE_COMMITTED, ""
+// ruleState is the state of a rule on a session, and what there is to say about it beyond that.
+func ruleState(r *wanted.RouteStatus) (state tidegatev1.RuleState, detail string) {
+	switch r.State {
+	case wanted.RouteQueued, wanted.RoutePaced, wanted.RouteSending:
+		return tidegatev1.RuleState_RULE_STATE_COMMITTED, waitingDetail(r)
 	case wanted.RouteSent:
 		return tidegatev1.RuleState_RULE_STATE_SENT, ""
+	case wanted.RouteSuperseded:
+		return tidegatev1.RuleState_RULE_STATE_SENT, withReason("being replaced", r.Detail)
+	case wanted.RouteWithdrawing:
+		return tidegatev1.RuleState_RULE_STATE_SENT, withReason("being withdrawn", r.Detail)
 	case wanted.RouteRefused:
-		return tidegatev1.RuleState_RULE_STATE_REFUSED, ""
+		return tidegatev1.RuleState_RULE_STATE_REFUSED, r.Detail
 	case wanted.RouteOverBudget:
 		return tidegatev1.RuleState_RULE_STATE_OVER_BUDGET, "the router's budget is used up"
+	case wanted.RouteExpired:
+		return tidegatev1.RuleState_RULE_STATE_COMMITTED, "its lifetime or the lease is over, so it is not announced"
 	case wanted.RouteNoSession:
 		return tidegatev1.RuleState_RULE_STATE_NO_SESSION, "the session is not established"
+	case wanted.RouteNoFamily:
+		return tidegatev1.RuleState_RULE_STATE_NO_SESSION, "the session does not carry the rule's family"
 	default:
-		return tidegatev1.RuleState_RULE_STATE_UNKNOWN, "the speaker reports state " + quote(string(s))
+		return tidegatev1.RuleState_RULE_STATE_UNKNOWN, "the speaker reports state " + quote(string(r.State))
 	}
+}
+
+// waitingDetail says why a rule is not sent yet; nothing when it is about to be.
+func waitingDetail(r *wanted.RouteStatus) string {
+	switch {
+	case !r.Since.IsZero():
+		return "its earlier action is announced until then"
+	case r.State == wanted.RoutePaced:
+		return "waits for the router's rules per second"
+	default:
+		return ""
+	}
+}
+
+func withReason(what, why string) string {
+	if why == "" {
+		return what
+	}
+	return what + ": " + why
 }
 
 // nodeAnswer is what one node said of itself; node and speaker are nil when it said nothing.

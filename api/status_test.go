@@ -57,7 +57,7 @@ func TestListRules(t *testing.T) {
 		}
 		return wanted.Status{Sessions: []wanted.SessionStatus{
 			{Router: router("edge1"), State: wanted.SessionEstablished, Routes: []wanted.RouteStatus{
-				{Key: v4, State: wanted.RouteOverBudget}, {Key: v6, State: wanted.RouteRefused, Detail: "protected"}, {Key: old.Key(), State: wanted.RouteSent},
+				{Key: v4, State: wanted.RouteOverBudget}, {Key: v6, State: wanted.RouteRefused, Detail: "protected"}, {Key: old.Key(), State: wanted.RouteWithdrawing},
 			}},
 			{Router: router("edge2"), State: wanted.SessionConnecting, LastError: "connection refused", Routes: []wanted.RouteStatus{{Key: v4, State: wanted.RouteNoSession}}},
 		}}
@@ -80,7 +80,7 @@ func TestListRules(t *testing.T) {
 		rule6 + " | M2 | n1 | edge1 | SENT",
 		rule6 + " | M2 | n2 | edge1 | REFUSED | protected",
 		rule6 + " | M2 | n3 | edge1 | " + mute,
-		"dst 203.0.113.99/32 proto tcp |  | n2 | edge1 | SENT",
+		"dst 203.0.113.99/32 proto tcp |  | n2 | edge1 | SENT | being withdrawn",
 	}
 	got := rulesAsText(resp.GetRules())
 	slices.Sort(want)

@@ -3,7 +3,6 @@ package bgp_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
 	"runtime"
@@ -25,7 +24,7 @@ type bareGoBGP struct{ *server.BgpServer }
 
 func startBare(t testing.TB, r *bgptest.Router) bareGoBGP {
 	t.Helper()
-	s := server.NewBgpServer(server.LoggerOption(slog.New(slog.NewTextHandler(io.Discard, nil)), nil))
+	s := server.NewBgpServer(server.LoggerOption(slog.New(slog.DiscardHandler), nil))
 	go s.Serve()
 	ctx := context.Background()
 	if err := s.StartBgp(ctx, &api.StartBgpRequest{Global: &api.Global{Asn: ourASN, RouterId: "192.0.2.102", ListenPort: -1}}); err != nil {

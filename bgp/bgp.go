@@ -34,12 +34,13 @@ type Speaker struct {
 
 	ran     atomic.Bool
 	woken   chan struct{}
+	started chan struct{} // closed when the stock of engines runs
 	refused atomic.Uint64 // routes refused before the wire, ever
 
 	mu         sync.Mutex         // guards what follows
 	newest     *wanted.Set        // the Set in force; nil before the first
 	stopped    bool               // Run has returned
-	verdicts   []*judged          // of newest as far as judged, in the Set's order
+	verdicts   []*judged          // of newest as far as judged, in order of key
 	neighbours map[string]*member // by name
 	current    *plan              // what was last handed to the neighbours
 }
@@ -59,24 +60,27 @@ func New(cfg Config, deps Deps) (*Speaker, error) {
 	if deps.Elapsed == nil {
 		return nil, fmt.Errorf("%w: no elapsed clock", ErrConfig)
 	}
+	if deps.Now == nil {
+		deps.Now = time.Now
+	}
 	log := deps.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Speaker{
 		cfg: cfg, deps: deps, log: log,
-		woken: make(chan struct{}, 1), neighbours: make(map[string]*member),
+		woken: make(chan struct{}, 1), started: make(chan struct{}), neighbours: make(map[string]*member),
 	}, nil
 }
 
 // Set replaces what is announced by w. It checks and stores w and returns; it never waits for a router. It refuses a
 // Set with Revision 0 (ErrUnset), with a lower Revision than the one in force (ErrStale), after Run has returned
-// (ErrStopped), or one that cannot be meant, for instance a key twice (ErrInvalidSet); the Set in force stays then.
-// The same Revision again is accepted, so that a lease can be extended. A single route that must not be announced is
+// (ErrStopped), or one that cannot be meant, for instance a key twice for one group (ErrInvalidSet); the Set in force
+// stays then. The same Revision again is accepted, so that a lease can be extended. A single route that must not be announced is
 // not an error: it is kept off the wire and shown in Status. The caller does not change w afterwards.
 //
-// A router hears the routes that name its group; a route that names none is heard by nobody. A router with MaxRoutes
-// 0 hears nothing. A route whose NotAfter, and a Set whose LeaseUntil, has passed is not announced.
+// A router hears the routes that name its group; a route that names none is heard by nobody. A key may stand several
+// times for groups that are disjoint: each group hears its own action. A router with MaxRoutes 0 hears nothing. A route whose NotAfter, and a Set whose LeaseUntil, has passed is not announced.
 func (s *Speaker) Set(ctx context.Context, w wanted.Set) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("cannot set revision %d: %w", w.Revision, err)
@@ -135,6 +139,7 @@ func (s *Speaker) run(ctx context.Context, judge judgeFunc) error {
 		return err
 	}
 	defer pool.stop()
+	close(s.started)
 	var wg sync.WaitGroup
 	defer wg.Wait() // the neighbours end because their contexts are children of ctx
 
@@ -166,7 +171,7 @@ type board struct {
 
 	set      *wanted.Set // the one that verdicts and sorted were made from
 	guard    *guard
-	verdicts map[flowspec.Key]*judged
+	verdicts []*judged      // one for each route, in order of key
 	sorted   []*judged      // those not refused, most urgent first, then by key
 	deadline wanted.Instant // when the plan in force has to be made anew
 	inForce  bool
@@ -201,22 +206,26 @@ func (b *board) take(set *wanted.Set) {
 	if !same {
 		b.guard = s.guardOf(set)
 	}
-	if !same || b.verdicts == nil {
-		b.verdicts = make(map[flowspec.Key]*judged, len(set.Routes))
+	var before []*judged
+	if same {
+		before = b.verdicts
 	}
-	ordered := make([]*judged, 0, len(set.Routes))
-	b.sorted = make([]*judged, 0, len(set.Routes))
+	routes := make([]*wanted.Route, len(set.Routes))
 	for i := range set.Routes {
-		j := b.verdict(&set.Routes[i])
-		ordered = append(ordered, j)
+		routes[i] = &set.Routes[i]
+	}
+	slices.SortFunc(routes, func(a, b *wanted.Route) int { return cmp.Compare(a.Key, b.Key) })
+	// A new slice each time: Status reads the one before.
+	b.verdicts = make([]*judged, 0, len(routes))
+	b.sorted = make([]*judged, 0, len(routes))
+	for _, r := range routes {
+		for len(before) > 0 && before[0].route.Key < r.Key {
+			before = before[1:]
+		}
+		j := b.verdict(r, before)
+		b.verdicts = append(b.verdicts, j)
 		if j.refusal == nil {
 			b.sorted = append(b.sorted, j)
-		}
-	}
-	if len(b.verdicts) > len(ordered) {
-		clear(b.verdicts)
-		for _, j := range ordered {
-			b.verdicts[j.route.Key] = j
 		}
 	}
 	slices.SortFunc(b.sorted, func(a, b *judged) int {
@@ -224,26 +233,25 @@ func (b *board) take(set *wanted.Set) {
 	})
 	b.set = set
 	s.mu.Lock()
-	s.verdicts = ordered
+	s.verdicts = b.verdicts
 	s.mu.Unlock()
 }
 
-// verdict judges r, or finds that it was judged before.
-func (b *board) verdict(r *wanted.Route) *judged {
-	s := b.speaker
-	prev := b.verdicts[r.Key]
-	var j *judged
-	if prev != nil {
-		j = prev.reuse(r)
-	}
-	if j == nil {
-		if j = judge(b.guard, r); j.refusal != nil {
-			s.refused.Add(1)
-			s.log.Error("route refused", "key", r.Key.String(), "code", string(j.refusal.Code), "why", j.refusal.Sentence)
+// verdict judges r, or finds among the first of before, which are in order of key, that it was judged before.
+func (b *board) verdict(r *wanted.Route, before []*judged) *judged {
+	for _, o := range before {
+		if o.route.Key != r.Key {
+			break
+		}
+		if j := o.reuse(r); j != nil {
+			return j
 		}
 	}
-	if j != prev {
-		b.verdicts[r.Key] = j
+	j := judge(b.guard, r)
+	if j.refusal != nil {
+		s := b.speaker
+		s.refused.Add(1)
+		s.log.Error("route refused", "key", r.Key.String(), "code", string(j.refusal.code), "why", j.refusal.sentence)
 	}
 	return j
 }
@@ -272,18 +280,18 @@ func (b *board) plan(now wanted.Instant) *plan {
 		return p
 	}
 	b.deadline = b.set.LeaseUntil
-	p.gone = make(map[flowspec.Key]bool)
+	p.gone = make(map[flowspec.Key][]*judged)
 	if len(b.sorted) < len(b.verdicts) {
-		for key, j := range b.verdicts {
+		for _, j := range b.verdicts {
 			if j.refusal != nil {
-				p.gone[key] = true
+				p.gone[j.route.Key] = append(p.gone[j.route.Key], j)
 			}
 		}
 	}
 	p.routes = make([]*judged, 0, len(b.sorted))
 	for _, j := range b.sorted {
 		if j.route.NotAfter <= now {
-			p.gone[j.route.Key] = true
+			p.gone[j.route.Key] = append(p.gone[j.route.Key], j)
 			continue
 		}
 		b.deadline = min(b.deadline, j.route.NotAfter)

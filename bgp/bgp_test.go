@@ -2,10 +2,14 @@ package bgp_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -35,18 +39,67 @@ func (c *clock) pass(d time.Duration) { c.skip.Add(int64(d)) }
 
 const ourASN = 65001
 
+// mostRouters is how many engines the speaker of a test needs at most, with those that are given back meanwhile.
+const mostRouters = 6
+
 // bench is a speaker at work with the routers that it talks to.
 type bench struct {
 	*bgp.Speaker
 	t     testing.TB
 	clock *clock
+	begin func() // starts the speaker and returns when its engines run
 	stop  func() // ends the speaker and waits
 }
 
+// start runs a speaker, alone.
 func start(t testing.TB, change ...func(*bgp.Config, *bgp.Deps)) *bench {
+	t.Helper()
+	b := inert(t, change...)
+	b.begin()
+	return b
+}
+
+// fleet starts the speakers of tests that run side by side. Whenever a GoBGP server starts it writes two of GoBGP's
+// package variables, which others read: under the race detector no server may start while another is at work. So each
+// test enlists its speaker first, and those of all tests are started before the first of them goes on.
+type fleet struct {
+	mu      sync.Mutex
+	waiting []*bench
+}
+
+var together fleet
+
+// TestMain lets all tests that wait for routers do so at the same time: they use little of the processor.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "32"); err != nil {
+		panic(err)
+	}
+	m.Run()
+}
+
+// join makes t run side by side with the others that do, with a speaker at work.
+func join(t *testing.T, change ...func(*bgp.Config, *bgp.Deps)) *bench {
+	t.Helper()
+	b := inert(t, change...)
+	together.mu.Lock()
+	together.waiting = append(together.waiting, b)
+	together.mu.Unlock()
+	t.Parallel() // returns when all tests have enlisted
+	together.mu.Lock()
+	defer together.mu.Unlock()
+	for _, b := range together.waiting {
+		b.begin()
+	}
+	together.waiting = nil
+	return b
+}
+
+// inert makes a speaker that does not run yet.
+func inert(t testing.TB, change ...func(*bgp.Config, *bgp.Deps)) *bench {
 	t.Helper()
 	c := newClock()
 	cfg := bgp.Config{ASN: ourASN, RouterID: netip.MustParseAddr("192.0.2.101"), LocalAddress: netip.MustParseAddr("127.0.0.1")}
+	cfg.SpareEngines(mostRouters)
 	deps := bgp.Deps{Elapsed: c.now}
 	if os.Getenv("TIDEGATE_TEST_LOG") != "" {
 		deps.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -60,15 +113,24 @@ func start(t testing.TB, change ...func(*bgp.Config, *bgp.Deps)) *bench {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
 	b := &bench{Speaker: s, t: t, clock: c}
-	stopped := false
+	running := false
+	b.begin = func() {
+		running = true
+		go func() { done <- s.Run(ctx) }()
+		select {
+		case <-s.Started():
+		case err := <-done:
+			t.Errorf("Run: %v", err)
+			running = false
+		}
+	}
 	b.stop = func() {
-		if stopped {
+		cancel()
+		if !running {
 			return
 		}
-		stopped = true
-		cancel()
+		running = false
 		select {
 		case err := <-done:
 			if err != nil {
@@ -80,6 +142,33 @@ func start(t testing.TB, change ...func(*bgp.Config, *bgp.Deps)) *bench {
 	}
 	t.Cleanup(b.stop)
 	return b
+}
+
+// session is the status of the session with the router of that name.
+func (b *bench) session(name string) wanted.SessionStatus {
+	b.t.Helper()
+	st := b.Status()
+	i := slices.IndexFunc(st.Sessions, func(s wanted.SessionStatus) bool { return s.Router.Name == name })
+	if i < 0 {
+		b.t.Fatalf("status has no session with %q", name)
+	}
+	return st.Sessions[i]
+}
+
+// states are the states of the routes on the session with the router of that name.
+func (b *bench) states(name string) map[flowspec.Key]wanted.RouteState {
+	b.t.Helper()
+	out := make(map[flowspec.Key]wanted.RouteState)
+	for _, r := range b.session(name).Routes {
+		out[r.Key] = r.State
+	}
+	return out
+}
+
+// waitStates waits until the status says that of the routes on the session with the router of that name.
+func (b *bench) waitStates(name string, want map[flowspec.Key]wanted.RouteState) {
+	b.t.Helper()
+	waitStatus(b.t, b, fmt.Sprintf("routes at %s: %v", name, want), func() bool { return maps.Equal(b.states(name), want) })
 }
 
 func (b *bench) set(w wanted.Set) {
@@ -122,16 +211,6 @@ func neighbour(name string, r *bgptest.Router, change ...func(*wanted.Router)) w
 		f(&w)
 	}
 	return w
-}
-
-// rule parses a rule; the text form is that of package flowspec.
-func rule(t testing.TB, text string) flowspec.Rule {
-	t.Helper()
-	r, err := flowspec.ParseRule(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
 }
 
 // discard is the route that discards all traffic to dst.
@@ -209,7 +288,7 @@ func keysOf(routes ...wanted.Route) []flowspec.Key {
 
 func TestAnnounceAndWithdraw(t *testing.T) {
 	r := router(t)
-	b := start(t)
+	b := join(t)
 	w := base(1, neighbour("r1", r))
 	w.Routes = []wanted.Route{discard(t, "203.0.113.0/25"), discard(t, "2001:db8:1::/48")}
 	b.set(w)

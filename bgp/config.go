@@ -46,6 +46,8 @@ type Config struct {
 	// ResetAfter is how long a session may be stuck until it is reset, so that the router's own hold timer or the
 	// broken connection clears what it can no longer be told to withdraw; zero means 30 s.
 	ResetAfter time.Duration
+
+	spareEngines int // started before the first router; see enginePool
 }
 
 // Deps is what a Speaker needs from its surroundings.
@@ -55,6 +57,8 @@ type Deps struct {
 	// Elapsed reads the node's elapsed clock, the one in which NotAfter and LeaseUntil are given. It is called from
 	// several goroutines, also once per announcement that leaves.
 	Elapsed func() wanted.Instant
+	// Now reads the wall clock for the times in a Status, and for nothing else; nil means time.Now.
+	Now func() time.Time
 	// Registerer receives the speaker's metrics while Run runs; nil for none.
 	Registerer prometheus.Registerer
 }
@@ -69,6 +73,9 @@ const (
 func (c Config) withDefaults() Config {
 	if c.Community == (LargeCommunity{}) {
 		c.Community = LargeCommunity{Administrator: c.ASN, Data1: CommunityTidegate, Data2: 1}
+	}
+	if c.spareEngines == 0 {
+		c.spareEngines = defaultSpareEngines
 	}
 	if c.HoldTime == 0 {
 		c.HoldTime = defaultHoldTime

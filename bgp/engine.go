@@ -118,6 +118,7 @@ func (e *engine) onPeer(m *apiutil.WatchEventMessage_PeerEvent, _ time.Time) {
 				ev.families = append(ev.families, flowspec.IPv4)
 			case gobgp.RF_FS_IPv6_UC:
 				ev.families = append(ev.families, flowspec.IPv6)
+			default: // offered to others
 			}
 		}
 	}

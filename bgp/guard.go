@@ -7,6 +7,7 @@ import (
 	"github.com/gaissmai/bart"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
 )
 
 // guard is the border's own judgement of a rule, made on what the bytes say and on nothing else: it acts on packets
@@ -58,55 +59,55 @@ func newGuard(official, protected []netip.Prefix) (*guard, error) {
 }
 
 // judge returns nil if the match may act, else why not. m must be what was decoded from the wire.
-func (g *guard) judge(m flowspec.Match) *Refusal {
+func (g *guard) judge(m flowspec.Match) *refusal {
 	if g == nil || !g.anything {
-		return refuse(RefusedNotOfficial, "there is no official space, so that nothing may be acted on")
+		return refuse(wanted.RefusedNotOfficial, "there is no official space, so that nothing may be acted on")
 	}
-	dst, refusal := onlyDestination(m)
-	if refusal != nil {
-		return refusal
+	dst, no := onlyDestination(m)
+	if no != nil {
+		return no
 	}
 	switch {
 	case g.builtIn.OverlapsPrefix(dst):
-		return refuse(RefusedBuiltIn, "destination %s overlaps multicast, link-local, loopback or unspecified space", dst)
+		return refuse(wanted.RefusedBuiltIn, "destination %s overlaps multicast, link-local, loopback or unspecified space", dst)
 	case g.protected.OverlapsPrefix(dst):
-		return refuse(RefusedProtected, "destination %s overlaps protected space", dst)
+		return refuse(wanted.RefusedProtected, "destination %s overlaps protected space", dst)
 	case !g.official.LookupPrefix(dst):
-		return refuse(RefusedNotOfficial, "destination %s does not lie inside an official prefix", dst)
+		return refuse(wanted.RefusedNotOfficial, "destination %s does not lie inside an official prefix", dst)
 	}
 	return nil
 }
 
 // onlyDestination returns the one destination prefix of m, whole and of m's family.
-func onlyDestination(m flowspec.Match) (netip.Prefix, *Refusal) {
+func onlyDestination(m flowspec.Match) (netip.Prefix, *refusal) {
 	var dst netip.Prefix
 	for _, c := range m.Components {
 		if c.Type != flowspec.DestinationPrefix {
 			continue
 		}
 		if dst.IsValid() {
-			return dst, refuse(RefusedNoDestination, "the rule has two destinations")
+			return dst, refuse(wanted.RefusedNoDestination, "the rule has two destinations")
 		}
 		if c.Offset != 0 {
-			return dst, refuse(RefusedOffset, "destination %s skips the first %d bits", c.Prefix, c.Offset)
+			return dst, refuse(wanted.RefusedOffset, "destination %s skips the first %d bits", c.Prefix, c.Offset)
 		}
 		if !c.Prefix.IsValid() || c.Prefix != c.Prefix.Masked() {
-			return dst, refuse(RefusedNoDestination, "destination %q is not a prefix", c.Prefix)
+			return dst, refuse(wanted.RefusedNoDestination, "destination %q is not a prefix", c.Prefix)
 		}
 		dst = c.Prefix
 	}
 	if !dst.IsValid() {
-		return dst, refuse(RefusedNoDestination, "the rule has no destination and would act on all traffic")
+		return dst, refuse(wanted.RefusedNoDestination, "the rule has no destination and would act on all traffic")
 	}
 	is4 := dst.Addr().Is4()
 	if is4 != (m.Family == flowspec.IPv4) || !is4 && (m.Family != flowspec.IPv6 || dst.Addr().Is4In6()) {
-		return dst, refuse(RefusedNoDestination, "destination %s is not of the rule's family", dst)
+		return dst, refuse(wanted.RefusedNoDestination, "destination %s is not of the rule's family", dst)
 	}
 	return dst, nil
 }
 
-func refuse(code RefusalCode, format string, args ...any) *Refusal {
-	return &Refusal{Code: code, Sentence: fmt.Sprintf(format, args...)}
+func refuse(code wanted.RefusalCode, format string, args ...any) *refusal {
+	return &refusal{code: code, sentence: fmt.Sprintf(format, args...)}
 }
 
 // prove shows that the guard bites on the very table that is going to be used: each protected and built-in prefix,
@@ -141,7 +142,7 @@ func destinationOnly(p netip.Prefix) flowspec.Match {
 }
 
 // judgeFunc is guard.judge's shape. The self-test takes it so that a test can show that a guard without teeth is found.
-type judgeFunc func(*guard, flowspec.Match) *Refusal
+type judgeFunc func(*guard, flowspec.Match) *refusal
 
 // selfTest lets synthetic rules run into a guard over documentation prefixes (RFC 5737, RFC 3849). Each violation
 // must be refused for its own reason, and each lawful rule must pass: a guard that refuses everything proves nothing.
@@ -163,34 +164,34 @@ func selfTest(judge judgeFunc) error {
 	for _, c := range []struct {
 		guard *guard
 		match flowspec.Match
-		want  RefusalCode
+		want  wanted.RefusalCode
 	}{
 		{g, dst("203.0.113.0/26"), ""},
 		{g, dst("203.0.113.66/32"), ""},
 		{g, dst("2001:db8:1::/48"), ""},
-		{g, dst("203.0.113.0/24"), RefusedProtected},
-		{g, dst("203.0.113.65/32"), RefusedProtected},
-		{g, dst("2001:db8:ffff::1/128"), RefusedProtected},
-		{g, dst("203.0.112.0/23"), RefusedProtected},
-		{g, dst("198.51.100.1/32"), RefusedNotOfficial},
-		{g, dst("2001:db9::/48"), RefusedNotOfficial},
-		{g, dst("0.0.0.0/0"), RefusedBuiltIn},
-		{g, dst("::/0"), RefusedBuiltIn},
-		{g, dst("224.0.0.5/32"), RefusedBuiltIn},
-		{g, dst("127.0.0.1/32"), RefusedBuiltIn},
-		{g, dst("169.254.1.1/32"), RefusedBuiltIn},
-		{g, dst("ff02::1/128"), RefusedBuiltIn},
-		{g, dst("fe80::1/128"), RefusedBuiltIn},
-		{g, dst("::1/128"), RefusedBuiltIn},
-		{g, flowspec.Match{Family: flowspec.IPv4, Components: []flowspec.Component{flowspec.Proto(17)}}, RefusedNoDestination},
-		{g, flowspec.Match{Family: flowspec.IPv4}, RefusedNoDestination},
-		{g, offset, RefusedOffset},
-		{none, dst("203.0.113.0/26"), RefusedNotOfficial},
-		{nil, dst("203.0.113.0/26"), RefusedNotOfficial},
+		{g, dst("203.0.113.0/24"), wanted.RefusedProtected},
+		{g, dst("203.0.113.65/32"), wanted.RefusedProtected},
+		{g, dst("2001:db8:ffff::1/128"), wanted.RefusedProtected},
+		{g, dst("203.0.112.0/23"), wanted.RefusedProtected},
+		{g, dst("198.51.100.1/32"), wanted.RefusedNotOfficial},
+		{g, dst("2001:db9::/48"), wanted.RefusedNotOfficial},
+		{g, dst("0.0.0.0/0"), wanted.RefusedBuiltIn},
+		{g, dst("::/0"), wanted.RefusedBuiltIn},
+		{g, dst("224.0.0.5/32"), wanted.RefusedBuiltIn},
+		{g, dst("127.0.0.1/32"), wanted.RefusedBuiltIn},
+		{g, dst("169.254.1.1/32"), wanted.RefusedBuiltIn},
+		{g, dst("ff02::1/128"), wanted.RefusedBuiltIn},
+		{g, dst("fe80::1/128"), wanted.RefusedBuiltIn},
+		{g, dst("::1/128"), wanted.RefusedBuiltIn},
+		{g, flowspec.Match{Family: flowspec.IPv4, Components: []flowspec.Component{flowspec.Proto(17)}}, wanted.RefusedNoDestination},
+		{g, flowspec.Match{Family: flowspec.IPv4}, wanted.RefusedNoDestination},
+		{g, offset, wanted.RefusedOffset},
+		{none, dst("203.0.113.0/26"), wanted.RefusedNotOfficial},
+		{nil, dst("203.0.113.0/26"), wanted.RefusedNotOfficial},
 	} {
-		var got RefusalCode
+		var got wanted.RefusalCode
 		if r := judge(c.guard, c.match); r != nil {
-			got = r.Code
+			got = r.code
 		}
 		if got != c.want {
 			return fmt.Errorf("cannot trust guard on %q: it says %q instead of %q: %w", c.match, got, c.want, ErrGuardToothless)

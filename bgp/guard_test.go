@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
@@ -24,30 +25,30 @@ func TestSelfTestBites(t *testing.T) {
 		t.Fatalf("the guard fails its own test: %v", err)
 	}
 	for name, broken := range map[string]judgeFunc{
-		"passes everything":  func(*guard, flowspec.Match) *Refusal { return nil },
-		"refuses everything": func(*guard, flowspec.Match) *Refusal { return refuse(RefusedInternal, "no") },
-		"forgets protected": func(g *guard, m flowspec.Match) *Refusal {
+		"passes everything":  func(*guard, flowspec.Match) *refusal { return nil },
+		"refuses everything": func(*guard, flowspec.Match) *refusal { return refuse(wanted.RefusedInternal, "no") },
+		"forgets protected": func(g *guard, m flowspec.Match) *refusal {
 			r := g.judge(m)
-			if r != nil && r.Code == RefusedProtected {
+			if r != nil && r.code == wanted.RefusedProtected {
 				return nil
 			}
 			return r
 		},
-		"forgets built-in": func(g *guard, m flowspec.Match) *Refusal {
+		"forgets built-in": func(g *guard, m flowspec.Match) *refusal {
 			r := g.judge(m)
-			if r != nil && r.Code == RefusedBuiltIn {
+			if r != nil && r.code == wanted.RefusedBuiltIn {
 				return nil
 			}
 			return r
 		},
-		"forgets the offset": func(g *guard, m flowspec.Match) *Refusal {
+		"forgets the offset": func(g *guard, m flowspec.Match) *refusal {
 			r := g.judge(m)
-			if r != nil && r.Code == RefusedOffset {
+			if r != nil && r.code == wanted.RefusedOffset {
 				return nil
 			}
 			return r
 		},
-		"opens without official space": func(g *guard, m flowspec.Match) *Refusal {
+		"opens without official space": func(g *guard, m flowspec.Match) *refusal {
 			if g == nil || !g.anything {
 				return nil
 			}
@@ -67,7 +68,7 @@ func TestRunRefusesToothlessGuard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = s.run(context.Background(), func(*guard, flowspec.Match) *Refusal { return nil })
+	err = s.run(context.Background(), func(*guard, flowspec.Match) *refusal { return nil })
 	if !errors.Is(err, ErrGuardToothless) {
 		t.Errorf("run = %v, want ErrGuardToothless", err)
 	}
@@ -160,35 +161,35 @@ func TestJudge(t *testing.T) {
 		name   string
 		guard  *guard
 		change func(*wanted.Route)
-		want   RefusalCode
+		want   wanted.RefusalCode
 	}{
 		{"lawful", g, func(*wanted.Route) {}, ""},
-		{"no guard", nil, func(*wanted.Route) {}, RefusedNotOfficial},
-		{"no kind", g, func(r *wanted.Route) { r.Kind = 0 }, RefusedKind},
-		{"no key", g, func(r *wanted.Route) { r.Key = "" }, RefusedKey},
-		{"other key", g, func(r *wanted.Route) { r.Key += "x" }, RefusedKey},
-		{"other family in key", g, func(r *wanted.Route) { r.Key = "\x02" + r.Key[1:] }, RefusedKey},
-		{"no action", g, func(r *wanted.Route) { r.Rule.Actions = nil }, RefusedNoAction},
-		{"action of no type", g, func(r *wanted.Route) { r.Rule.Actions = []flowspec.Action{{}} }, RefusedEncoding},
-		{"same action twice", g, func(r *wanted.Route) { r.Rule.Actions = append(r.Rule.Actions, r.Rule.Actions...) }, RefusedEncoding},
-		{"no component", g, to(flowspec.Match{Family: flowspec.IPv4}), RefusedEncoding},
-		{"host bits", g, to(destinationOnly(netip.MustParsePrefix("203.0.113.1/24"))), RefusedEncoding},
-		{"no destination", g, to(flowspec.Match{Family: flowspec.IPv4, Components: []flowspec.Component{flowspec.Proto(17)}}), RefusedNoDestination},
-		{"unsafe", g, to(with(flowspec.Component{Type: flowspec.IPProtocol, Ops: []flowspec.Op{{Flags: flowspec.LT | flowspec.GT, Value: 6}}})), RefusedUnsafe},
-		{"protected", g, to(destinationOnly(netip.MustParsePrefix("203.0.113.65/32"))), RefusedProtected},
-		{"around protected", g, to(destinationOnly(netip.MustParsePrefix("203.0.113.0/24"))), RefusedProtected},
-		{"not official", g, to(destinationOnly(netip.MustParsePrefix("198.51.100.0/24"))), RefusedNotOfficial},
-		{"wider than official", g, to(destinationOnly(netip.MustParsePrefix("2001:d00::/24"))), RefusedNotOfficial},
-		{"multicast", g, to(destinationOnly(netip.MustParsePrefix("224.0.0.0/24"))), RefusedBuiltIn},
+		{"no guard", nil, func(*wanted.Route) {}, wanted.RefusedNotOfficial},
+		{"no kind", g, func(r *wanted.Route) { r.Kind = 0 }, wanted.RefusedKind},
+		{"no key", g, func(r *wanted.Route) { r.Key = "" }, wanted.RefusedKey},
+		{"other key", g, func(r *wanted.Route) { r.Key += "x" }, wanted.RefusedKey},
+		{"other family in key", g, func(r *wanted.Route) { r.Key = "\x02" + r.Key[1:] }, wanted.RefusedKey},
+		{"no action", g, func(r *wanted.Route) { r.Rule.Actions = nil }, wanted.RefusedNoAction},
+		{"action of no type", g, func(r *wanted.Route) { r.Rule.Actions = []flowspec.Action{{}} }, wanted.RefusedEncoding},
+		{"same action twice", g, func(r *wanted.Route) { r.Rule.Actions = append(r.Rule.Actions, r.Rule.Actions...) }, wanted.RefusedEncoding},
+		{"no component", g, to(flowspec.Match{Family: flowspec.IPv4}), wanted.RefusedEncoding},
+		{"host bits", g, to(destinationOnly(netip.MustParsePrefix("203.0.113.1/24"))), wanted.RefusedEncoding},
+		{"no destination", g, to(flowspec.Match{Family: flowspec.IPv4, Components: []flowspec.Component{flowspec.Proto(17)}}), wanted.RefusedNoDestination},
+		{"unsafe", g, to(with(flowspec.Component{Type: flowspec.IPProtocol, Ops: []flowspec.Op{{Flags: flowspec.LT | flowspec.GT, Value: 6}}})), wanted.RefusedUnsafe},
+		{"protected", g, to(destinationOnly(netip.MustParsePrefix("203.0.113.65/32"))), wanted.RefusedProtected},
+		{"around protected", g, to(destinationOnly(netip.MustParsePrefix("203.0.113.0/24"))), wanted.RefusedProtected},
+		{"not official", g, to(destinationOnly(netip.MustParsePrefix("198.51.100.0/24"))), wanted.RefusedNotOfficial},
+		{"wider than official", g, to(destinationOnly(netip.MustParsePrefix("2001:d00::/24"))), wanted.RefusedNotOfficial},
+		{"multicast", g, to(destinationOnly(netip.MustParsePrefix("224.0.0.0/24"))), wanted.RefusedBuiltIn},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := lawful()
 			c.change(&r)
 			j := judge(c.guard, &r)
-			var got RefusalCode
+			var got wanted.RefusalCode
 			if j.refusal != nil {
-				got = j.refusal.Code
-				if j.refusal.Sentence == "" {
+				got = j.refusal.code
+				if j.refusal.sentence == "" {
 					t.Error("the refusal has no sentence")
 				}
 			}
@@ -224,6 +225,31 @@ func TestConfigErrors(t *testing.T) {
 	}
 }
 
+// claims makes routes of which only the keys and groups, in words, are filled in.
+func claims(words ...string) []wanted.Route {
+	var out []wanted.Route
+	for _, w := range words {
+		f := strings.Fields(w)
+		out = append(out, wanted.Route{Key: flowspec.Key(f[0]), Groups: f[1:]})
+	}
+	return out
+}
+
+// A key may stand several times if no group hears it twice; a group that one route names twice is heard once.
+func TestKeyForDisjointGroups(t *testing.T) {
+	for _, routes := range [][]wanted.Route{
+		claims("x a", "y a"), claims("x a", "x b c", "y a", "x d"), claims("x a a", "x b b"), claims("x", "x", "x a"),
+	} {
+		if err := checkSet(&wanted.Set{Routes: routes}); err != nil {
+			t.Errorf("%v: %v", routes, err)
+		}
+	}
+	err := checkSet(&wanted.Set{Routes: claims("x a", "y b", "x c b", "x b")})
+	if want := `route 3: route 2 has the same key "78" for group "b"`; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("error %v, want %q in it", err, want)
+	}
+}
+
 func TestSetErrors(t *testing.T) {
 	r := wanted.Router{Name: "r", Address: netip.MustParseAddr("192.0.2.2"), ASN: 1}
 	for _, c := range []struct {
@@ -244,7 +270,8 @@ func TestSetErrors(t *testing.T) {
 			w.Routers = []wanted.Router{s}
 		}, ErrInvalidSet},
 		{"negative budget", func(w *wanted.Set) { s := r; s.MaxRoutes = -1; w.Routers = []wanted.Router{s} }, ErrInvalidSet},
-		{"key twice", func(w *wanted.Set) { w.Routes = []wanted.Route{{Key: "x"}, {Key: "x"}} }, ErrInvalidSet},
+		{"key twice for a group", func(w *wanted.Set) { w.Routes = claims("x a", "y a", "x b c", "x c") }, ErrInvalidSet},
+		{"key twice for the first's group", func(w *wanted.Set) { w.Routes = claims("x a", "x b", "x a") }, ErrInvalidSet},
 		{"zero protected prefix", func(w *wanted.Set) { w.Protected = []netip.Prefix{{}} }, ErrInvalidSet},
 		{"mapped official prefix", func(w *wanted.Set) { w.Official = prefixes("::ffff:10.0.0.0/104") }, ErrInvalidSet},
 	} {

@@ -9,11 +9,17 @@ import (
 	"github.com/tidegate/tidegate/bgp/wanted"
 )
 
+// refusal says why a route is kept off the wire.
+type refusal struct {
+	code     wanted.RefusalCode
+	sentence string
+}
+
 // judged is a route together with what the border made of it: bytes that may go on the wire, or a refusal. It is not
 // changed after judge.
 type judged struct {
 	route   wanted.Route // a copy, so that an old Set is not kept alive by what is left of it
-	refusal *Refusal     // nil: nlri, family, dst and actions are usable
+	refusal *refusal     // nil: nlri, family, dst and actions are usable
 
 	family  flowspec.Family
 	dst     netip.Prefix
@@ -32,73 +38,73 @@ func judge(g *guard, r *wanted.Route) (j *judged) {
 	j = &judged{route: *r}
 	defer func() {
 		if v := recover(); v != nil {
-			j = &judged{route: *r, refusal: refuse(RefusedInternal, "the check failed: %v", v)}
+			j = &judged{route: *r, refusal: refuse(wanted.RefusedInternal, "the check failed: %v", v)}
 		}
 	}()
 	j.refusal = j.chain(g)
 	return j
 }
 
-func (j *judged) chain(g *guard) *Refusal {
+func (j *judged) chain(g *guard) *refusal {
 	if j.route.Kind != wanted.FlowSpec {
-		return refuse(RefusedKind, "route is of kind %d", j.route.Kind)
+		return refuse(wanted.RefusedKind, "route is of kind %d", j.route.Kind)
 	}
 	want := j.route.Rule
 	if len(want.Actions) == 0 {
-		return refuse(RefusedNoAction, "the rule has no action, which means accept; exemption is the absence of a rule")
+		return refuse(wanted.RefusedNoAction, "the rule has no action, which means accept; exemption is the absence of a rule")
 	}
 	var err error
 	if j.nlri, err = flowspec.AppendComponents(nil, want.Match); err != nil {
-		return refuse(RefusedEncoding, "%v", err)
+		return refuse(wanted.RefusedEncoding, "%v", err)
 	}
 	if len(j.nlri) == 0 || len(j.nlri) > flowspec.MaxNLRILength {
-		return refuse(RefusedEncoding, "the rule has %d octets", len(j.nlri))
+		return refuse(wanted.RefusedEncoding, "the rule has %d octets", len(j.nlri))
 	}
 	j.family = want.Match.Family
 	if key := j.route.Key; len(key) == 0 || key[0] != byte(j.family) || string(key[1:]) != string(j.nlri) {
-		return refuse(RefusedKey, "key %s is not that of the bytes %x", key, j.nlri)
+		return refuse(wanted.RefusedKey, "key %s is not that of the bytes %x", key, j.nlri)
 	}
 	wire, err := flowspec.DecodeComponents(j.family, j.nlri)
 	if err != nil {
-		return refuse(RefusedRoundTrip, "the bytes do not decode: %v", err)
+		return refuse(wanted.RefusedRoundTrip, "the bytes do not decode: %v", err)
 	}
 	if !wire.Equal(want.Match) {
-		return refuse(RefusedRoundTrip, "the bytes decode to %q", wire)
+		return refuse(wanted.RefusedRoundTrip, "the bytes decode to %q", wire)
 	}
 	if err := flowspec.CheckSafe(wire); err != nil {
-		return refuse(RefusedUnsafe, "%v", err)
+		return refuse(wanted.RefusedUnsafe, "%v", err)
 	}
-	if refusal := j.encodeActions(want.Actions); refusal != nil {
-		return refusal
+	if no := j.encodeActions(want.Actions); no != nil {
+		return no
 	}
-	if refusal := g.judge(wire); refusal != nil {
-		return refusal
+	if no := g.judge(wire); no != nil {
+		return no
 	}
 	j.dst, _ = onlyDestination(wire)
 	return nil
 }
 
 // encodeActions fills actions and reads each of them back.
-func (j *judged) encodeActions(actions []flowspec.Action) *Refusal {
+func (j *judged) encodeActions(actions []flowspec.Action) *refusal {
 	var all []byte
 	for i, a := range actions {
 		if slices.Contains(actions[:i], a) {
-			return refuse(RefusedEncoding, "action %s stands twice", a)
+			return refuse(wanted.RefusedEncoding, "action %s stands twice", a)
 		}
 		b, err := flowspec.AppendCommunity(nil, a)
 		if err != nil {
-			return refuse(RefusedEncoding, "%v", err)
+			return refuse(wanted.RefusedEncoding, "%v", err)
 		}
 		if len(b) != 8 {
-			return refuse(RefusedEncoding, "action %s has %d octets", a, len(b))
+			return refuse(wanted.RefusedEncoding, "action %s has %d octets", a, len(b))
 		}
 		got, ok, err := flowspec.DecodeCommunity([8]byte(b))
 		if err != nil || !ok {
-			return refuse(RefusedRoundTrip, "action %s does not decode from %x: %v", a, b, err)
+			return refuse(wanted.RefusedRoundTrip, "action %s does not decode from %x: %v", a, b, err)
 		}
 		// On the wire the informative ASN has two octets (RFC 8955 section 7.1).
 		if a.ASN &= 0xffff; got != a {
-			return refuse(RefusedRoundTrip, "action %s decodes as %s", a, got)
+			return refuse(wanted.RefusedRoundTrip, "action %s decodes as %s", a, got)
 		}
 		all = append(all, b...)
 	}
@@ -161,12 +167,35 @@ func checkSet(w *wanted.Set) error {
 			return fmt.Errorf("cannot use prefix %q: %w", p, ErrInvalidSet)
 		}
 	}
-	keys := make(map[flowspec.Key]bool, len(w.Routes))
-	for i := range w.Routes {
-		if k := w.Routes[i].Key; keys[k] {
-			return fmt.Errorf("cannot use route %d: key %q stands twice: %w", i, k, ErrInvalidSet)
+	return checkKeys(w.Routes)
+}
+
+// checkKeys refuses routes of which two give one group the same key: nobody could say which action it should hear.
+func checkKeys(routes []wanted.Route) error {
+	type claim struct {
+		key   flowspec.Key
+		group string
+	}
+	first := make(map[flowspec.Key]int, len(routes))
+	var claims map[claim]int // of the keys that stand more than once
+	for i := range routes {
+		k := routes[i].Key
+		f, again := first[k]
+		if !again {
+			first[k] = i
+			continue
 		}
-		keys[w.Routes[i].Key] = true
+		if claims == nil {
+			claims = make(map[claim]int)
+		}
+		for _, at := range []int{f, i} {
+			for _, g := range routes[at].Groups {
+				if other, taken := claims[claim{k, g}]; taken && other != at {
+					return fmt.Errorf("cannot use route %d: route %d has the same key %q for group %q: %w", i, other, k, g, ErrInvalidSet)
+				}
+				claims[claim{k, g}] = at
+			}
+		}
 	}
 	return nil
 }

@@ -2,8 +2,12 @@ package bgp
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
 )
 
 // collector makes metrics out of Status; nothing is counted twice.
@@ -69,13 +73,12 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	st := c.speaker.summary()
 	counter(c.refused, float64(c.speaker.refused.Load()))
 	gauge(c.revision, float64(st.Revision))
-	gauge(c.reached, float64(st.Reached))
-	gauge(c.lease, st.Lease.Seconds())
-	for _, m := range c.speaker.members() {
-		p, n := m.status()
-		r := p.Router
-		gauge(c.established, flag(p.State == PeerEstablished || p.State == PeerStuck), r)
-		gauge(c.stuck, flag(p.State == PeerStuck), r)
+	gauge(c.reached, float64(st.Settled))
+	gauge(c.lease, time.Duration(st.LeaseUntil-st.At).Seconds())
+	for r, m := range c.speaker.members() {
+		p, n := m.tally()
+		gauge(c.established, flag(p.State.Up()), r)
+		gauge(c.stuck, flag(p.State == wanted.SessionStuck), r)
 		gauge(c.routes, float64(p.Sent), r, "sent")
 		gauge(c.routes, float64(p.Queued), r, "queued")
 		gauge(c.routes, float64(p.Withdrawing), r, "withdrawing")
@@ -88,6 +91,15 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		counter(c.phaseWaits, float64(n.phaseWaits), r)
 		counter(c.phaseSeconds, n.phaseWaited.Seconds(), r)
 	}
+}
+
+// tally is the state of the session with its numbers of routes, and the counters.
+func (n *neighbour) tally() (wanted.SessionStatus, counts) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	st := wanted.SessionStatus{State: n.session.state}
+	n.standings(func(_ flowspec.Key, w standing) { count(&st, w.state) })
+	return st, n.counts
 }
 
 // register adds the metrics to the registry of Deps, if there is one.

@@ -18,9 +18,19 @@ import (
 type plan struct {
 	revision uint64
 	guard    *guard
-	routes   []*judged             // in order: most urgent first, then by key
-	gone     map[flowspec.Key]bool // in the Set, but refused or past NotAfter: withdrawn without waiting
-	ended    bool                  // the lease is over: everything is withdrawn without waiting
+	routes   []*judged                  // in order: most urgent first, then by key
+	gone     map[flowspec.Key][]*judged // in the Set, but refused or past NotAfter: withdrawn without waiting
+	ended    bool                       // the lease is over: everything is withdrawn without waiting
+}
+
+// goneFor reports whether key may not be announced to group any more, whatever other groups hear.
+func (p *plan) goneFor(key flowspec.Key, group string) bool {
+	return p.ended || slices.ContainsFunc(p.gone[key], func(j *judged) bool { return slices.Contains(j.route.Groups, group) })
+}
+
+// expired reports whether j is kept back only because its time has passed. A nil plan is one before the first.
+func (p *plan) expired(j *judged) bool {
+	return p != nil && (p.ended || j.refusal == nil && slices.Contains(p.gone[j.route.Key], j))
 }
 
 // assignment is a plan for one router.
@@ -79,7 +89,7 @@ type session struct {
 	configured   bool // GoBGP has the neighbour
 	established  bool
 	stuck        bool
-	state        PeerState
+	state        wanted.SessionState
 	since        wanted.Instant
 	upSince      time.Time
 	holdUntil    time.Time  // nothing is handed over before
@@ -111,7 +121,7 @@ func newNeighbour(name string, cfg Config, deps Deps, log *slog.Logger, pool *en
 		leaving: make(map[flowspec.Key]*announcement),
 	}
 	n.ledger.elapsed, n.ledger.wake = deps.Elapsed, n.wake
-	n.session.state, n.session.since = PeerWaiting, deps.Elapsed()
+	n.session.state, n.session.since = wanted.SessionIdle, deps.Elapsed()
 	return n
 }
 
@@ -305,7 +315,7 @@ func (n *neighbour) rise(ev peerEvent, now time.Time) {
 	s := &n.session
 	s.established = true
 	s.upSince, s.lastProgress, s.writtenAt, s.lastWritten = now, now, now, 0
-	n.enter(PeerEstablished)
+	n.enter(wanted.SessionEstablished)
 	for _, e := range n.table {
 		if n.carries(e.j.family) && e.a.duty.CompareAndSwap(dutyNone, dutyAnnounce) {
 			n.ledger.owed.Add(1)
@@ -337,7 +347,7 @@ func (n *neighbour) down(ctx context.Context, why string, now time.Time) {
 	s.established, s.stuck, s.holdUntil, s.opening = false, false, time.Time{}, nil
 	n.families = nil
 	n.fail(why)
-	n.enter(PeerConnecting)
+	n.enter(wanted.SessionConnecting)
 	for _, e := range n.table {
 		e.a.release(dutyNone)
 		e.a.sentAt.Store(0)
@@ -358,7 +368,7 @@ func (n *neighbour) reset(ctx context.Context, why string, now time.Time) {
 	n.down(ctx, why, now)
 }
 
-func (n *neighbour) enter(state PeerState) {
+func (n *neighbour) enter(state wanted.SessionState) {
 	if n.session.state != state {
 		n.session.state, n.session.since = state, n.elapsed()
 	}
@@ -409,13 +419,13 @@ func (n *neighbour) connect(ctx context.Context, now time.Time) {
 	defer n.mu.Unlock()
 	if err != nil {
 		n.fail(err.Error())
-		n.enter(PeerInvalid)
+		n.enter(wanted.SessionInvalid)
 		n.session.connectAt = now.Add(maxBackoff)
 		n.log.Error("cannot configure router", "err", err)
 		return
 	}
 	n.session.configured = true
-	n.enter(PeerConnecting)
+	n.enter(wanted.SessionConnecting)
 }
 
 // watch finds out that a router has stopped reading. A write that blocks shows as duties that are not paid, or as
@@ -445,13 +455,13 @@ func (n *neighbour) watch(ctx context.Context, now time.Time) {
 		s.stuck = true
 		n.counts.stuck++
 		n.fail("the router has stopped reading")
-		n.enter(PeerStuck)
+		n.enter(wanted.SessionStuck)
 		n.mu.Unlock()
-		n.log.Error("router has stopped reading", "waiting", n.ledger.owed.Load(), "reset in", n.cfg.ResetAfter)
+		n.log.Error("router has stopped reading", "waiting", n.ledger.owed.Load(), "reset_in", n.cfg.ResetAfter)
 	case waited < n.cfg.StuckAfter && s.stuck:
 		n.mu.Lock()
 		s.stuck = false
-		n.enter(PeerEstablished)
+		n.enter(wanted.SessionEstablished)
 		n.mu.Unlock()
 		n.log.Info("router reads again")
 	}

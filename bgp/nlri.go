@@ -70,7 +70,7 @@ func (a *announcement) Serialize(...*gobgp.MarshallingOption) ([]byte, error) {
 func (a *announcement) settle() {
 	for {
 		old := a.duty.Load()
-		next := old
+		var next duty
 		switch old {
 		case dutyNone, dutyAnnounce:
 			next = dutyAnnounced

@@ -85,7 +85,7 @@ func (n *neighbour) collectObsolete(seen int, now time.Time) {
 		if e.seen == n.sweep {
 			continue
 		}
-		e.hurry = p.ended || p.gone[key]
+		e.hurry = p.goneFor(key, n.assigned.router.Group)
 		if e.deadline.IsZero() && p.guard.judge(destinationOnly(e.j.dst)) != nil {
 			e.deadline = now.Add(violatorWait)
 		}

@@ -6,10 +6,10 @@ import (
 	"sync"
 )
 
-// spareEngines is how many engines are started before the first router: GoBGP writes two of its package variables
+// defaultSpareEngines is how many engines are started before the first router: GoBGP writes two of its package variables
 // whenever a server starts, always with the same values, and other servers read them. Taking from a stock keeps
 // starts away from running sessions; only more routers than this make one start later.
-const spareEngines = 16
+const defaultSpareEngines = 16
 
 // enginePool owns every engine of a Speaker.
 type enginePool struct {
@@ -24,7 +24,7 @@ type enginePool struct {
 // newEnginePool starts the stock.
 func newEnginePool(ctx context.Context, cfg Config, log *slog.Logger) (*enginePool, error) {
 	p := &enginePool{cfg: cfg, log: log, all: make(map[*engine]bool)}
-	for range spareEngines {
+	for range cfg.spareEngines {
 		e, err := p.start(ctx)
 		if err != nil {
 			p.stop()

@@ -126,7 +126,7 @@ func notificationText(codes string, r *wanted.Router, ours bool) string {
 
 // whyDown turns GoBGP's reason for the end of an established session into a sentence.
 func whyDown(ev peerEvent) string {
-	switch ev.reason { //nolint:exhaustive // The others do not end an established session.
+	switch ev.reason {
 	case api.PeerState_DISCONNECT_REASON_HOLD_TIMER_EXPIRED:
 		return "nothing was heard from the router for the hold time"
 	case api.PeerState_DISCONNECT_REASON_READ_FAILED:

@@ -3,7 +3,6 @@ package bgp
 import (
 	"cmp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
@@ -11,147 +10,247 @@ import (
 )
 
 // Status says what is wanted, what was sent, and how the sessions are. It reads the speaker's own records and never
-// asks GoBGP, but it does copy them: with 10,000 routes at four routers it takes some milliseconds.
-func (s *Speaker) Status() Status {
+// asks GoBGP, but it does copy them: with 10,000 routes at four routers it takes some milliseconds. A route of a Set
+// that Set has just accepted shows a moment later.
+func (s *Speaker) Status() wanted.Status {
 	st := s.summary()
 	s.mu.Lock()
-	verdicts, p := s.verdicts, s.current
+	set, verdicts, p := s.newest, s.verdicts, s.current
 	s.mu.Unlock()
-	at := make(map[flowspec.Key][]RouteAtRouter, len(verdicts))
-	for _, m := range s.members() {
-		peer, _ := m.status()
-		for _, j := range verdicts {
-			if j.refusal != nil && slices.Contains(j.route.Groups, m.group()) {
-				peer.Refused++
-			}
+	if set == nil {
+		return st
+	}
+	now := s.deps.Now()
+	wall := func(at wanted.Instant) time.Time {
+		if at == 0 {
+			return time.Time{}
 		}
-		st.Peers = append(st.Peers, peer)
-		m.routes(func(k flowspec.Key, r RouteAtRouter) { at[k] = append(at[k], r) })
+		return now.Add(-time.Duration(st.At - at))
 	}
-	for _, j := range verdicts {
-		k := j.route.Key
-		rs := RouteStatus{
-			Key: k, MED: j.route.MED, Refusal: j.refusal, Routers: at[k],
-			Expired: p != nil && (p.ended || j.refusal == nil && p.gone[k]),
+	members := s.members()
+	st.Sessions = make([]wanted.SessionStatus, len(set.Routers))
+	for i := range set.Routers {
+		out := &st.Sessions[i]
+		out.Router, out.State = set.Routers[i], wanted.SessionIdle
+		out.Router.Password = ""
+		var table map[flowspec.Key]standing
+		if m := members[out.Router.Name]; m != nil {
+			table = m.report(out, wall)
 		}
-		delete(at, k)
-		st.Routes = append(st.Routes, rs)
+		reportRoutes(out, verdicts, p, table, wall)
 	}
-	for k, routers := range at {
-		st.Routes = append(st.Routes, RouteStatus{Key: k, Routers: routers})
-	}
-	slices.SortFunc(st.Routes[:len(verdicts)], func(a, b RouteStatus) int { return cmp.Compare(a.Key, b.Key) })
-	slices.SortFunc(st.Routes[len(verdicts):], func(a, b RouteStatus) int { return cmp.Compare(a.Key, b.Key) })
+	slices.SortFunc(st.Sessions, func(a, b wanted.SessionStatus) int { return cmp.Compare(a.Router.Name, b.Router.Name) })
 	return st
 }
 
-// summary is Status without routers and routes.
-func (s *Speaker) summary() Status {
-	st := Status{At: s.deps.Elapsed()}
+// summary is Status without sessions.
+func (s *Speaker) summary() wanted.Status {
+	st := wanted.Status{At: s.deps.Elapsed()}
 	members := s.members()
 	s.mu.Lock()
 	if s.newest != nil {
-		st.Revision = s.newest.Revision
-		st.Lease = time.Duration(s.newest.LeaseUntil - st.At)
+		st.Revision, st.LeaseUntil = s.newest.Revision, s.newest.LeaseUntil
 	}
 	if s.current != nil {
-		st.Reached = s.current.revision
+		st.Settled = s.current.revision
 	}
 	s.mu.Unlock()
 	for _, m := range members {
 		m.mu.Lock()
-		st.Reached = min(st.Reached, m.reached)
+		st.Settled = min(st.Settled, m.reached)
 		m.mu.Unlock()
 	}
 	return st
 }
 
-// members are the neighbours in order of name.
-func (s *Speaker) members() []*member {
+// members are the neighbours by name.
+func (s *Speaker) members() map[string]*member {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := make([]*member, 0, len(s.neighbours))
-	for _, m := range s.neighbours {
-		out = append(out, m)
+	out := make(map[string]*member, len(s.neighbours))
+	for name, m := range s.neighbours {
+		out[name] = m
 	}
-	slices.SortFunc(out, func(a, b *member) int { return strings.Compare(a.name, b.name) })
 	return out
 }
 
-func (n *neighbour) group() string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.assigned == nil {
-		return ""
-	}
-	return n.assigned.router.Group
+// standing is how far a route has come at one router.
+type standing struct {
+	state  wanted.RouteState
+	sentAt wanted.Instant // when it was last announced in this session; 0 if it was not
 }
 
-// status is what is known of the router, and its counters.
-func (n *neighbour) status() (PeerStatus, counts) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	s := &n.session
-	p := PeerStatus{
-		Router: n.name, State: s.state, Since: s.since, Families: slices.Clone(n.families),
-		Withdrawing: len(n.leaving) + len(n.obsolete), OverBudget: len(n.overBudget),
-		Announced: n.counts.announced, Withdrawn: n.counts.withdrawn, Resets: n.counts.resets,
-		LastError: s.lastError, LastErrorAt: s.lastErrorAt, Queued: len(n.todo),
+// announced reports whether the router hears the route, or may at any moment.
+func (w standing) announced() bool {
+	switch w.state {
+	case wanted.RouteSending, wanted.RouteSent, wanted.RouteSuperseded, wanted.RouteWithdrawing:
+		return true
+	default:
+		return false
 	}
-	for _, e := range n.table {
-		if s.established && e.a.duty.Load() == dutyAnnounced {
-			p.Sent++
-		} else {
-			p.Queued++
-		}
-	}
-	return p, n.counts
 }
 
-// routes calls f for every rule that the router should hear or still hears.
-func (n *neighbour) routes(f func(flowspec.Key, RouteAtRouter)) {
+// report fills out with what is known of the session, and returns where its routes stand.
+func (n *neighbour) report(out *wanted.SessionStatus, wall func(wanted.Instant) time.Time) map[flowspec.Key]standing {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	at := func(state RouteState, e *entry) RouteAtRouter {
-		r := RouteAtRouter{Router: n.name, State: state}
-		if e != nil {
-			r.SentAt = wanted.Instant(e.a.sentAt.Load())
-		}
-		return r
-	}
-	replaced := make(map[flowspec.Key]bool, len(n.todo))
-	queued := RouteQueued
-	if n.pace.rate > 0 {
-		queued = RoutePaced
+	s, c := &n.session, &n.counts
+	out.State, out.Since, out.Families, out.Settled = s.state, wall(s.since), slices.Clone(n.families), n.reached
+	out.LastError, out.LastErrorAt = s.lastError, wall(s.lastErrorAt)
+	out.Announced, out.Withdrawn, out.Resets = c.announced, c.withdrawn, c.resets
+	table := make(map[flowspec.Key]standing, len(n.table))
+	n.standings(func(k flowspec.Key, w standing) { table[k] = w })
+	return table
+}
+
+// standings calls f once for each rule that the router should hear or still hears. It runs under mu.
+func (n *neighbour) standings(f func(flowspec.Key, standing)) {
+	t := &telling{f: f, told: make(map[flowspec.Key]bool, len(n.todo)+len(n.obsolete)+len(n.leaving)+len(n.overBudget))}
+	waiting := wanted.RouteQueued
+	switch {
+	case !n.session.established:
+		waiting = wanted.RouteNoSession
+	case n.pace.rate > 0:
+		waiting = wanted.RoutePaced
 	}
 	for _, j := range n.todo {
-		replaced[j.route.Key] = true
-		f(j.route.Key, at(queued, n.table[j.route.Key]))
-	}
-	for _, j := range n.overBudget {
-		replaced[j.route.Key] = true
-		f(j.route.Key, at(RouteOverBudget, n.table[j.route.Key]))
-	}
-	for _, e := range n.obsolete {
-		if k := e.j.route.Key; !replaced[k] {
-			replaced[k] = true
-			f(k, at(RouteSuperseded, e))
+		var a *announcement
+		if e := n.table[j.route.Key]; e != nil {
+			a = e.a
 		}
+		t.tell(j.route.Key, waiting, a)
+	}
+	n.tellUnwanted(t)
+	for _, j := range n.overBudget {
+		t.tell(j.route.Key, wanted.RouteOverBudget, nil)
 	}
 	for k, e := range n.table {
-		switch {
-		case replaced[k]:
-		case !n.session.established:
-			f(k, at(RouteLoaded, e))
-		case e.a.duty.Load() == dutyAnnounced:
-			f(k, at(RouteSent, e))
-		default:
-			f(k, at(RouteSending, e))
+		if !t.told[k] {
+			f(k, e.standing(n.session.established))
 		}
 	}
-	for k := range n.leaving {
-		if n.table[k] == nil && !replaced[k] {
-			f(k, RouteAtRouter{Router: n.name, State: RouteWithdrawing})
+}
+
+// telling calls f at most once for each key.
+type telling struct {
+	f    func(flowspec.Key, standing)
+	told map[flowspec.Key]bool
+}
+
+func (t *telling) tell(k flowspec.Key, state wanted.RouteState, a *announcement) {
+	if t.told[k] {
+		return
+	}
+	t.told[k] = true
+	w := standing{state: state}
+	if a != nil {
+		w.sentAt = wanted.Instant(a.sentAt.Load())
+	}
+	t.f(k, w)
+}
+
+// tellUnwanted tells of the rules that are announced though no longer wanted.
+func (n *neighbour) tellUnwanted(t *telling) {
+	for _, e := range n.obsolete {
+		if n.carries(e.j.family) {
+			t.tell(e.j.route.Key, wanted.RouteSuperseded, e.a)
+		} else {
+			t.told[e.j.route.Key] = true // it was only loaded
 		}
+	}
+	for k, a := range n.leaving {
+		if n.table[k] == nil && a.duty.Load() == dutyWithdraw {
+			t.tell(k, wanted.RouteWithdrawing, a)
+		}
+	}
+}
+
+// standing is that of a rule that is wanted.
+func (e *entry) standing(up bool) standing {
+	w := standing{state: wanted.RouteSending, sentAt: wanted.Instant(e.a.sentAt.Load())}
+	switch {
+	case !up:
+		w = standing{state: wanted.RouteNoSession}
+	case e.a.duty.Load() == dutyAnnounced:
+		w.state = wanted.RouteSent
+	}
+	return w
+}
+
+// reportRoutes fills in the routes of the Set that the router should hear, and those of table that it should not and
+// does all the same.
+func reportRoutes(out *wanted.SessionStatus, verdicts []*judged, p *plan, table map[flowspec.Key]standing, wall func(wanted.Instant) time.Time) {
+	r := &out.Router
+	for _, j := range verdicts {
+		f := j.route.Rule.Match.Family
+		if !slices.Contains(j.route.Groups, r.Group) || f == flowspec.IPv4 && !r.IPv4 || f == flowspec.IPv6 && !r.IPv6 {
+			continue
+		}
+		out.Wanted++
+		w := table[j.route.Key]
+		delete(table, j.route.Key)
+		rs := wanted.RouteStatus{Key: j.route.Key, State: j.state(w, out, p.expired(j)), Since: wall(w.sentAt)}
+		if j.refusal != nil {
+			rs.Refusal, rs.Detail = j.refusal.code, j.refusal.sentence
+		}
+		out.Routes = append(out.Routes, rs)
+	}
+	inOrder := len(out.Routes)
+	for k, w := range table {
+		if w.announced() {
+			out.Routes = append(out.Routes, wanted.RouteStatus{Key: k, State: w.leaving(), Since: wall(w.sentAt)})
+		}
+	}
+	if len(out.Routes) > inOrder {
+		slices.SortFunc(out.Routes, func(a, b wanted.RouteStatus) int { return cmp.Compare(a.Key, b.Key) })
+	}
+	for i := range out.Routes {
+		count(out, out.Routes[i].State)
+	}
+}
+
+// state is that of a route of the Set which stands at w on session s; a zero w is one that the session does not have.
+func (j *judged) state(w standing, s *wanted.SessionStatus, expired bool) wanted.RouteState {
+	switch {
+	case (expired || j.refusal != nil) && w.announced():
+		return w.leaving()
+	case j.refusal != nil:
+		return wanted.RouteRefused
+	case expired:
+		return wanted.RouteExpired
+	case w.state != "":
+		return w.state
+	case !s.State.Up():
+		return wanted.RouteNoSession
+	case !slices.Contains(s.Families, j.family):
+		return wanted.RouteNoFamily
+	default:
+		return wanted.RouteQueued
+	}
+}
+
+// leaving is the state of an announced route that is not wanted any more: the router's goroutine may not know yet.
+func (w standing) leaving() wanted.RouteState {
+	if w.state == wanted.RouteWithdrawing {
+		return w.state
+	}
+	return wanted.RouteSuperseded
+}
+
+// count adds one route in state to the numbers of out.
+func count(out *wanted.SessionStatus, state wanted.RouteState) {
+	switch state {
+	case wanted.RouteSent:
+		out.Sent++
+	case wanted.RouteSuperseded, wanted.RouteWithdrawing:
+		out.Withdrawing++
+	case wanted.RouteOverBudget:
+		out.OverBudget++
+	case wanted.RouteRefused:
+		out.Refused++
+	case wanted.RouteExpired:
+		out.Expired++
+	case wanted.RouteQueued, wanted.RoutePaced, wanted.RouteSending, wanted.RouteNoSession, wanted.RouteNoFamily:
+		out.Queued++
 	}
 }

@@ -3,6 +3,7 @@ package bgp_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -21,51 +22,61 @@ import (
 
 // Every path carries what keeps it inside: NO_EXPORT and the tidegate community, and the MED that fences stale nodes.
 func TestAttributes(t *testing.T) {
-	for _, c := range []struct {
+	rows := []struct {
 		name string
 		asn  flowspec.ASN
 		want bgptest.Route
 	}{
 		{"eBGP", 65010, bgptest.Route{ASPath: []flowspec.ASN{ourASN}, External: true}},
 		{"iBGP", ourASN, bgptest.Route{LocalPref: 100}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			r := router(t, func(cfg *bgptest.Config) { cfg.ASN = c.asn })
-			b := start(t)
-			w := base(1, neighbour("r1", r, func(w *wanted.Router) { w.ASN = c.asn }))
-			for i, text := range []string{"203.0.113.0/25", "2001:db8:1::/48"} {
-				w.Routes = append(w.Routes, route(netip.MustParsePrefix(text), flowspec.RateLimit(125_000)))
-				w.Routes[i].MED = 4_294_967_000 + uint32(i)
-				w.Routes[i].Rule.Actions[0].ASN = ourASN
+	}
+	w := base(1)
+	routers := make([]*bgptest.Router, len(rows))
+	for i, c := range rows {
+		routers[i] = router(t, func(cfg *bgptest.Config) { cfg.ASN = c.asn })
+		w.Routers = append(w.Routers, neighbour(c.name, routers[i], func(w *wanted.Router) { w.ASN = c.asn }))
+	}
+	for i, text := range []string{"203.0.113.0/25", "2001:db8:1::/48"} {
+		w.Routes = append(w.Routes, route(netip.MustParsePrefix(text), flowspec.RateLimit(125_000)))
+		w.Routes[i].MED = 4_294_967_000 + uint32(i)
+		w.Routes[i].Rule.Actions[0].ASN = ourASN
+	}
+	b := join(t)
+	b.set(w)
+	for i, c := range rows {
+		wait(t, routers[i], c.name+": two rules", has(keysOf(w.Routes...)...))
+		for _, want := range w.Routes {
+			got, _ := routers[i].Table().Best(want.Key)
+			exp := c.want
+			exp.Key, exp.Rule, exp.MED, exp.HasMED = want.Key, want.Rule, want.MED, true
+			exp.Communities = []uint32{0xffffff01} // NO_EXPORT, 65535:65281
+			exp.Large = [][3]uint32{{ourASN, 0x7467, 1}}
+			exp.Extended = [][8]byte{{0x80, 0x06, 0xfd, 0xe9, 0x47, 0xf4, 0x24, 0x00}} // traffic-rate-bytes, AS 65001, 125000
+			exp.Session, exp.From, exp.Since = got.Session, netip.MustParseAddr("192.0.2.101"), got.Since
+			if diff := cmp.Diff(exp, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+				cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+				t.Errorf("%s: route (-want +got):\n%s", c.name, diff)
 			}
-			b.set(w)
-			wait(t, r, "two rules", has(keysOf(w.Routes...)...))
-			for _, want := range w.Routes {
-				got, _ := r.Table().Best(want.Key)
-				exp := c.want
-				exp.Key, exp.Rule, exp.MED, exp.HasMED = want.Key, want.Rule, want.MED, true
-				exp.Communities = []uint32{0xffffff01} // NO_EXPORT, 65535:65281
-				exp.Large = [][3]uint32{{ourASN, 0x7467, 1}}
-				exp.Extended = [][8]byte{{0x80, 0x06, 0xfd, 0xe9, 0x47, 0xf4, 0x24, 0x00}} // traffic-rate-bytes, AS 65001, 125000
-				exp.Session, exp.From, exp.Since = got.Session, netip.MustParseAddr("192.0.2.101"), got.Since
-				if diff := cmp.Diff(exp, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
-					cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
-					t.Errorf("route (-want +got):\n%s", diff)
-				}
-			}
-		})
+		}
 	}
 }
 
-// A rule of 240 octets and more, and many rules over a session with extended messages, arrive whole, with no UPDATE
-// beyond what routers survive.
-func TestLongRulesAndExtendedMessages(t *testing.T) {
+// Many rules, the longest safe one among them, arrive over a session with extended messages, with no UPDATE beyond
+// what routers survive.
+func TestManyRulesOverExtendedMessages(t *testing.T) {
 	r := router(t, func(c *bgptest.Config) { c.ExtendedMessages, c.KeepUpdates = true, true })
-	b := start(t)
+	b := join(t)
 	w := base(1, neighbour("r1", r))
 	w.Routes = hosts(3000)
+	longest := route(netip.MustParsePrefix("2001:db8::1/128"), flowspec.Discard())
+	longest.Rule.Match = bgp.LongestSafe()
+	longest.Key = longest.Rule.Match.Key()
+	w.Routes = append(w.Routes, longest)
 	b.set(w)
-	wait(t, r, "3,000 rules", func(t bgptest.Table) bool { return t.Len() == 3000 })
+	wait(t, r, "3,001 rules", func(t bgptest.Table) bool { return t.Len() == 3001 })
+	if best, ok := r.Table().Best(longest.Key); !ok || !best.Rule.Equal(longest.Rule) {
+		t.Errorf("the longest rule arrives as %q", best.Rule)
+	}
 	s := r.Sessions()[0]
 	if !s.Extended {
 		t.Fatal("extended messages were not negotiated")
@@ -81,7 +92,7 @@ func TestLongRulesAndExtendedMessages(t *testing.T) {
 func TestLocalOnly(t *testing.T) {
 	r1 := router(t)
 	r2 := router(t)
-	b := start(t)
+	b := join(t)
 	theirs := discard(t, "203.0.113.128/25")
 	ours := discard(t, "203.0.113.0/25")
 	for _, route := range []wanted.Route{theirs, ours} {
@@ -117,7 +128,7 @@ func TestLocalOnly(t *testing.T) {
 // A route reaches the routers of its groups only, and a change of groups takes it to one and away from the other.
 func TestGroupsAndFamilies(t *testing.T) {
 	r1, r2, r3 := router(t), router(t), router(t)
-	b := start(t)
+	b := join(t)
 	group := func(g string) func(*wanted.Router) { return func(w *wanted.Router) { w.Group = g } }
 	routers := []wanted.Router{
 		neighbour("r1", r1, group("transit")), neighbour("r2", r2, group("peering")),
@@ -164,7 +175,7 @@ func TestGroupsAndFamilies(t *testing.T) {
 // NotAfter and the lease end routes without any call.
 func TestDeadlines(t *testing.T) {
 	r := router(t)
-	b := start(t)
+	b := join(t)
 	to := neighbour("r1", r)
 	short, long := discard(t, "203.0.113.1/32"), discard(t, "203.0.113.2/32")
 	short.NotAfter, long.NotAfter = b.clock.in(time.Hour), b.clock.in(3*time.Hour)
@@ -176,17 +187,14 @@ func TestDeadlines(t *testing.T) {
 
 	b.clock.pass(time.Hour)
 	wait(t, r, "the longer one", has(long.Key))
-	for _, s := range b.Status().Routes {
-		if want := s.Key == short.Key; s.Expired != want {
-			t.Errorf("route %s: expired = %t, want %t", s.Key, s.Expired, want)
-		}
-	}
+	b.waitStates("r1", map[flowspec.Key]wanted.RouteState{short.Key: wanted.RouteExpired, long.Key: wanted.RouteSent})
 	// A new lease, still with the expired route in the Set, brings back nothing that has expired.
 	w.Revision, w.LeaseUntil = 2, b.clock.in(90*time.Minute)
 	b.set(w)
 	waitReached(t, b, 2)
 	b.clock.pass(65 * time.Minute)
-	if left := b.Status().Lease; left <= 0 || left > 30*time.Minute {
+	st := b.Status()
+	if left := time.Duration(st.LeaseUntil - st.At); left <= 0 || left > 30*time.Minute {
 		t.Errorf("lease of %s left, want about 25 min", left)
 	}
 	if !r.Table().Has(long.Key) {
@@ -194,6 +202,7 @@ func TestDeadlines(t *testing.T) {
 	}
 	b.clock.pass(30 * time.Minute)
 	wait(t, r, "nothing after the lease", has())
+	b.waitStates("r1", map[flowspec.Key]wanted.RouteState{short.Key: wanted.RouteExpired, long.Key: wanted.RouteExpired})
 
 	w.Revision, w.LeaseUntil = 3, b.clock.in(time.Hour)
 	w.Routes[1].NotAfter = b.clock.in(time.Second / 2) // passes by itself, by the real clock
@@ -206,7 +215,7 @@ func TestDeadlines(t *testing.T) {
 // A route that the guard refuses is kept back, and withdrawn if it is out, as soon as the Set says so.
 func TestRefusedIsWithdrawn(t *testing.T) {
 	r := router(t)
-	b := start(t)
+	b := join(t)
 	to := neighbour("r1", r)
 	good, bad := discard(t, "203.0.113.0/25"), discard(t, "203.0.113.128/25")
 	w := base(1, to)
@@ -217,17 +226,19 @@ func TestRefusedIsWithdrawn(t *testing.T) {
 	w.Revision, w.Protected = 2, []netip.Prefix{netip.MustParsePrefix("203.0.113.200/31")}
 	b.set(w)
 	wait(t, r, "the lawful one", has(good.Key))
-	for _, s := range b.Status().Routes {
-		code := bgp.RefusalCode("")
-		if s.Refusal != nil {
-			code = s.Refusal.Code
+	b.waitStates("r1", map[flowspec.Key]wanted.RouteState{good.Key: wanted.RouteSent, bad.Key: wanted.RouteRefused})
+	session := b.session("r1")
+	for _, s := range session.Routes {
+		want := wanted.RouteStatus{Key: s.Key, State: s.State, Since: s.Since}
+		if s.Key == bad.Key {
+			want.Refusal, want.Detail = wanted.RefusedProtected, "destination 203.0.113.128/25 overlaps protected space"
 		}
-		if want := map[bool]bgp.RefusalCode{true: bgp.RefusedProtected}[s.Key == bad.Key]; code != want {
-			t.Errorf("route %s: refused %q, want %q", s.Key, code, want)
+		if s != want {
+			t.Errorf("route %s: %+v, want %+v", s.Key, s, want)
 		}
 	}
-	if got := b.Status().Peers[0].Refused; got != 1 {
-		t.Errorf("%d routes refused for the router, want 1", got)
+	if session.Refused != 1 || session.Sent != 1 || session.Wanted != 2 {
+		t.Errorf("%d routes refused, %d sent, %d wanted; want 1, 1, 2", session.Refused, session.Sent, session.Wanted)
 	}
 
 	w.Revision, w.Protected, w.Official = 3, nil, nil
@@ -250,7 +261,7 @@ func TestRefusedIsWithdrawn(t *testing.T) {
 func TestStoppedReaderIsNoticed(t *testing.T) {
 	lazy := router(t, func(c *bgptest.Config) { c.ReadBuffer = 4096 })
 	brisk := router(t)
-	b := start(t, func(c *bgp.Config, _ *bgp.Deps) { c.StuckAfter, c.ResetAfter = time.Second, 2*time.Second })
+	b := join(t, func(c *bgp.Config, _ *bgp.Deps) { c.StuckAfter, c.ResetAfter = time.Second, 2*time.Second })
 	routers := []wanted.Router{
 		neighbour("brisk", brisk, func(w *wanted.Router) { w.Group = "brisk" }), neighbour("lazy", lazy),
 	}
@@ -279,9 +290,9 @@ func TestStoppedReaderIsNoticed(t *testing.T) {
 	lazy.StopReading()
 	// Sets follow each other until the kernel's buffers to the lazy router are full.
 	ctx := timeout(t, 60*time.Second)
-	for rev := uint64(2); b.Status().Peers[1].Resets == 0; rev++ {
+	for rev := uint64(2); b.session("lazy").Resets == 0; rev++ {
 		if ctx.Err() != nil {
-			t.Fatalf("the lazy router is not noticed: %+v", b.Status().Peers[1])
+			t.Fatalf("the lazy router is not noticed: %+v", b.session("lazy"))
 		}
 		w = set(rev, 1000)
 		begin := time.Now()
@@ -291,7 +302,7 @@ func TestStoppedReaderIsNoticed(t *testing.T) {
 			t.Errorf("the brisk router waited for %s", took)
 		}
 	}
-	if got := b.Status().Peers[1].LastError; !strings.Contains(got, "stopped reading") {
+	if got := b.session("lazy").LastError; !strings.Contains(got, "stopped reading") {
 		t.Errorf("last error %q", got)
 	}
 	lazy.StartReading()
@@ -304,7 +315,7 @@ func TestStoppedReaderIsNoticed(t *testing.T) {
 // After a reset by the router, or a cut line, the whole table goes out again, soon.
 func TestSessionLoss(t *testing.T) {
 	r := router(t)
-	b := start(t)
+	b := join(t)
 	w := base(1, neighbour("r1", r))
 	w.Routes = hosts(100)
 	b.set(w)
@@ -326,7 +337,7 @@ func TestSessionLoss(t *testing.T) {
 		if took := time.Since(begin); took > 5*time.Second {
 			t.Errorf("loss %d: the rules were away for %s", i, took)
 		}
-		if got := b.Status().Peers[0].LastError; !strings.Contains(got, c.want) {
+		if got := b.session("r1").LastError; !strings.Contains(got, c.want) {
 			t.Errorf("loss %d: last error %q, want %q", i, got, c.want)
 		}
 	}
@@ -335,7 +346,7 @@ func TestSessionLoss(t *testing.T) {
 	b.set(w)
 	wait(t, r, "50 rules", has(keysOf(w.Routes...)...))
 	waitReached(t, b, 2)
-	waitStatus(t, b, "50 rules sent", func() bool { return b.Status().Peers[0].Sent == 50 })
+	waitStatus(t, b, "50 rules sent", func() bool { return b.session("r1").Sent == 50 })
 }
 
 // Why a session does not come up is said in words that help.
@@ -346,7 +357,7 @@ func TestReasons(t *testing.T) {
 	wrongAS := router(t, func(c *bgptest.Config) { c.ASN = 65099 })
 	password := router(t)
 	noFlowSpec := router(t, func(c *bgptest.Config) { c.Families = []flowspec.Family{flowspec.IPv6} })
-	b := start(t)
+	b := join(t)
 	w := base(1, quiet, neighbour("wrong-as", wrongAS),
 		neighbour("password", password, func(r *wanted.Router) { r.Password = "s3cret" }),
 		neighbour("ttl", router(t), func(r *wanted.Router) { r.TTLSecurity = true }),
@@ -361,18 +372,29 @@ func TestReasons(t *testing.T) {
 		"ttl":      "TTL security",
 	} {
 		waitStatus(t, b, name, func() bool {
-			i := slices.IndexFunc(b.Status().Peers, func(p bgp.PeerStatus) bool { return p.Router == name })
-			return strings.Contains(b.Status().Peers[i].LastError, want)
+			return strings.Contains(b.session(name).LastError, want)
 		})
 	}
-	for _, p := range b.Status().Peers {
-		if strings.Contains(p.LastError, "s3cret") {
-			t.Errorf("a password stands in %q", p.LastError)
-		}
-		if up := p.Router == "only-v6"; up != (p.State == bgp.PeerEstablished) {
-			t.Errorf("router %q is %s", p.Router, p.State)
+	st := b.Status()
+	if text := fmt.Sprintf("%+v", st); strings.Contains(text, "s3cret") {
+		t.Errorf("a password stands in %s", text)
+	}
+	for _, p := range st.Sessions {
+		name := p.Router.Name
+		if up := name == "only-v6"; up != (p.State == wanted.SessionEstablished) || p.Since.IsZero() || up != p.LastErrorAt.IsZero() {
+			t.Errorf("router %q is %s since %s, last error at %s", name, p.State, p.Since, p.LastErrorAt)
 		}
 	}
+	// What was agreed is shown, not what is configured.
+	if got := b.session("only-v6").Families; !slices.Equal(got, []flowspec.Family{flowspec.IPv6}) {
+		t.Errorf("families %v", got)
+	}
+	b.waitStates("only-v6", map[flowspec.Key]wanted.RouteState{
+		w.Routes[0].Key: wanted.RouteNoFamily, w.Routes[1].Key: wanted.RouteSent,
+	})
+	b.waitStates("refusing", map[flowspec.Key]wanted.RouteState{
+		w.Routes[0].Key: wanted.RouteNoSession, w.Routes[1].Key: wanted.RouteNoSession,
+	})
 }
 
 // A node that is held back at an older action does not win: the newest committed action has the lowest MED.
@@ -401,7 +423,7 @@ func TestStaleNodeLoses(t *testing.T) {
 	}
 	wait(t, r, "the stale node's rule", has(old.Key))
 
-	b := start(t)
+	b := join(t)
 	w := base(1, neighbour("r1", r))
 	w.Routes = []wanted.Route{old}
 	both := func(t bgptest.Table) bool { return len(t.Paths(old.Key)) == 2 }
@@ -432,7 +454,7 @@ func TestStopsClean(t *testing.T) {
 	w.Routes = hosts(10)
 	b.set(w)
 	wait(t, r, "ten rules", has(keysOf(w.Routes...)...))
-	waitStatus(t, b, "ten rules sent", func() bool { return b.Status().Peers[0].Sent == 10 })
+	waitStatus(t, b, "ten rules sent", func() bool { return b.session("r1").Sent == 10 })
 	families, err := reg.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -35,6 +35,12 @@ type Config struct {
 	// ReadBuffer is the size of the kernel's receive buffer in octets, so that a router that has stopped reading is
 	// felt soon; 0 leaves the kernel's default.
 	ReadBuffer int
+	// HistoryLimit is how many Changes are kept for History and Absent, over all keys; 0 means 500,000, which take
+	// some 40 MB. When there are more, the oldest is forgotten. What is kept of a key is judged right: a gap that a
+	// forgotten loss began is reported in full as long as it lasts and when a kept announcement ends it. A gap that
+	// ended in forgotten time is not reported, and a key of which every Change is forgotten and that nobody
+	// announces is as if it had never been heard.
+	HistoryLimit int
 	// KeepUpdates records every UPDATE for Updates. It costs memory for as long as the Router lives.
 	KeepUpdates bool
 	// OnUpdate is called for each UPDATE after it was taken into the table, in order of arrival over all sessions,
@@ -78,7 +84,7 @@ type Router struct {
 	mu       sync.Mutex // guards what follows
 	changed  chan struct{}
 	table    Table
-	history  map[flowspec.Key][]Change
+	history  history
 	sessions []Session
 	live     map[SessionID]*session
 	own      map[flowspec.Key]Route // what it announces itself
@@ -102,6 +108,9 @@ func NewRouter(cfg Config) (*Router, error) {
 	if cfg.HoldTime == 0 {
 		cfg.HoldTime = 90 * time.Second
 	}
+	if cfg.HistoryLimit == 0 {
+		cfg.HistoryLimit = defaultHistoryLimit
+	}
 	if cfg.Families == nil {
 		cfg.Families = []flowspec.Family{flowspec.IPv4, flowspec.IPv6}
 	}
@@ -112,7 +121,7 @@ func NewRouter(cfg Config) (*Router, error) {
 	r := &Router{
 		cfg: cfg, listener: l, changed: make(chan struct{}),
 		table:   Table{routes: make(map[flowspec.Key]map[SessionID]Route)},
-		history: make(map[flowspec.Key][]Change),
+		history: newHistory(cfg.HistoryLimit),
 		live:    make(map[SessionID]*session),
 		own:     make(map[flowspec.Key]Route),
 		gate:    make(chan struct{}),
@@ -123,7 +132,15 @@ func NewRouter(cfg Config) (*Router, error) {
 }
 
 // Addr is where the Router listens.
-func (r *Router) Addr() netip.AddrPort { return r.listener.Addr().(*net.TCPAddr).AddrPort() }
+func (r *Router) Addr() netip.AddrPort { return addrPort(r.listener.Addr()) }
+
+// addrPort is the address of a TCP socket; zero for any other.
+func addrPort(a net.Addr) netip.AddrPort {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.AddrPort()
+	}
+	return netip.AddrPort{}
+}
 
 // Run accepts sessions until ctx is done, then closes all of them and returns nil. A Router runs once.
 func (r *Router) Run(ctx context.Context) error {
@@ -151,11 +168,11 @@ func (r *Router) Dial(ctx context.Context, to netip.AddrPort) error {
 	if err != nil {
 		return fmt.Errorf("cannot dial %q: %w", to, err)
 	}
-	r.serve(conn.(*net.TCPConn))
+	r.serve(conn)
 	return nil
 }
 
-func (r *Router) serve(conn *net.TCPConn) {
+func (r *Router) serve(conn net.Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -255,15 +272,20 @@ func (r *Router) Counts() (announced, withdrawn uint64) {
 	return r.heard, r.lost
 }
 
-// History is the life of k: every announcement and loss, oldest first.
+// History is the life of k as far as Config.HistoryLimit lets it be kept: every announcement and loss, oldest first.
 func (r *Router) History(k flowspec.Key) []Change {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Clone(r.history[k])
+	return slices.Clone(r.history.of(k).kept)
 }
 
-// Absent are the times in which no session announced k, after it was first announced.
-func (r *Router) Absent(k flowspec.Key) []Interval { return absent(r.History(k)) }
+// Absent are the times in which no session announced k, after it was first announced, as far as Config.HistoryLimit
+// lets them be known.
+func (r *Router) Absent(k flowspec.Key) []Interval {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.history.of(k).absent()
+}
 
 // StopReading makes the Router read nothing more from any session while it goes on sending keepalives, like a router
 // whose BGP process hangs behind a live keepalive thread. StartReading ends it.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
@@ -249,9 +250,8 @@ func cutAttribute(b []byte) (kind byte, value, rest []byte, ok bool) {
 	return kind, b[3 : 3+n], b[3+n:], true
 }
 
-// attribute reads one attribute other than the MP ones into r.
+// attribute reads one attribute other than the MP ones into r. Those that it does not know are passed over.
 func (r *Route) attribute(kind byte, v []byte) error {
-	multiple := func(n int) bool { return len(v)%n == 0 }
 	ok := true
 	switch kind {
 	case attrOrigin:
@@ -269,27 +269,35 @@ func (r *Route) attribute(kind byte, v []byte) error {
 			r.LocalPref = binary.BigEndian.Uint32(v)
 		}
 	case attrCommunity:
-		ok = multiple(4)
-		for ; ok && len(v) > 0; v = v[4:] {
-			r.Communities = append(r.Communities, binary.BigEndian.Uint32(v))
-		}
+		return eachOf(v, 4, func(c []byte) error {
+			r.Communities = append(r.Communities, binary.BigEndian.Uint32(c))
+			return nil
+		})
 	case attrExtended:
-		ok = multiple(8)
-		for ; ok && len(v) > 0; v = v[8:] {
-			if err := r.extended([8]byte(v)); err != nil {
-				return err
-			}
-		}
+		return eachOf(v, 8, func(c []byte) error { return r.extended([8]byte(c)) })
 	case attrLarge:
-		ok = multiple(12)
-		for ; ok && len(v) > 0; v = v[12:] {
+		return eachOf(v, 12, func(c []byte) error {
 			r.Large = append(r.Large, [3]uint32{
-				binary.BigEndian.Uint32(v), binary.BigEndian.Uint32(v[4:]), binary.BigEndian.Uint32(v[8:]),
+				binary.BigEndian.Uint32(c), binary.BigEndian.Uint32(c[4:]), binary.BigEndian.Uint32(c[8:]),
 			})
-		}
+			return nil
+		})
 	}
 	if !ok {
 		return fmt.Errorf("length %d: %w", len(v), ErrMalformed)
+	}
+	return nil
+}
+
+// eachOf calls f with each n octets of v until it fails.
+func eachOf(v []byte, n int, f func([]byte) error) error {
+	if len(v)%n != 0 {
+		return fmt.Errorf("length %d: %w", len(v), ErrMalformed)
+	}
+	for part := range slices.Chunk(v, n) {
+		if err := f(part); err != nil {
+			return err
+		}
 	}
 	return nil
 }

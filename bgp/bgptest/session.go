@@ -15,7 +15,7 @@ import (
 // session is one conversation. Its messages go out through a queue of their own goroutine, so that nobody who holds
 // the Router's lock waits for a neighbour.
 type session struct {
-	conn     *net.TCPConn
+	conn     net.Conn
 	info     Session
 	external bool
 
@@ -29,10 +29,10 @@ type session struct {
 const writeTimeout = 10 * time.Second
 
 // converse leads a session from OPEN to its end (RFC 4271 section 8, without the states that a test needs not).
-func (r *Router) converse(conn *net.TCPConn) {
+func (r *Router) converse(conn net.Conn) {
 	s := &session{conn: conn, more: make(chan struct{}, 1), over: make(chan struct{})}
-	if r.cfg.ReadBuffer > 0 {
-		conn.SetReadBuffer(r.cfg.ReadBuffer) //nolint:errcheck,gosec // The kernel's default does as well.
+	if tcp, ok := conn.(*net.TCPConn); ok && r.cfg.ReadBuffer > 0 {
+		tcp.SetReadBuffer(r.cfg.ReadBuffer) //nolint:errcheck,gosec // The kernel's default does as well.
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -86,7 +86,7 @@ func (r *Router) open(s *session, in *bufio.Reader) error {
 	s.external = theirs.asn != r.cfg.ASN
 	s.info = Session{
 		RouterID: theirs.routerID, ASN: theirs.asn,
-		Remote:   s.conn.RemoteAddr().(*net.TCPAddr).AddrPort(),
+		Remote:   addrPort(s.conn.RemoteAddr()),
 		HoldTime: min(own.holdTime, theirs.holdTime), Extended: own.extended && theirs.extended,
 		Families: slices.DeleteFunc(slices.Clone(own.families), func(f flowspec.Family) bool {
 			return !slices.Contains(theirs.families, f)
@@ -217,7 +217,7 @@ func (r *Router) take(s *session, u update, length int) {
 			r.table.routes[route.Key] = paths
 		}
 		paths[s.info.ID] = *route
-		r.history[route.Key] = append(r.history[route.Key], Change{At: now, Seq: r.seq, Session: s.info.ID, Announce: true})
+		r.history.add(route.Key, Change{At: now, Seq: r.seq, Session: s.info.ID, Announce: true})
 		r.heard++
 	}
 	ev := Update{
@@ -239,7 +239,7 @@ func (r *Router) forget(k flowspec.Key, id SessionID, seq uint64, now time.Time)
 	if len(r.table.routes[k]) == 0 {
 		delete(r.table.routes, k)
 	}
-	r.history[k] = append(r.history[k], Change{At: now, Seq: seq, Session: id})
+	r.history.add(k, Change{At: now, Seq: seq, Session: id})
 }
 
 // send queues a message.
