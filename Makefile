@@ -14,9 +14,10 @@ GO ?= go
 export CGO_ENABLED := 0
 # Seconds that each fuzz target gets; CI and `make test` use the default.
 FUZZTIME ?= 10s
-# What `make bench` measures: packages and a pattern of benchmark names.
-BENCH_PACKAGES ?= ./...
+# What `make bench` measures: all, or chapters by a pattern, such as BENCH=latency.
 BENCH ?= .
+# What `make microbench` measures: the packages' own benchmarks.
+BENCH_PACKAGES ?= ./bgp/... ./policy/... ./controller/... ./api/...
 
 TOOLS := bin/tools
 GENERATORS := $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
@@ -45,8 +46,13 @@ test: ## everything that CI runs, with counts at the end (as root: installs the 
 	@$(RUN) all
 
 .PHONY: bench
-bench: build ## benchmarks with their definitions (BENCH=pattern, BENCH_PACKAGES=./bgp)
-	TIDEGATE_BIN=$(CURDIR)/bin/tidegate $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 30m $(BENCH_PACKAGES)
+bench: build ## every promised figure with its definition and target, in 5 minutes (BENCH=chapter)
+	TIDEGATE_BIN=$(CURDIR)/bin/tidegate TIDEGATE_BENCH=$(CURDIR)/bin/bench.json \
+	  $(GO) test -run '^$$' -bench '^BenchmarkTargets$$/$(BENCH)' -benchtime 1x -timeout 6m ./integration/bench
+
+.PHONY: microbench
+microbench: ## the packages' own benchmarks (BENCH=pattern, BENCH_PACKAGES=./bgp)
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 30m $(BENCH_PACKAGES)
 
 .PHONY: clean
 clean: ## remove everything that was built

@@ -51,12 +51,22 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 	tidegatev1.RegisterMemberServiceServer(r, &memberService{Server: s})
 }
 
+// The windows of HTTP/2 flow control, in octets: how much of one stream, and of one connection, may have arrived and
+// wait to be read. By itself gRPC widens each stream's to 16 MiB for a sender that is faster than we judge, which is
+// our memory: a gigabyte for 64 streams. A message that is longer than the window still gets through.
+const (
+	streamWindow = 256 << 10
+	connWindow   = 4 << 20
+)
+
 // Options returns the options of a gRPC server that carries the services: interceptors, limits, keepalive.
 func (s *Server) Options() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ChainUnaryInterceptor(s.UnaryInterceptor),
 		grpc.ChainStreamInterceptor(s.StreamInterceptor),
 		grpc.MaxRecvMsgSize(MaxMessage),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connWindow),
 		grpc.MaxConcurrentStreams(s.cfg.MaxStreams),
 		grpc.ConnectionTimeout(10 * time.Second),
 		grpc.MaxHeaderListSize(64 << 10),
