@@ -300,22 +300,11 @@ func refText(ref policy.DocumentRef) string {
 	return string(ref.Kind) + "/" + ref.Name
 }
 
-// fieldName is the path of a field in the proto's names, which are the keys of the YAML form: policy writes
-// maxMitigations, a file max_mitigations. ProtectedBlock.Kind is called purpose there, because kind selects the
-// document.
+// fieldName is the path of a field in the proto's names, which are the keys of the YAML form. They are policy's too, but
+// for ProtectedBlock.Kind: it is called purpose there, because kind selects the document.
 func fieldName(p policy.Violation) string {
 	if p.Document.Kind == policy.KindProtectedBlock && p.Field == "kind" {
 		return "purpose"
 	}
-	var b strings.Builder
-	for i, r := range p.Field {
-		if unicode.IsUpper(r) {
-			if i > 0 {
-				b.WriteByte('_')
-			}
-			r = unicode.ToLower(r)
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
+	return p.Field
 }

@@ -11,18 +11,6 @@ import (
 	"github.com/tidegate/tidegate/policy"
 )
 
-// Reason codes of answers that do not come from package policy.
-const (
-	// CodeRequestIDReused is a write under the request id of another request.
-	CodeRequestIDReused policy.ReasonCode = "request_id_reused"
-	// CodeTooLarge is a decision that does not fit into one entry of the log.
-	CodeTooLarge policy.ReasonCode = "too_large"
-	// CodeOverload is a signal for which there was no room: the same signal may be sent again.
-	CodeOverload policy.ReasonCode = "overload"
-	// CodeLeaderLost is a signal whose verdict is not known, because the leader changed: it may be sent again.
-	CodeLeaderLost policy.ReasonCode = "leader_lost"
-)
-
 // batchBody is the size at which an entry with several items is closed. A single larger item gets its own.
 const batchBody = 256 << 10
 
@@ -76,7 +64,7 @@ func (b *batch) own(cmd Command) error {
 		part := d
 		part.Changes = d.Changes[:n]
 		done, err := b.carryOut(cmd, [32]byte{}, part)
-		if err != nil || done.Verdict.Reason.Code != CodeTooLarge {
+		if err != nil || done.Verdict.Reason.Code != policy.CodeTooLarge {
 			return err
 		}
 	}
@@ -98,7 +86,7 @@ func (b *batch) carryOut(cmd Command, digest [32]byte, d policy.Decision) (polic
 	case errors.Is(err, errFull):
 		return policy.Decision{}, err
 	case errors.Is(err, ErrTooLarge):
-		return refusal(CodeTooLarge, err), nil
+		return refusal(policy.CodeTooLarge, err), nil
 	case err != nil:
 		b.log.Error("a decision cannot be carried out and is thrown away", "error", err)
 		return refusal(policy.CodeInternal, errors.New("the decision came out inconsistent and was thrown away; the log of the leader says more")), nil
@@ -163,7 +151,7 @@ func (b *batch) outcome(w *write) (Outcome, error) {
 // repeated answers a write whose request id is known.
 func repeated(s *policy.State, r policy.Result, w *write) Outcome {
 	if r.Digest != w.digest || r.By != w.cmd.By {
-		return Outcome{Index: s.Index(), Decision: refusal(CodeRequestIDReused,
+		return Outcome{Index: s.Index(), Decision: refusal(policy.CodeRequestIDReused,
 			fmt.Errorf("request id %q was used for another request at index %d", string(r.RequestID), r.Index))}
 	}
 	out := Outcome{Repeated: true, Index: r.Index, Decision: policy.Decision{Verdict: r.Verdict}}

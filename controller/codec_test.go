@@ -144,7 +144,7 @@ func wordsOf(t reflect.Type) []string {
 
 func changes() []policy.Change {
 	return []policy.Change{
-		&policy.PutDocument{}, &policy.DeleteDocument{}, &policy.PutMitigation{}, &policy.PutAttack{},
+		&policy.PutDocument{}, &policy.DeleteDocument{}, &policy.PutMitigation{}, &policy.EndMitigation{}, &policy.PutAttack{},
 		&policy.PutResult{}, &policy.PutLease{},
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -73,7 +74,15 @@ type Transport interface {
 	raft.WithClose
 }
 
-// Deps is what a Controller works with. Speaker, Elapsed, Now and one of Streams and Transport are mandatory.
+// Streams carries raft between nodes: a listener for what the others send, and a way to reach them.
+type Streams interface {
+	net.Listener
+	// Dial connects to the member whose raft address that is, within timeout.
+	Dial(address string, timeout time.Duration) (net.Conn, error)
+}
+
+// Deps is what a Controller works with. Speaker, Elapsed and Now are mandatory; Streams or Transport is, unless the
+// node is the only member: it then talks to nobody.
 type Deps struct {
 	Logger *slog.Logger // nil: nothing is logged
 	// Elapsed reads the clock that never steps and runs on while the machine sleeps.
@@ -81,7 +90,7 @@ type Deps struct {
 	// Now reads the wall clock. It anchors entry times at the start of a term; nothing else depends on it.
 	Now        func() time.Time
 	Speaker    Speaker
-	Streams    raft.StreamLayer
+	Streams    Streams
 	Transport  Transport // overrides Streams
 	Stores     *Stores
 	Secret     func(name string) string // nil: there are no secrets
@@ -156,11 +165,11 @@ func (c Config) validate() error {
 	return nil
 }
 
-func (d Deps) validate() error {
+func (d Deps) validate(members int) error {
 	if d.Speaker == nil || d.Elapsed == nil || d.Now == nil {
 		return fmt.Errorf("cannot work without a speaker, an elapsed clock and a wall clock")
 	}
-	if d.Streams == nil && d.Transport == nil {
+	if d.Streams == nil && d.Transport == nil && members > 1 {
 		return fmt.Errorf("cannot work without a transport for raft")
 	}
 	return nil

@@ -50,6 +50,7 @@ type Status struct {
 	LeaseRemaining     time.Duration // 0: the speaker announces nothing
 	Serving            bool
 	StoppedBecause     string // when not serving: why
+	Detail             string // what an operator should mend although the node serves; empty: nothing
 	CaughtUp           bool   // this process has been level with a live leader; the speaker is fed from then on
 	Started            time.Time
 }
@@ -72,6 +73,7 @@ type Controller struct {
 
 	witness atomic.Pointer[witness] // there before raft runs
 	running atomic.Pointer[running]
+	detail  atomic.Pointer[string] // see Status.Detail; nil: empty
 	close   sync.Once
 }
 
@@ -94,7 +96,7 @@ func (r *running) stop() raft.Future {
 // has it. Nothing runs before Run. Whoever does not call Run calls Close.
 func New(cfg Config, deps Deps) (*Controller, error) {
 	cfg = cfg.withDefaults()
-	if err := errors.Join(cfg.validate(), deps.validate()); err != nil {
+	if err := errors.Join(cfg.validate(), deps.validate(len(cfg.Members))); err != nil {
 		return nil, err
 	}
 	if deps.Logger == nil {
@@ -197,8 +199,10 @@ func (c *Controller) Run(ctx context.Context) (err error) {
 		return nil
 	})
 	<-gctx.Done()
-	<-decided // what is in flight is answered first
-	c.leave(r)
+	<-decided                                        // what is in flight is answered first
+	if !errors.Is(context.Cause(gctx), ErrStalled) { // raft would not answer
+		c.leave(r)
+	}
 	err = g.Wait()
 	c.queue.stop(ErrStopped)
 	return errors.Join(err, c.shutdown(r))
@@ -222,6 +226,11 @@ func (c *Controller) start() (*running, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot start raft: %w", err), w.Close())
 	}
+	if has {
+		if err := c.compareMembers(r.raft); err != nil {
+			return nil, errors.Join(err, r.stop().Error(), w.Close())
+		}
+	}
 	resumed := make(chan raft.Observation, 16)
 	r.raft.RegisterObserver(raft.NewObserver(resumed, false, func(o *raft.Observation) bool {
 		_, ok := o.Data.(raft.ResumedHeartbeatObservation)
@@ -240,8 +249,12 @@ func (c *Controller) transport() Transport {
 	if c.deps.Transport != nil {
 		return c.deps.Transport
 	}
+	if c.deps.Streams == nil { // a single node
+		_, t := raft.NewInmemTransport(raft.ServerAddress(c.self.RaftAddress))
+		return t
+	}
 	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: c.deps.Streams, MaxPool: 3, Timeout: 10 * time.Second, Logger: newRaftLog(c.log),
+		Stream: streamLayer{c.deps.Streams}, MaxPool: 3, Timeout: 10 * time.Second, Logger: newRaftLog(c.log),
 		MaxRPCsInFlight: 1, // pipelining can wedge a follower without a sign
 	})
 }
@@ -371,6 +384,9 @@ func (c *Controller) Status() Status {
 	if err := c.fsm.stoppedBy(); err != nil {
 		st.Serving, st.StoppedBecause = false, err.Error()
 	}
+	if d := c.detail.Load(); d != nil {
+		st.Detail = *d
+	}
 	r := c.running.Load()
 	if r == nil {
 		return st
@@ -442,7 +458,7 @@ func (c *Controller) Report(ctx context.Context, by policy.Principal, signals []
 			c.metrics.shedSignals(by, len(signals)-from)
 			for i := range verdicts[from:] {
 				verdicts[from+i] = policy.Verdict{Kind: policy.Retry, RetryAfter: retryAfter, Reason: policy.Reason{
-					Code: CodeOverload, Text: fmt.Sprintf("%d signals of %s wait already: send it again", c.cfg.QueueLength, by),
+					Code: policy.CodeOverload, Text: fmt.Sprintf("%d signals of %s wait already: send it again", c.cfg.QueueLength, by),
 				}}
 			}
 			break

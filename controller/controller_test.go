@@ -106,7 +106,7 @@ func TestRequestIDs(t *testing.T) {
 			t.Errorf("%d log entries, want 1", got)
 		}
 		out, err := l.c.Write(t.Context(), start("203.0.113.10/32", "same"))
-		if err != nil || out.Decision.Verdict.Reason.Code != CodeRequestIDReused {
+		if err != nil || out.Decision.Verdict.Reason.Code != policy.CodeRequestIDReused {
 			t.Errorf("another request under the same id: %+v, %v", out.Decision.Verdict, err)
 		}
 	})

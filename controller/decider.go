@@ -327,7 +327,7 @@ func (s *session) fail(writes, reports int, err error) {
 func (s *session) retry(r *report) {
 	for i := r.next; i < len(r.verdicts); i++ {
 		r.verdicts[i] = policy.Verdict{Kind: policy.Retry, RetryAfter: time.Second, Reason: policy.Reason{
-			Code: CodeLeaderLost, Text: "the leader changed while the signal was judged: send it again",
+			Code: policy.CodeLeaderLost, Text: "the leader changed while the signal was judged: send it again",
 		}}
 	}
 	r.finish(nil)

@@ -16,8 +16,8 @@ import (
 	"github.com/tidegate/tidegate/policy"
 )
 
-// TestManyExpiriesSplit: what expires together may be too large for one entry, and must end nevertheless.
-func TestManyExpiriesSplit(t *testing.T) {
+// TestManyRenewalsSplit: what is renewed together may be too large for one entry, and must be renewed nevertheless.
+func TestManyRenewalsSplit(t *testing.T) {
 	f := manyMitigations(t, 40)
 	at := f.state.Load().At()
 	r := rand.New(rand.NewPCG(7, 8))
@@ -31,12 +31,20 @@ func TestManyExpiriesSplit(t *testing.T) {
 		cp.Notes = []string{string(note)}
 		f.Apply(&raft.Log{Index: uint64(f.state.Load().Index()) + 1, Data: f.mustPack(t, f.state.Load().Index(), at, &policy.PutMitigation{Mitigation: &cp})})
 	}
-	late := at.Add(time.Hour)
+	late := at.Add(9 * time.Minute)
 	rounds := 0
-	for ; f.state.Load().ActiveCount() > 0 && rounds < 10; rounds++ {
+	left := func() (ids []policy.MitigationID) {
+		for m := range f.state.Load().Active() {
+			if m.Expires.Sub(late) < m.Lifetime/2 {
+				ids = append(ids, m.ID)
+			}
+		}
+		return ids
+	}
+	for ; len(left()) > 0 && rounds < 10; rounds++ {
 		s := f.state.Load()
 		b := newBatch(slog.New(slog.DiscardHandler), f.packer, s, late, newMemory())
-		if err := b.own(Command{By: "member/n1", Request: &policy.ExpireRequest{}}); err != nil {
+		if err := b.own(Command{By: "member/n1", Request: &policy.RenewRequest{IDs: left()}}); err != nil {
 			t.Fatal(err)
 		}
 		data, err := f.packer.pack(s.Index(), late, b.items)
@@ -47,8 +55,8 @@ func TestManyExpiriesSplit(t *testing.T) {
 			t.Fatalf("%+v", r)
 		}
 	}
-	if n := f.state.Load().ActiveCount(); n != 0 || rounds < 2 {
-		t.Errorf("%d are active after %d entries", n, rounds)
+	if n := len(left()); n != 0 || rounds < 2 || f.state.Load().ActiveCount() != 40 {
+		t.Errorf("%d are not renewed after %d entries, %d are active", n, rounds, f.state.Load().ActiveCount())
 	}
 }
 
@@ -193,13 +201,15 @@ func TestConfigIsChecked(t *testing.T) {
 		t.Error(err)
 	}
 	for name, change := range map[string]func(*Config, *Deps){
-		"not a member":     func(c *Config, _ *Deps) { c.NodeID = "n2" },
-		"a member twice":   func(c *Config, _ *Deps) { c.Members = append(c.Members, c.Members[0]) },
-		"no raft address":  func(c *Config, _ *Deps) { c.Members = []Member{{ID: "n1"}} },
-		"short lease":      func(c *Config, _ *Deps) { c.Lease = time.Second },
+		"not a member":    func(c *Config, _ *Deps) { c.NodeID = "n2" },
+		"a member twice":  func(c *Config, _ *Deps) { c.Members = append(c.Members, c.Members[0]) },
+		"no raft address": func(c *Config, _ *Deps) { c.Members = []Member{{ID: "n1"}} },
+		"short lease":     func(c *Config, _ *Deps) { c.Lease = time.Second },
+		"nobody to reach": func(c *Config, d *Deps) {
+			c.Members, d.Transport = append(c.Members, Member{ID: "n2", RaftAddress: "b"}), nil
+		},
 		"negative lease":   func(c *Config, _ *Deps) { c.Lease = -1 },
 		"no speaker":       func(_ *Config, d *Deps) { d.Speaker = nil },
-		"no transport":     func(_ *Config, d *Deps) { d.Transport = nil },
 		"no elapsed clock": func(_ *Config, d *Deps) { d.Elapsed = nil },
 	} {
 		cfg, d := good, deps

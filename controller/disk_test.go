@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/raft"
-
 	"github.com/tidegate/tidegate/bgp/wanted"
 	"github.com/tidegate/tidegate/policy"
 )
@@ -16,7 +14,7 @@ import (
 // tcp is a plain stream layer over loopback; the binary's speaks TLS.
 type tcp struct{ net.Listener }
 
-func (tcp) Dial(a raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+func (tcp) Dial(a string, timeout time.Duration) (net.Conn, error) {
 	return net.DialTimeout("tcp", string(a), timeout)
 }
 

@@ -164,6 +164,10 @@ func (c *codec) packChange(ch policy.Change) *raftv1.Change {
 		return &raftv1.Change{Change: &raftv1.Change_PutMitigation{PutMitigation: &raftv1.PutMitigation{
 			Mitigation: c.packMitigation(ch.Mitigation),
 		}}}
+	case *policy.EndMitigation:
+		return &raftv1.Change{Change: &raftv1.Change_EndMitigation{EndMitigation: &raftv1.EndMitigation{
+			Id: uint64(ch.ID), Cause: wordToEnum[raftv1.EndCause](c, ch.Cause, endCauses(), "end"), By: string(ch.By), Note: ch.Note,
+		}}}
 	case *policy.PutAttack:
 		return &raftv1.Change{Change: &raftv1.Change_PutAttack{PutAttack: &raftv1.PutAttack{Attack: c.packAttack(ch.Attack)}}}
 	case *policy.PutResult:
@@ -186,6 +190,12 @@ func (c *codec) change(ch *raftv1.Change) policy.Change {
 		}}
 	case *raftv1.Change_PutMitigation:
 		return &policy.PutMitigation{Mitigation: c.mitigation(ch.PutMitigation.GetMitigation())}
+	case *raftv1.Change_EndMitigation:
+		end := ch.EndMitigation
+		return &policy.EndMitigation{
+			ID: policy.MitigationID(end.GetId()), Cause: enumToWord(c, end.GetCause(), endCauses(), "end"),
+			By: policy.Principal(end.GetBy()), Note: end.GetNote(),
+		}
 	case *raftv1.Change_PutAttack:
 		return &policy.PutAttack{Attack: c.attack(ch.PutAttack.GetAttack())}
 	case *raftv1.Change_PutResult:

@@ -294,10 +294,10 @@ func TestEntryTooLargeIsRefusedByName(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := out.Decision.Verdict.Reason
-		if out.Decision.Verdict.Kind != policy.Refused || (r.Code == CodeTooLarge && !strings.Contains(r.Text, "512 KiB")) {
+		if out.Decision.Verdict.Kind != policy.Refused || (r.Code == policy.CodeTooLarge && !strings.Contains(r.Text, "512 KiB")) {
 			t.Errorf("got %+v", out.Decision.Verdict)
 		}
-		if r.Code != CodeTooLarge {
+		if r.Code != policy.CodeTooLarge {
 			t.Errorf("refused, but for %+v %+v", r, out.Decision.Violations)
 		}
 		l.write(apply("a")) // the node lives on

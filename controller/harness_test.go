@@ -25,6 +25,13 @@ type fakeSpeaker struct {
 	mu   sync.Mutex // guards the fields below
 	set  wanted.Set
 	sets int
+	past *[]pastSet // not nil: every Set is remembered here
+}
+
+// pastSet is a Set and when it came.
+type pastSet struct {
+	at  wanted.Instant
+	set wanted.Set
 }
 
 func (f *fakeSpeaker) Set(_ context.Context, w wanted.Set) error {
@@ -35,6 +42,9 @@ func (f *fakeSpeaker) Set(_ context.Context, w wanted.Set) error {
 	}
 	f.set = w
 	f.sets++
+	if f.past != nil {
+		*f.past = append(*f.past, pastSet{f.elapsed(), w})
+	}
 	return nil
 }
 
@@ -60,6 +70,7 @@ type node struct {
 	trans   *raft.InmemTransport
 	skew    atomic.Int64 // of its wall clock, in ns
 	log     *slog.Logger
+	wrap    func(LogStore) LogStore // nil: the store as it is
 	c       *Controller
 	speaker *fakeSpeaker
 	cancel  context.CancelFunc
@@ -105,9 +116,13 @@ func (cl *cluster) up(n *node) {
 	base := time.Now()
 	elapsed := func() wanted.Instant { return wanted.Instant(time.Since(base)) }
 	n.speaker = &fakeSpeaker{elapsed: elapsed}
+	var store LogStore = n.store
+	if n.wrap != nil {
+		store = n.wrap(store)
+	}
 	c, err := New(n.cfg, Deps{
 		Elapsed: elapsed, Now: func() time.Time { return time.Now().Add(time.Duration(n.skew.Load())) }, Speaker: n.speaker, Transport: n.trans,
-		Stores: &Stores{Log: n.store, Stable: n.store, Snapshots: n.snaps}, Logger: n.log,
+		Stores: &Stores{Log: store, Stable: n.store, Snapshots: n.snaps}, Logger: n.log,
 	})
 	if err != nil {
 		n.t.Fatal(err)

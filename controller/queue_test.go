@@ -59,7 +59,7 @@ func TestOverloadShedsBySource(t *testing.T) {
 		for i, v := range a.vs {
 			if v.Kind == policy.Retry {
 				shed++
-				if v.RetryAfter <= 0 || v.Reason.Code != CodeOverload {
+				if v.RetryAfter <= 0 || v.Reason.Code != policy.CodeOverload {
 					t.Fatalf("signal %d: %+v", i, v)
 				}
 			} else if shed > 0 {

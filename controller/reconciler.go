@@ -12,6 +12,11 @@ import (
 // retrySet is how long the reconciler waits after the speaker refused a Set.
 const retrySet = time.Second
 
+// handoverLead is how long before the deadline of one owner its key passes to the next one. The speaker withdraws what
+// is past its NotAfter at that very instant, so a Set that came only then would leave the key unannounced until it is
+// carried out. A key that loses all of its several owners within the lead goes that much early.
+const handoverLead = wanted.Instant(100 * time.Millisecond)
+
 // reconciler keeps this node's speaker at the newest State. It is one goroutine: while the speaker works on a Set,
 // States in between are passed over.
 type reconciler struct {
@@ -69,20 +74,24 @@ func (r *reconciler) run(ctx context.Context) {
 	}
 }
 
-// wanted is what the speaker shall announce for s, and when that will be something else without a newer State.
+// wanted is what the speaker shall announce for s, and when to ask again without a newer State; 0: never.
 func (r *reconciler) wanted(s *policy.State, last moment) (wanted.Set, wanted.Instant) {
 	if len(r.deadlines) > 2*s.ActiveCount()+64 {
 		r.forget(s)
 	}
 	e := r.elapsed()
-	input := policy.WantedInput{Now: e, LeaseUntil: last.leaseUntil, Secret: r.secret}
+	input := policy.WantedInput{Now: e + handoverLead, LeaseUntil: last.leaseUntil, Secret: r.secret}
 	now := last.now(s, e)
 	if s.Index() == last.index {
 		// Just applied: the entry's own time is the leader's now, however long it took to get here.
 		now, e = last.at, last.elapsed
 	}
 	input.Deadline = func(m *policy.Mitigation) wanted.Instant { return r.deadline(m, now, e) }
-	return s.Wanted(input)
+	set, next := s.Wanted(input)
+	if next != 0 {
+		next -= handoverLead
+	}
+	return set, next
 }
 
 func (r *reconciler) deadline(m *policy.Mitigation, now time.Time, e wanted.Instant) wanted.Instant {

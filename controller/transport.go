@@ -1,12 +1,22 @@
 package controller
 
 import (
+	"net"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 
 	"github.com/tidegate/tidegate/policy"
 )
+
+// streamLayer is Streams in raft's words.
+type streamLayer struct{ Streams }
+
+// Dial implements raft.StreamLayer.
+func (s streamLayer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	return s.Streams.Dial(string(address), timeout)
+}
 
 // witness is raft's transport, with an eye on what leaders say of themselves. raft tells a follower's FSM what is
 // committed, but not whether that is all that is committed: an entry that a restarted node applies may be hours old.

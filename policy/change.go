@@ -4,8 +4,8 @@ import (
 	"time"
 )
 
-// Change is one replicated step: one of *PutDocument, *DeleteDocument, *PutMitigation, *PutAttack, *PutResult and
-// *PutLease. Changes record results, never inputs, so that an old log replays the same under newer code.
+// Change is one replicated step: one of *PutDocument, *DeleteDocument, *PutMitigation, *EndMitigation, *PutAttack,
+// *PutResult and *PutLease. Changes record results, never inputs, so that an old log replays the same under newer code.
 type Change interface{ isChange() }
 
 // PutDocument adds or replaces a document.
@@ -16,6 +16,16 @@ type DeleteDocument struct{ Ref DocumentRef }
 
 // PutMitigation adds or replaces a mitigation record, whole.
 type PutMitigation struct{ Mitigation *Mitigation }
+
+// EndMitigation ends an active mitigation. It says nothing that the State knows already, so that ten thousand of them
+// fit into one entry: State.Apply makes the record of the end from that of the active mitigation. EndedAt becomes the
+// entry's time.
+type EndMitigation struct {
+	ID    MitigationID
+	Cause EndCause
+	By    Principal // empty: the entry's
+	Note  string    // empty: the entry's Reason
+}
 
 // Attack is what is remembered of a detector's attack, for idempotency and for its end.
 type Attack struct {
@@ -52,6 +62,7 @@ type PutLease struct{}
 func (*PutDocument) isChange()    {}
 func (*DeleteDocument) isChange() {}
 func (*PutMitigation) isChange()  {}
+func (*EndMitigation) isChange()  {}
 func (*PutAttack) isChange()      {}
 func (*PutResult) isChange()      {}
 func (*PutLease) isChange()       {}

@@ -70,6 +70,50 @@ func BenchmarkDecideNew(b *testing.B) {
 	quantiles(b, took)
 }
 
+// BenchmarkDecideOneCustomer judges a new attack, a new order and a new rate limit when all active mitigations are of
+// one customer.
+func BenchmarkDecideOneCustomer(b *testing.B) {
+	for _, n := range []int{0, 1000, 10_000} {
+		w := newWorld(b,
+			router("edge-1", "edge", "127.0.0.11", 1_000_000, flowspec.IPv4, flowspec.IPv6),
+			&policy.Policy{Name: "all", Action: policy.Action{Kind: policy.Discard}},
+			&policy.Customer{ID: "one", Name: "One", Official: pfxs("20.0.0.0/16")},
+			&policy.Safeguards{
+				Name: policy.SafeguardsName, WidestIPv4: 20, WidestIPv6: 40, MaxPieces: 32, MaxMitigations: 20_000,
+				DefaultLifetime: time.Hour, MaxLifetime: 24 * time.Hour, MaxRemovedLinksPercent: 2,
+			})
+		begin := time.Now()
+		for i := range n {
+			w.must(policy.Mitigated, policy.CodeMitigated, signal(fmt.Sprint("n", i), 1, dns, pfxs(fmt.Sprintf("20.0.%d.%d/32", i/250, i%250))))
+		}
+		all := time.Since(begin)
+		target := pfxs("20.0.200.7/32")
+		for _, row := range []struct {
+			name string
+			req  policy.Request
+		}{
+			{"signal", signal("x", 1, dns, target)},
+			{"order", &policy.StartRequest{Targets: target, Match: flowspec.Match{Family: flowspec.IPv4}, Action: policy.Action{Kind: policy.Discard}}},
+			{"limit", &policy.StartRequest{Targets: target, Match: flowspec.Match{Family: flowspec.IPv4}, Action: policy.Action{Kind: policy.RateLimit, Rate: 1e6}}},
+		} {
+			b.Run(fmt.Sprintf("%s/active=%d", row.name, n), func(b *testing.B) {
+				e := policy.Entry{At: noon(), By: "leader/n1"}
+				var took []time.Duration
+				for b.Loop() {
+					begin := time.Now()
+					d := policy.Decide(w.s, row.req, e)
+					took = append(took, time.Since(begin))
+					if d.Verdict.Kind != policy.Mitigated {
+						b.Fatal(d.Verdict.Reason)
+					}
+				}
+				quantiles(b, took)
+				b.ReportMetric(all.Seconds(), "s-to-start-all")
+			})
+		}
+	}
+}
+
 // BenchmarkDecideCarpet judges an attack on a /22 with a hole.
 func BenchmarkDecideCarpet(b *testing.B) {
 	w := nation(b, 1000)

@@ -50,6 +50,13 @@ func (w *world) decide(r policy.Request) policy.Decision {
 		w.t.Fatalf("cannot apply the changes of %T: %v", r, err)
 	}
 	w.s = next
+	for _, m := range d.Mitigations { // what was promised is what came
+		now := *w.mitigation(m.ID)
+		now.Changed = m.Changed
+		if !reflect.DeepEqual(&now, m) {
+			w.t.Fatalf("%T: M%d was decided to be\n%+v\nand became\n%+v", r, m.ID, m, &now)
+		}
+	}
 	return d
 }
 

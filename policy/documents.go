@@ -36,7 +36,7 @@ type Document interface {
 // Violation is one thing wrong with a document or a request: where, what and how to mend it.
 type Violation struct {
 	Document DocumentRef // zero for a request that is not a document
-	Field    string      // path of the field in the API's JSON names, e.g. "links[3].prefix"
+	Field    string      // path of the field in the words of the YAML form, e.g. "links[3].prefix", "max_prefix"
 	Problem  string      // e.g. `203.0.113.1/30 has host bits`
 	Fix      string      // e.g. `write 203.0.113.0/30`
 }

@@ -220,15 +220,21 @@ type surveyed struct {
 	notes   []string
 }
 
-// survey looks at the customer's active mitigations once. Leaving says that current ends by this decision.
+// survey looks at the customer's active mitigations: it counts them all, and asks those that overlap the plan. Leaving
+// says that current ends by this decision.
+//
+// What covers the plan, or would be shielded by it, has a piece around each or some of its pieces; only what comes
+// before a discard has pieces inside of its own.
 func survey(s *State, p *plan, current *Mitigation, leaving bool) surveyed {
-	var f surveyed
-	for m := range s.ActiveOf(p.customer.ID) {
-		if current != nil && m.ID == current.ID && leaving {
-			f.leaving = 1
+	f := surveyed{active: s.ActiveCountOf(p.customer.ID)}
+	if leaving && current.Customer == p.customer.ID {
+		f.leaving = 1
+		f.active--
+	}
+	for m := range s.activeNear(p.customer.ID, p.cut.Pieces, p.action.Kind == Discard) {
+		if leaving && m.ID == current.ID {
 			continue
 		}
-		f.active++
 		if p.origin == FromPolicy && f.cover == nil && p.fits(m) {
 			f.cover = m
 		}
@@ -324,8 +330,8 @@ func (d *Decision) leave(m *Mitigation, attack *PutAttack, end EndCause, note st
 		cp.MoreCauses--
 	}
 	if len(cp.Causes) == 0 && cp.MoreCauses == 0 {
-		cp.Causes = m.Causes // the record tells what caused it
-		cp.finish(end, note, e)
+		d.end(m, end, note, e) // the record goes on to tell what caused it
+		return
 	}
 	d.Mitigations = append(d.Mitigations, &cp)
 	d.Changes = append(d.Changes, &PutMitigation{&cp})

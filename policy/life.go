@@ -63,12 +63,15 @@ func decideWithdraw(s *State, r *WithdrawRequest, e Entry) Decision {
 	return d
 }
 
-// end adds the end of m to the decision.
+// end adds the end of m to the decision. The change leaves to the entry what is the entry's own.
 func (d *Decision) end(m *Mitigation, cause EndCause, note string, e Entry) {
 	cp := *m
 	cp.finish(cause, note, e)
 	d.Mitigations = append(d.Mitigations, &cp)
-	d.Changes = append(d.Changes, &PutMitigation{&cp})
+	if note == e.Reason {
+		note = ""
+	}
+	d.Changes = append(d.Changes, &EndMitigation{ID: m.ID, Cause: cause, Note: note})
 }
 
 // decideWithdrawAll ends every active mitigation, or those of one customer.

@@ -101,6 +101,7 @@ func randomMitigation(r *rand.Rand) *Mitigation {
 		m.Action.Rate = flowspec.BytesPerSecond(1000 * (1 + r.IntN(3)))
 		act = flowspec.RateLimit(m.Action.Rate)
 	}
+	m.Cut.Pieces = randomPrefixes(r, r.IntN(4))
 	for range r.IntN(4) {
 		m.Rules = append(m.Rules, flowspec.Rule{
 			Match:   matchTo(netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(r.IntN(6))}), 32)),
@@ -147,10 +148,18 @@ func randomChange(r *rand.Rand) Change {
 	}
 }
 
-func randomChanges(r *rand.Rand) []Change {
-	cs := make([]Change, r.IntN(4))
-	for i := range cs {
-		cs[i] = randomChange(r)
+// randomChanges may end an active mitigation of s, and then does other things.
+func randomChanges(r *rand.Rand, s *State) []Change {
+	var cs []Change
+	if n := s.ActiveCount(); n > 0 && r.IntN(4) == 0 {
+		c := &EndMitigation{ID: slices.Collect(s.Active())[r.IntN(n)].ID, Cause: []EndCause{EndExpired, EndWithdrawn}[r.IntN(2)]}
+		if r.IntN(2) == 0 {
+			c.By, c.Note = "operator/bob", "a note"
+		}
+		cs = append(cs, c)
+	}
+	for range r.IntN(4) {
+		cs = append(cs, randomChange(r))
 	}
 	return cs
 }

@@ -1,7 +1,8 @@
 package policy
 
-// The codes of reasons. Those of refusals are also the reason of the API's ErrorInfo. Codes are appended, never
-// reused; what a code means never changes.
+// The codes of reasons: those of Decide, and last those of the controller, which carries decisions out. Those of
+// refusals are also the reason of the API's ErrorInfo. Codes are appended, never reused; what a code means never
+// changes.
 const (
 	// CodeMalformed is a request with a value that cannot be meant, or an inventory that contradicts itself; the
 	// violations of the decision say what, field by field.
@@ -104,6 +105,16 @@ const (
 	CodeUnchanged ReasonCode = "unchanged"
 	// CodeRemovalsNeedNumber is an apply that removes links or protected space without stating how much.
 	CodeRemovalsNeedNumber ReasonCode = "removals_need_number"
+
+	// CodeRequestIDReused is a write under the request id of another request. Given by the controller.
+	CodeRequestIDReused ReasonCode = "request_id_reused"
+	// CodeTooLarge is a decision that does not fit into one entry of the log. Given by the controller.
+	CodeTooLarge ReasonCode = "too_large"
+	// CodeOverload is a signal for which there was no room: it may be sent again. Given by the controller.
+	CodeOverload ReasonCode = "overload"
+	// CodeLeaderLost is a signal whose verdict is not known, because the leader changed: it may be sent again. Given by
+	// the controller.
+	CodeLeaderLost ReasonCode = "leader_lost"
 )
 
 // ReasonInfo describes a code for documentation and for the API's clients.
@@ -113,7 +124,7 @@ type ReasonInfo struct {
 	Meaning string
 }
 
-// Reasons returns every code that Decide gives, in a fixed order.
+// Reasons returns every code that Decide and the controller give, in a fixed order.
 func Reasons() []ReasonInfo {
 	return []ReasonInfo{
 		{CodeMalformed, true, "a value cannot be meant, or the inventory contradicts itself; the violations say where and how to mend it"},
@@ -163,5 +174,9 @@ func Reasons() []ReasonInfo {
 		{CodeApplied, false, "documents were changed"},
 		{CodeUnchanged, false, "everything already is as stated"},
 		{CodeRemovalsNeedNumber, true, "links or protected space would be removed and the number was not stated"},
+		{CodeRequestIDReused, true, "the request id was used for another request"},
+		{CodeTooLarge, true, "the decision does not fit into one entry of the log"},
+		{CodeOverload, false, "no room for the signal: send it again"},
+		{CodeLeaderLost, false, "the leader changed while the signal was judged: send it again"},
 	}
 }

@@ -277,19 +277,19 @@ func malformedCases() []reasonCase {
 		sig("no prefix", func(s *policy.Signal) { s.Targets = make([]netip.Prefix, 1) }, "targets[0]"),
 		sig("too many targets", func(s *policy.Signal) { s.Targets = many }, "257", "256"),
 		sig("IPv4 in IPv6 form", func(s *policy.Signal) { s.Targets = pfxs("::ffff:198.51.100.0/120") }, "198.51.100.0/24"),
-		sig("port 70000", func(s *policy.Signal) { s.DestinationPorts = []flowspec.Range{flowspec.One(70000)} }, "destinationPorts[0]", "70000", "65535"),
-		sig("ports the wrong way round", func(s *policy.Signal) { s.SourcePorts = []flowspec.Range{{Lo: 9, Hi: 3}} }, "sourcePorts[0]", "3-9"),
-		sig("length of 2013", func(s *policy.Signal) { s.PacketLengths = []flowspec.Range{{Lo: 99971, Hi: 99985}} }, "packetLengths[0]", "99985", "65535"),
+		sig("port 70000", func(s *policy.Signal) { s.DestinationPorts = []flowspec.Range{flowspec.One(70000)} }, "destination_ports[0]", "70000", "65535"),
+		sig("ports the wrong way round", func(s *policy.Signal) { s.SourcePorts = []flowspec.Range{{Lo: 9, Hi: 3}} }, "source_ports[0]", "3-9"),
+		sig("length of 2013", func(s *policy.Signal) { s.PacketLengths = []flowspec.Range{{Lo: 99971, Hi: 99985}} }, "packet_lengths[0]", "99985", "65535"),
 		sig("too many ranges", func(s *policy.Signal) { s.SourcePorts = make([]flowspec.Range, policy.MaxRanges+1) }, "65", "64"),
 		sig("too many protocols", func(s *policy.Signal) { s.Protocols = make([]uint8, policy.MaxProtocols+1) }, "65"),
 		sig("too many sources", func(s *policy.Signal) { s.SourcePrefixes = make([]netip.Prefix, policy.MaxSourcePrefixes+1) }, "65"),
-		sig("source of the other family", func(s *policy.Signal) { s.SourcePrefixes = pfxs("2001:db8::/32") }, "sourcePrefixes[0]"),
+		sig("source of the other family", func(s *policy.Signal) { s.SourcePrefixes = pfxs("2001:db8::/32") }, "source_prefixes[0]"),
 		sig("confidence", func(s *policy.Signal) { s.Confidence = 1.5 }, "1.5"),
 		sig("confidence NaN", func(s *policy.Signal) { s.Confidence = math.NaN() }, "NaN"),
-		sig("negative rate", func(s *policy.Signal) { s.BitsPerSecond = -1 }, "bitsPerSecond", "-1"),
-		sig("rate NaN", func(s *policy.Signal) { s.PacketsPerSecond = math.NaN() }, "packetsPerSecond"),
-		sig("rate without end", func(s *policy.Signal) { s.BitsPerSecond = math.Inf(1) }, "bitsPerSecond"),
-		sig("no attack id", func(s *policy.Signal) { s.AttackID = "" }, "attackId"),
+		sig("negative rate", func(s *policy.Signal) { s.BitsPerSecond = -1 }, "bits_per_second", "-1"),
+		sig("rate NaN", func(s *policy.Signal) { s.PacketsPerSecond = math.NaN() }, "packets_per_second"),
+		sig("rate without end", func(s *policy.Signal) { s.BitsPerSecond = math.Inf(1) }, "bits_per_second"),
+		sig("no attack id", func(s *policy.Signal) { s.AttackID = "" }, "attack_id"),
 		sig("long attack id", func(s *policy.Signal) { s.AttackID = strings.Repeat("x", 129) }, "129", "128"),
 		sig("no source", func(s *policy.Signal) { s.Source = "" }, "source"),
 		sig("no kind", func(s *policy.Signal) { s.Kind = 0 }, "kind"),
@@ -353,6 +353,10 @@ func TestReasons(t *testing.T) {
 	}
 	// Reached by other tests, which need time to pass; unsafe_match and internal stand for faults of the program.
 	for _, code := range []policy.ReasonCode{policy.CodeExpired, policy.CodeRenewed, policy.CodeUnsafeMatch, policy.CodeInternal} {
+		seen[code] = true
+	}
+	// Given by the controller, whose tests reach them.
+	for _, code := range []policy.ReasonCode{policy.CodeRequestIDReused, policy.CodeTooLarge, policy.CodeOverload, policy.CodeLeaderLost} {
 		seen[code] = true
 	}
 	for _, info := range policy.Reasons() {

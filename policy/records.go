@@ -84,6 +84,7 @@ func Restore(rs iter.Seq2[Record, error]) (s *State, err error) {
 	b := &restorer{s: NewState()}
 	b.s.inv.official.own()
 	b.s.inv.protected.own()
+	b.s.pieces.owned = true // nobody else has seen it
 	for r, err := range rs {
 		if err != nil {
 			return nil, fmt.Errorf("cannot restore state: %w", err)
@@ -122,18 +123,9 @@ func (b *restorer) add(r Record) error {
 	}
 	switch r := r.(type) {
 	case *PutDocument:
-		if r == nil || refOf(r.Document).Name == "" {
-			return fmt.Errorf("document without a name: %w", ErrBadChange)
-		}
-		return b.s.inv.put(r.Document)
+		return b.s.putDocument(r)
 	case *PutMitigation:
-		if r == nil || r.Mitigation == nil {
-			return fmt.Errorf("no mitigation: %w", ErrBadChange)
-		}
-		if b.routes > 0 {
-			return fmt.Errorf("mitigation after routes: %w", ErrOrder)
-		}
-		return b.s.putMitigation(r.Mitigation)
+		return b.addMitigation(r)
 	case *RouteRecord:
 		return b.addRoute(r)
 	case *PutAttack:
@@ -152,6 +144,16 @@ func (b *restorer) add(r Record) error {
 		return nil
 	}
 	return fmt.Errorf("record of type %T: %w", r, ErrUnknownChange)
+}
+
+func (b *restorer) addMitigation(r *PutMitigation) error {
+	if r == nil || r.Mitigation == nil {
+		return fmt.Errorf("no mitigation: %w", ErrBadChange)
+	}
+	if b.routes > 0 {
+		return fmt.Errorf("mitigation after routes: %w", ErrOrder)
+	}
+	return b.s.putMitigation(r.Mitigation)
 }
 
 func (b *restorer) addRoute(r *RouteRecord) error {

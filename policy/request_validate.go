@@ -33,9 +33,9 @@ func validateSignal(sig *Signal) []Violation {
 	}
 	switch n := len(sig.AttackID); {
 	case n == 0:
-		vs.add("attackId", "send the detector's own name of the attack", "the attack id is empty")
+		vs.add("attack_id", "send the detector's own name of the attack", "the attack id is empty")
 	case n > MaxAttackID:
-		vs.add("attackId", fmt.Sprintf("send at most %d octets", MaxAttackID), "the attack id has %d octets", n)
+		vs.add("attack_id", fmt.Sprintf("send at most %d octets", MaxAttackID), "the attack id has %d octets", n)
 	}
 	vs.numbers(sig)
 	switch sig.Kind {
@@ -63,7 +63,7 @@ func (vs *violations) numbers(sig *Signal) {
 	for _, r := range [...]struct {
 		field string
 		v     float64
-	}{{"bitsPerSecond", sig.BitsPerSecond}, {"packetsPerSecond", sig.PacketsPerSecond}} {
+	}{{"bits_per_second", sig.BitsPerSecond}, {"packets_per_second", sig.PacketsPerSecond}} {
 		if math.IsNaN(r.v) || math.IsInf(r.v, 0) || r.v < 0 {
 			vs.add(r.field, "send a number that is not negative, 0 for not stated", "%v is not a rate", r.v)
 		}
@@ -75,15 +75,15 @@ func (vs *violations) hints(sig *Signal) {
 	if n := len(sig.Protocols); n > MaxProtocols {
 		vs.add("protocols", fmt.Sprintf("send at most %d", MaxProtocols), "%d protocols", n)
 	}
-	vs.ranges("sourcePorts", "port", sig.SourcePorts)
-	vs.ranges("destinationPorts", "port", sig.DestinationPorts)
-	vs.ranges("packetLengths", "packet length", sig.PacketLengths)
+	vs.ranges("source_ports", "port", sig.SourcePorts)
+	vs.ranges("destination_ports", "port", sig.DestinationPorts)
+	vs.ranges("packet_lengths", "packet length", sig.PacketLengths)
 	if n := len(sig.SourcePrefixes); n > MaxSourcePrefixes {
-		vs.add("sourcePrefixes", fmt.Sprintf("send at most %d", MaxSourcePrefixes), "%d source prefixes", n)
+		vs.add("source_prefixes", fmt.Sprintf("send at most %d", MaxSourcePrefixes), "%d source prefixes", n)
 		return
 	}
 	for i, p := range sig.SourcePrefixes {
-		field := fmt.Sprintf("sourcePrefixes[%d]", i)
+		field := fmt.Sprintf("source_prefixes[%d]", i)
 		if vs.prefix(field, p) && len(sig.Targets) > 0 && sig.Targets[0].IsValid() && familyOf(p) != familyOf(sig.Targets[0]) {
 			vs.add(field, "send the families as two signals", "%s is %s, but the targets are %s", p, familyOf(p), familyOf(sig.Targets[0]))
 		}

@@ -78,7 +78,7 @@ func (s *State) claim(k flowspec.Key, id MitigationID, claim *owner) {
 	key := []byte(k)
 	old, known := s.routes.get(key)
 	var owners []owner
-	if known {
+	if last := known && len(old.owners) == 1 && old.owners[0].m.ID == id; known && !(last && claim == nil) {
 		owners = make([]owner, 0, len(old.owners)+1)
 		for _, o := range old.owners {
 			if o.m.ID != id {
@@ -200,12 +200,7 @@ func (s *State) countRule(groups []string, d int) {
 		return
 	}
 	for _, g := range groups {
-		n, _ := s.groupRules.get([]byte(g))
-		if n += d; n == 0 {
-			s.groupRules.remove([]byte(g))
-			continue
-		}
-		s.groupRules.set([]byte(g), n)
+		count(&s.groupRules, g, d)
 	}
 }
 
@@ -285,15 +280,7 @@ func (s *State) Wanted(in WantedInput) (set wanted.Set, next wanted.Instant) {
 // divide appends what each group hears of a key with several owners: the first owner that is meant for the group and
 // whose deadline has not come.
 func (r *route) divide(routes []wanted.Route, groups []string, in *WantedInput, next *wanted.Instant) []wanted.Route {
-	deadlines := make([]wanted.Instant, len(r.owners))
-	if in.Deadline != nil {
-		for i, o := range r.owners {
-			deadlines[i] = in.Deadline(o.m)
-			if d := deadlines[i]; d > in.Now && (*next == 0 || d < *next) {
-				*next = d
-			}
-		}
-	}
+	deadlines := r.deadlines(in, next)
 	claimed := make(map[string]bool, len(groups))
 	for i, o := range r.owners {
 		if deadlines[i] <= in.Now && in.Deadline != nil {
@@ -319,6 +306,21 @@ func (r *route) divide(routes []wanted.Route, groups []string, in *WantedInput, 
 		routes = append(routes, w)
 	}
 	return routes
+}
+
+// deadlines returns those of the owners, all 0 if none are known, and moves next to the earliest that is still to come.
+func (r *route) deadlines(in *WantedInput, next *wanted.Instant) []wanted.Instant {
+	out := make([]wanted.Instant, len(r.owners))
+	if in.Deadline == nil {
+		return out
+	}
+	for i, o := range r.owners {
+		out[i] = in.Deadline(o.m)
+		if d := out[i]; d > in.Now && (*next == 0 || d < *next) {
+			*next = d
+		}
+	}
+	return out
 }
 
 // border is the part of a wanted.Set that comes from documents.

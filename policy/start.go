@@ -33,7 +33,7 @@ func decideStart(s *State, r *StartRequest, e Entry) Decision {
 		return refuse(reason)
 	}
 	p.notes = matchNotes(&match)
-	for m := range s.ActiveOf(p.customer.ID) {
+	for m := range s.activeAt(p.customer.ID, p.cut.Pieces[0]) { // never empty: CutTarget refuses that
 		if p.same(m) {
 			return Decision{
 				Verdict: Verdict{Kind: Merged, Mitigation: m.ID, Reason: Reason{

@@ -1,11 +1,9 @@
 package policy
 
 import (
-	"cmp"
-	"encoding/binary"
 	"fmt"
 	"iter"
-	"math"
+	"net/netip"
 	"time"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
@@ -35,6 +33,8 @@ type State struct {
 	over        table[*held] // by index of the end, then id
 	byCustomer  table[*held] // active ones, by customer, then id
 	byExpiry    table[*held] // active ones, by end of life, then id
+	ofCustomer  table[int]   // number of active ones, by customer
+	pieces      pieces       // active ones, by what they act on
 
 	routes     table[*route] // by flowspec key
 	groupRules table[int]    // rules by router group, without those that all groups hear
@@ -64,6 +64,8 @@ func NewState() *State {
 		over:          newTable[*held](),
 		byCustomer:    newTable[*held](),
 		byExpiry:      newTable[*held](),
+		ofCustomer:    newTable[int](),
+		pieces:        newPieces(),
 		routes:        newTable[*route](),
 		groupRules:    newTable[int](),
 		attacks:       newTable[*Attack](),
@@ -99,7 +101,7 @@ func (s *State) Apply(e Entry, cs []Change) (next *State, err error) {
 		n.inv.protected.own()
 	}
 	for i, c := range cs {
-		if err := n.change(c); err != nil {
+		if err := n.change(c, e); err != nil {
 			return s, fmt.Errorf("cannot apply change %d of entry %d: %w", i, e.Index, err)
 		}
 	}
@@ -145,6 +147,8 @@ func (s *State) commit() {
 	s.over.commit()
 	s.byCustomer.commit()
 	s.byExpiry.commit()
+	s.ofCustomer.commit()
+	s.pieces.commit()
 	s.routes.commit()
 	s.groupRules.commit()
 	s.attacks.commit()
@@ -155,21 +159,12 @@ func (s *State) commit() {
 }
 
 // change carries out one change on a State that nobody else sees yet.
-func (s *State) change(c Change) error {
+func (s *State) change(c Change, e Entry) error {
 	switch c := c.(type) {
 	case *PutDocument:
-		if c == nil || refOf(c.Document).Name == "" {
-			return fmt.Errorf("cannot put document without a name: %w", ErrBadChange)
-		}
-		return s.inv.put(c.Document)
+		return s.putDocument(c)
 	case *DeleteDocument:
-		if c == nil {
-			return fmt.Errorf("cannot delete document: %w", ErrBadChange)
-		}
-		if err := s.inv.remove(c.Ref); err != nil {
-			return fmt.Errorf("%w: %w", ErrBadChange, err)
-		}
-		return nil
+		return s.deleteDocument(c)
 	case *PutMitigation:
 		if c == nil || c.Mitigation == nil {
 			return fmt.Errorf("cannot put mitigation: %w", ErrBadChange)
@@ -177,6 +172,8 @@ func (s *State) change(c Change) error {
 		m := *c.Mitigation
 		m.Changed = s.index
 		return s.putMitigation(&m)
+	case *EndMitigation:
+		return s.endMitigation(c, e)
 	case *PutAttack:
 		if c == nil {
 			return fmt.Errorf("cannot put attack: %w", ErrBadChange)
@@ -200,59 +197,21 @@ func (s *State) change(c Change) error {
 	return fmt.Errorf("cannot carry out change of type %T: %w", c, ErrUnknownChange)
 }
 
-func (s *State) putMitigation(m *Mitigation) error {
-	if m.ID == 0 || m.ID == math.MaxUint64 {
-		return fmt.Errorf("cannot put mitigation with id %d: %w", m.ID, ErrBadChange)
+func (s *State) putDocument(c *PutDocument) error {
+	if c == nil || refOf(c.Document).Name == "" {
+		return fmt.Errorf("cannot put document without a name: %w", ErrBadChange)
 	}
-	if m.Phase != Active && m.Phase != Over {
-		return fmt.Errorf("cannot put mitigation %d in phase %d: %w", m.ID, m.Phase, ErrBadChange)
+	return s.inv.put(c.Document)
+}
+
+func (s *State) deleteDocument(c *DeleteDocument) error {
+	if c == nil {
+		return fmt.Errorf("cannot delete document: %w", ErrBadChange)
 	}
-	next := &held{Mitigation: m, keys: make([]flowspec.Key, len(m.Rules))}
-	for i := range m.Rules {
-		next.keys[i] = m.Rules[i].Match.Key()
+	if err := s.inv.remove(c.Ref); err != nil {
+		return fmt.Errorf("%w: %w", ErrBadChange, err)
 	}
-	id := numberKey(uint64(m.ID))
-	var before *held // what was on the wire of it
-	if old, ok := s.mitigations.get(id); ok {
-		s.unindex(old)
-		if old.Phase == Active {
-			before = old
-		}
-	}
-	s.mitigations.set(id, next)
-	s.nextID = max(s.nextID, m.ID+1)
-	if m.Phase == Over {
-		s.over.set(overKey(m), next)
-		s.reroute(before, nil)
-		return nil
-	}
-	s.active.set(id, next)
-	s.byCustomer.set(customerKey(m), next)
-	s.byExpiry.set(expiryKey(m), next)
-	s.reroute(before, next)
 	return nil
-}
-
-func (s *State) unindex(h *held) {
-	if h.Phase == Over {
-		s.over.remove(overKey(h.Mitigation))
-		return
-	}
-	s.active.remove(numberKey(uint64(h.ID)))
-	s.byCustomer.remove(customerKey(h.Mitigation))
-	s.byExpiry.remove(expiryKey(h.Mitigation))
-}
-
-func overKey(m *Mitigation) []byte {
-	return binary.BigEndian.AppendUint64(numberKey(uint64(m.Changed)), uint64(m.ID))
-}
-
-func customerKey(m *Mitigation) []byte {
-	return binary.BigEndian.AppendUint64(appendText(nil, string(m.Customer)), uint64(m.ID))
-}
-
-func expiryKey(m *Mitigation) []byte {
-	return binary.BigEndian.AppendUint64(appendTime(nil, m.Expires), uint64(m.ID))
 }
 
 func (s *State) putAttack(a *Attack) {
@@ -381,6 +340,33 @@ func (s *State) ActiveOf(c CustomerID) iter.Seq[*Mitigation] {
 	return unwrap(s.byCustomer.valuesUnder(appendText(nil, string(c))))
 }
 
+// ActiveCountOf returns the number of active mitigations of a customer.
+func (s *State) ActiveCountOf(c CustomerID) int {
+	n, _ := s.ofCustomer.get([]byte(c))
+	return n
+}
+
+// activeAt yields the active mitigations of a customer that have exactly this piece, by id.
+func (s *State) activeAt(c CustomerID, p netip.Prefix) iter.Seq[*Mitigation] {
+	return s.ofIDs(c, s.pieces.at(p))
+}
+
+// activeNear yields the active mitigations of a customer that have a piece around or equal to one of ps, by id; with
+// inner also those that have a piece inside one of ps.
+func (s *State) activeNear(c CustomerID, ps []netip.Prefix, inner bool) iter.Seq[*Mitigation] {
+	return s.ofIDs(c, s.pieces.near(ps, inner))
+}
+
+func (s *State) ofIDs(c CustomerID, ids []MitigationID) iter.Seq[*Mitigation] {
+	return func(yield func(*Mitigation) bool) {
+		for _, id := range ids {
+			if m, ok := s.Mitigation(id); ok && m.Customer == c && !yield(m) {
+				return
+			}
+		}
+	}
+}
+
 func unwrap(seq iter.Seq[*held]) iter.Seq[*Mitigation] {
 	return func(yield func(*Mitigation) bool) {
 		for h := range seq {
@@ -430,15 +416,4 @@ func (s *State) Result(id RequestID) (Result, bool) {
 		return Result{}, false
 	}
 	return *r, true
-}
-
-// precedes orders the owners of a key, the one whose rule is announced first: operator before policy, then the more
-// severe action, then the lower id of them. Of two rate limits the lower rate on the wire is more severe.
-func precedes(a, b owner) int {
-	return cmp.Or(
-		cmp.Compare(b.m.Origin, a.m.Origin),
-		cmp.Compare(b.m.Action.Kind, a.m.Action.Kind),
-		cmp.Compare(a.rate(), b.rate()),
-		cmp.Compare(a.m.ID, b.m.ID),
-	)
 }

@@ -40,10 +40,10 @@ func TestPropertyState(t *testing.T) {
 				recs   []Record
 			}
 			var history []past
-			e := Entry{Index: 1, At: start()}
+			e := Entry{Index: 1, At: start(), By: "operator/alice", Reason: "because"}
 			for range 60 {
 				history = append(history, past{s, s.Digest(), slices.Collect(s.Records())})
-				cs := randomChanges(r)
+				cs := randomChanges(r, s)
 				next, err := s.Apply(e, cs)
 				if err != nil {
 					t.Fatal(err)
@@ -71,7 +71,7 @@ func TestPropertyState(t *testing.T) {
 			same(t, "digest of a restored state", restored.Digest(), s.Digest())
 			// A restored State must also go the same way from there on.
 			e.Index, e.At = e.Index+1, e.At.Add(25*time.Hour)
-			cs := randomChanges(r)
+			cs := randomChanges(r, s)
 			a, errA := s.Apply(e, cs)
 			b, errB := restored.Apply(e, cs)
 			if errA != nil || errB != nil {
@@ -97,6 +97,7 @@ type strangeChange struct{ PutLease }
 func TestApplyRefuses(t *testing.T) {
 	t.Parallel()
 	base := apply(t, NewState(), 5, &PutDocument{&Customer{ID: "a"}})
+	base = apply(t, base, 5, &PutMitigation{&Mitigation{ID: 8, Phase: Over, End: EndExpired}}, &PutMitigation{&Mitigation{ID: 9, Phase: Active}})
 	ok := func() *Mitigation { return &Mitigation{ID: 1, Phase: Active} }
 	for _, row := range []struct {
 		name  string
@@ -121,6 +122,10 @@ func TestApplyRefuses(t *testing.T) {
 		{"mitigation 0", 6, &PutMitigation{&Mitigation{Phase: Active}}, ErrBadChange},
 		{"last mitigation", 6, &PutMitigation{&Mitigation{ID: ^MitigationID(0), Phase: Active}}, ErrBadChange},
 		{"mitigation without a phase", 6, &PutMitigation{&Mitigation{ID: 1}}, ErrBadChange},
+		{"nil end", 6, (*EndMitigation)(nil), ErrBadChange},
+		{"end of an unknown mitigation", 6, &EndMitigation{ID: 7, Cause: EndExpired}, ErrBadChange},
+		{"end of what is over", 6, &EndMitigation{ID: 8, Cause: EndExpired}, ErrBadChange},
+		{"end without a cause", 6, &EndMitigation{ID: 9}, ErrBadChange},
 		{"result without an id", 6, &PutResult{}, ErrBadChange},
 		{"rule that makes the codec stumble", 6, &PutMitigation{func() *Mitigation {
 			m := ok()

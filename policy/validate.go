@@ -80,7 +80,7 @@ func (d *Customer) Validate() []Violation {
 	for i, s := range d.Contacts {
 		c.contact(item("contacts", i), s)
 	}
-	c.between("maxMitigations", d.MaxMitigations, 0, maxCount)
+	c.between("max_mitigations", d.MaxMitigations, 0, maxCount)
 	return c.found
 }
 
@@ -157,11 +157,11 @@ func (d *Router) Validate() []Violation {
 		c.add("validation", fmt.Sprintf("%q is not a way of validation", d.Validation), "write ibgp-9117 or disabled-by-import-policy")
 	}
 	c.optionalName("profile", d.Profile)
-	c.between("maxPrefix", d.MaxPrefix, 2, maxCount)
-	c.between("rulesPerSecond", d.RulesPerSecond, 0, maxCount)
-	c.optionalName("passwordSecret", d.PasswordSecret)
+	c.between("max_prefix", d.MaxPrefix, 2, maxCount)
+	c.between("rules_per_second", d.RulesPerSecond, 0, maxCount)
+	c.optionalName("password_secret", d.PasswordSecret)
 	if d.TTLSecurity && d.Multihop > 1 {
-		c.add("multihop", "TTL security takes packets from direct neighbours only (RFC 5082)", "leave out multihop or ttlSecurity")
+		c.add("multihop", "TTL security takes packets from direct neighbours only (RFC 5082)", "leave out multihop or ttl_security")
 	}
 	return c.found
 }
@@ -243,18 +243,18 @@ func (d *Safeguards) Validate() []Violation {
 	if d.Name != SafeguardsName {
 		c.add("name", fmt.Sprintf("%q: there is one document of this kind only", d.Name), "write name: "+SafeguardsName)
 	}
-	c.between("widestIpv4", int(d.WidestIPv4), widestOfficial().v4, 32)
-	c.between("widestIpv6", int(d.WidestIPv6), widestOfficial().v6, 128)
-	c.between("maxPieces", d.MaxPieces, 1, maxMaxPieces)
-	c.between("maxMitigations", d.MaxMitigations, 0, maxCount)
-	c.lifetime("defaultLifetime", d.DefaultLifetime)
-	c.lifetime("maxLifetime", d.MaxLifetime)
+	c.between("widest_ipv4", int(d.WidestIPv4), widestOfficial().v4, 32)
+	c.between("widest_ipv6", int(d.WidestIPv6), widestOfficial().v6, 128)
+	c.between("max_pieces", d.MaxPieces, 1, maxMaxPieces)
+	c.between("max_mitigations", d.MaxMitigations, 0, maxCount)
+	c.lifetime("default_lifetime", d.DefaultLifetime)
+	c.lifetime("max_lifetime", d.MaxLifetime)
 	if d.DefaultLifetime > d.MaxLifetime {
-		c.add("defaultLifetime", fmt.Sprintf("%s is longer than the maximum of %s", d.DefaultLifetime, d.MaxLifetime),
-			"lower defaultLifetime or raise maxLifetime")
+		c.add("default_lifetime", fmt.Sprintf("%s is longer than the maximum of %s", d.DefaultLifetime, d.MaxLifetime),
+			"lower default_lifetime or raise max_lifetime")
 	}
 	if p := d.MaxRemovedLinksPercent; !(p >= 0 && p <= 100) { // NaN is refused too
-		c.add("maxRemovedLinksPercent", strconv.FormatFloat(p, 'g', -1, 64)+" is not a percentage", "write a number from 0 to 100, for example 2")
+		c.add("max_removed_links_percent", strconv.FormatFloat(p, 'g', -1, 64)+" is not a percentage", "write a number from 0 to 100, for example 2")
 	}
 	return c.found
 }

@@ -113,7 +113,7 @@ func brokenCustomers() []brokenDocument {
 				d.Contacts = append(d.Contacts, "a@b")
 			}
 		}, "contacts", "there are 34, at most 32", "split"),
-		with("negative quota", func(d *Customer) { d.MaxMitigations = -1 }, "maxMitigations", "-1 is not between 0 and", "write a number"),
+		with("negative quota", func(d *Customer) { d.MaxMitigations = -1 }, "max_mitigations", "-1 is not between 0 and", "write a number"),
 	}
 }
 
@@ -141,9 +141,9 @@ func brokenRouters() []brokenDocument {
 		with("no validation", func(d *Router) { d.Validation = "" }, "validation", "not said", "ibgp-9117 or disabled-by-import-policy"),
 		with("unknown validation", func(d *Router) { d.Validation = "on" }, "validation", `"on" is not`, "ibgp-9117 or disabled-by-import-policy"),
 		with("profile", func(d *Router) { d.Profile = "IOS XR" }, "profile", "is not a name", "letters"),
-		with("no max-prefix", func(d *Router) { d.MaxPrefix = 0 }, "maxPrefix", "0 is not between 2 and", "write a number"),
-		with("negative pace", func(d *Router) { d.RulesPerSecond = -1 }, "rulesPerSecond", "-1 is not between", "write a number"),
-		with("secret in clear", func(d *Router) { d.PasswordSecret = "p@ss word" }, "passwordSecret", "is not a name", "letters"),
+		with("no max-prefix", func(d *Router) { d.MaxPrefix = 0 }, "max_prefix", "0 is not between 2 and", "write a number"),
+		with("negative pace", func(d *Router) { d.RulesPerSecond = -1 }, "rules_per_second", "-1 is not between", "write a number"),
+		with("secret in clear", func(d *Router) { d.PasswordSecret = "p@ss word" }, "password_secret", "is not a name", "letters"),
 		with("GTSM over several hops", func(d *Router) { d.Multihop = 2 }, "multihop", "direct neighbours only", "leave out"),
 	}
 }
@@ -186,15 +186,15 @@ func brokenOthers() []brokenDocument {
 		policy("long lifetime", func(d *Policy) { d.Lifetime = 9000 * time.Hour }, "lifetime", "is not between", "1h"),
 
 		safeguards("name", func(d *Safeguards) { d.Name = "mine" }, "name", `"mine"`, "write name: default"),
-		safeguards("everything in IPv4", func(d *Safeguards) { d.WidestIPv4 = 0 }, "widestIpv4", "0 is not between 8 and 32", "write a number"),
-		safeguards("/33", func(d *Safeguards) { d.WidestIPv4 = 33 }, "widestIpv4", "33 is not between 8 and 32", "write a number"),
-		safeguards("everything in IPv6", func(d *Safeguards) { d.WidestIPv6 = 0 }, "widestIpv6", "0 is not between 16 and 128", "write a number"),
-		safeguards("no pieces", func(d *Safeguards) { d.MaxPieces = 0 }, "maxPieces", "0 is not between 1 and", "write a number"),
-		safeguards("negative limit", func(d *Safeguards) { d.MaxMitigations = -1 }, "maxMitigations", "-1 is not between", "write a number"),
-		safeguards("no default lifetime", func(d *Safeguards) { d.DefaultLifetime = 0 }, "defaultLifetime", "is not between", "1h"),
-		safeguards("default above maximum", func(d *Safeguards) { d.DefaultLifetime = 25 * time.Hour }, "defaultLifetime", "longer than the maximum of 24h0m0s", "lower"),
-		safeguards("brake", func(d *Safeguards) { d.MaxRemovedLinksPercent = 101 }, "maxRemovedLinksPercent", "101 is not a percentage", "0 to 100"),
-		safeguards("brake that is no number", func(d *Safeguards) { d.MaxRemovedLinksPercent = math.NaN() }, "maxRemovedLinksPercent", "NaN", "0 to 100"),
+		safeguards("everything in IPv4", func(d *Safeguards) { d.WidestIPv4 = 0 }, "widest_ipv4", "0 is not between 8 and 32", "write a number"),
+		safeguards("/33", func(d *Safeguards) { d.WidestIPv4 = 33 }, "widest_ipv4", "33 is not between 8 and 32", "write a number"),
+		safeguards("everything in IPv6", func(d *Safeguards) { d.WidestIPv6 = 0 }, "widest_ipv6", "0 is not between 16 and 128", "write a number"),
+		safeguards("no pieces", func(d *Safeguards) { d.MaxPieces = 0 }, "max_pieces", "0 is not between 1 and", "write a number"),
+		safeguards("negative limit", func(d *Safeguards) { d.MaxMitigations = -1 }, "max_mitigations", "-1 is not between", "write a number"),
+		safeguards("no default lifetime", func(d *Safeguards) { d.DefaultLifetime = 0 }, "default_lifetime", "is not between", "1h"),
+		safeguards("default above maximum", func(d *Safeguards) { d.DefaultLifetime = 25 * time.Hour }, "default_lifetime", "longer than the maximum of 24h0m0s", "lower"),
+		safeguards("brake", func(d *Safeguards) { d.MaxRemovedLinksPercent = 101 }, "max_removed_links_percent", "101 is not a percentage", "0 to 100"),
+		safeguards("brake that is no number", func(d *Safeguards) { d.MaxRemovedLinksPercent = math.NaN() }, "max_removed_links_percent", "NaN", "0 to 100"),
 	}
 }
 

@@ -32,6 +32,7 @@ type Change struct {
 	//	*Change_PutAttack
 	//	*Change_PutResult
 	//	*Change_PutLease
+	//	*Change_EndMitigation
 	Change        isChange_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -128,6 +129,15 @@ func (x *Change) GetPutLease() *PutLease {
 	return nil
 }
 
+func (x *Change) GetEndMitigation() *EndMitigation {
+	if x != nil {
+		if x, ok := x.Change.(*Change_EndMitigation); ok {
+			return x.EndMitigation
+		}
+	}
+	return nil
+}
+
 type isChange_Change interface {
 	isChange_Change()
 }
@@ -156,6 +166,10 @@ type Change_PutLease struct {
 	PutLease *PutLease `protobuf:"bytes,6,opt,name=put_lease,json=putLease,proto3,oneof"`
 }
 
+type Change_EndMitigation struct {
+	EndMitigation *EndMitigation `protobuf:"bytes,7,opt,name=end_mitigation,json=endMitigation,proto3,oneof"`
+}
+
 func (*Change_PutDocument) isChange_Change() {}
 
 func (*Change_DeleteDocument) isChange_Change() {}
@@ -167,6 +181,8 @@ func (*Change_PutAttack) isChange_Change() {}
 func (*Change_PutResult) isChange_Change() {}
 
 func (*Change_PutLease) isChange_Change() {}
+
+func (*Change_EndMitigation) isChange_Change() {}
 
 // PutDocument adds or replaces a document.
 type PutDocument struct {
@@ -311,6 +327,77 @@ func (x *PutMitigation) GetMitigation() *Mitigation {
 	return nil
 }
 
+// EndMitigation ends an active mitigation; the entry's time is the time of the end.
+type EndMitigation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Cause EndCause               `protobuf:"varint,2,opt,name=cause,proto3,enum=tidegate.raft.v1.EndCause" json:"cause,omitempty"`
+	// Empty: the item's.
+	By string `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	// Empty: the item's reason.
+	Note          string `protobuf:"bytes,4,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndMitigation) Reset() {
+	*x = EndMitigation{}
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndMitigation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndMitigation) ProtoMessage() {}
+
+func (x *EndMitigation) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndMitigation.ProtoReflect.Descriptor instead.
+func (*EndMitigation) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *EndMitigation) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *EndMitigation) GetCause() EndCause {
+	if x != nil {
+		return x.Cause
+	}
+	return EndCause_END_CAUSE_UNSPECIFIED
+}
+
+func (x *EndMitigation) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *EndMitigation) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
 // PutAttack adds or replaces what is remembered of an attack.
 type PutAttack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -321,7 +408,7 @@ type PutAttack struct {
 
 func (x *PutAttack) Reset() {
 	*x = PutAttack{}
-	mi := &file_tidegate_raft_v1_change_proto_msgTypes[4]
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -333,7 +420,7 @@ func (x *PutAttack) String() string {
 func (*PutAttack) ProtoMessage() {}
 
 func (x *PutAttack) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_change_proto_msgTypes[4]
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -346,7 +433,7 @@ func (x *PutAttack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutAttack.ProtoReflect.Descriptor instead.
 func (*PutAttack) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{4}
+	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PutAttack) GetAttack() *Attack {
@@ -366,7 +453,7 @@ type PutResult struct {
 
 func (x *PutResult) Reset() {
 	*x = PutResult{}
-	mi := &file_tidegate_raft_v1_change_proto_msgTypes[5]
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -378,7 +465,7 @@ func (x *PutResult) String() string {
 func (*PutResult) ProtoMessage() {}
 
 func (x *PutResult) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_change_proto_msgTypes[5]
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -391,7 +478,7 @@ func (x *PutResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutResult.ProtoReflect.Descriptor instead.
 func (*PutResult) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{5}
+	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PutResult) GetResult() *Result {
@@ -410,7 +497,7 @@ type PutLease struct {
 
 func (x *PutLease) Reset() {
 	*x = PutLease{}
-	mi := &file_tidegate_raft_v1_change_proto_msgTypes[6]
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -422,7 +509,7 @@ func (x *PutLease) String() string {
 func (*PutLease) ProtoMessage() {}
 
 func (x *PutLease) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_change_proto_msgTypes[6]
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -435,14 +522,14 @@ func (x *PutLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutLease.ProtoReflect.Descriptor instead.
 func (*PutLease) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{6}
+	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{7}
 }
 
 var File_tidegate_raft_v1_change_proto protoreflect.FileDescriptor
 
 const file_tidegate_raft_v1_change_proto_rawDesc = "" +
 	"\n" +
-	"\x1dtidegate/raft/v1/change.proto\x12\x10tidegate.raft.v1\x1a\x1ftidegate/raft/v1/document.proto\x1a!tidegate/raft/v1/mitigation.proto\"\xa4\x03\n" +
+	"\x1dtidegate/raft/v1/change.proto\x12\x10tidegate.raft.v1\x1a\x1ftidegate/raft/v1/document.proto\x1a!tidegate/raft/v1/mitigation.proto\"\xee\x03\n" +
 	"\x06Change\x12B\n" +
 	"\fput_document\x18\x01 \x01(\v2\x1d.tidegate.raft.v1.PutDocumentH\x00R\vputDocument\x12K\n" +
 	"\x0fdelete_document\x18\x02 \x01(\v2 .tidegate.raft.v1.DeleteDocumentH\x00R\x0edeleteDocument\x12H\n" +
@@ -451,7 +538,8 @@ const file_tidegate_raft_v1_change_proto_rawDesc = "" +
 	"put_attack\x18\x04 \x01(\v2\x1b.tidegate.raft.v1.PutAttackH\x00R\tputAttack\x12<\n" +
 	"\n" +
 	"put_result\x18\x05 \x01(\v2\x1b.tidegate.raft.v1.PutResultH\x00R\tputResult\x129\n" +
-	"\tput_lease\x18\x06 \x01(\v2\x1a.tidegate.raft.v1.PutLeaseH\x00R\bputLeaseB\b\n" +
+	"\tput_lease\x18\x06 \x01(\v2\x1a.tidegate.raft.v1.PutLeaseH\x00R\bputLease\x12H\n" +
+	"\x0eend_mitigation\x18\a \x01(\v2\x1f.tidegate.raft.v1.EndMitigationH\x00R\rendMitigationB\b\n" +
 	"\x06change\"E\n" +
 	"\vPutDocument\x126\n" +
 	"\bdocument\x18\x01 \x01(\v2\x1a.tidegate.raft.v1.DocumentR\bdocument\"X\n" +
@@ -461,7 +549,12 @@ const file_tidegate_raft_v1_change_proto_rawDesc = "" +
 	"\rPutMitigation\x12<\n" +
 	"\n" +
 	"mitigation\x18\x01 \x01(\v2\x1c.tidegate.raft.v1.MitigationR\n" +
-	"mitigation\"=\n" +
+	"mitigation\"u\n" +
+	"\rEndMitigation\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x120\n" +
+	"\x05cause\x18\x02 \x01(\x0e2\x1a.tidegate.raft.v1.EndCauseR\x05cause\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x12\n" +
+	"\x04note\x18\x04 \x01(\tR\x04note\"=\n" +
 	"\tPutAttack\x120\n" +
 	"\x06attack\x18\x01 \x01(\v2\x18.tidegate.raft.v1.AttackR\x06attack\"=\n" +
 	"\tPutResult\x120\n" +
@@ -481,38 +574,42 @@ func file_tidegate_raft_v1_change_proto_rawDescGZIP() []byte {
 	return file_tidegate_raft_v1_change_proto_rawDescData
 }
 
-var file_tidegate_raft_v1_change_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_tidegate_raft_v1_change_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_tidegate_raft_v1_change_proto_goTypes = []any{
 	(*Change)(nil),         // 0: tidegate.raft.v1.Change
 	(*PutDocument)(nil),    // 1: tidegate.raft.v1.PutDocument
 	(*DeleteDocument)(nil), // 2: tidegate.raft.v1.DeleteDocument
 	(*PutMitigation)(nil),  // 3: tidegate.raft.v1.PutMitigation
-	(*PutAttack)(nil),      // 4: tidegate.raft.v1.PutAttack
-	(*PutResult)(nil),      // 5: tidegate.raft.v1.PutResult
-	(*PutLease)(nil),       // 6: tidegate.raft.v1.PutLease
-	(*Document)(nil),       // 7: tidegate.raft.v1.Document
-	(DocumentKind)(0),      // 8: tidegate.raft.v1.DocumentKind
-	(*Mitigation)(nil),     // 9: tidegate.raft.v1.Mitigation
-	(*Attack)(nil),         // 10: tidegate.raft.v1.Attack
-	(*Result)(nil),         // 11: tidegate.raft.v1.Result
+	(*EndMitigation)(nil),  // 4: tidegate.raft.v1.EndMitigation
+	(*PutAttack)(nil),      // 5: tidegate.raft.v1.PutAttack
+	(*PutResult)(nil),      // 6: tidegate.raft.v1.PutResult
+	(*PutLease)(nil),       // 7: tidegate.raft.v1.PutLease
+	(*Document)(nil),       // 8: tidegate.raft.v1.Document
+	(DocumentKind)(0),      // 9: tidegate.raft.v1.DocumentKind
+	(*Mitigation)(nil),     // 10: tidegate.raft.v1.Mitigation
+	(EndCause)(0),          // 11: tidegate.raft.v1.EndCause
+	(*Attack)(nil),         // 12: tidegate.raft.v1.Attack
+	(*Result)(nil),         // 13: tidegate.raft.v1.Result
 }
 var file_tidegate_raft_v1_change_proto_depIdxs = []int32{
 	1,  // 0: tidegate.raft.v1.Change.put_document:type_name -> tidegate.raft.v1.PutDocument
 	2,  // 1: tidegate.raft.v1.Change.delete_document:type_name -> tidegate.raft.v1.DeleteDocument
 	3,  // 2: tidegate.raft.v1.Change.put_mitigation:type_name -> tidegate.raft.v1.PutMitigation
-	4,  // 3: tidegate.raft.v1.Change.put_attack:type_name -> tidegate.raft.v1.PutAttack
-	5,  // 4: tidegate.raft.v1.Change.put_result:type_name -> tidegate.raft.v1.PutResult
-	6,  // 5: tidegate.raft.v1.Change.put_lease:type_name -> tidegate.raft.v1.PutLease
-	7,  // 6: tidegate.raft.v1.PutDocument.document:type_name -> tidegate.raft.v1.Document
-	8,  // 7: tidegate.raft.v1.DeleteDocument.kind:type_name -> tidegate.raft.v1.DocumentKind
-	9,  // 8: tidegate.raft.v1.PutMitigation.mitigation:type_name -> tidegate.raft.v1.Mitigation
-	10, // 9: tidegate.raft.v1.PutAttack.attack:type_name -> tidegate.raft.v1.Attack
-	11, // 10: tidegate.raft.v1.PutResult.result:type_name -> tidegate.raft.v1.Result
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	5,  // 3: tidegate.raft.v1.Change.put_attack:type_name -> tidegate.raft.v1.PutAttack
+	6,  // 4: tidegate.raft.v1.Change.put_result:type_name -> tidegate.raft.v1.PutResult
+	7,  // 5: tidegate.raft.v1.Change.put_lease:type_name -> tidegate.raft.v1.PutLease
+	4,  // 6: tidegate.raft.v1.Change.end_mitigation:type_name -> tidegate.raft.v1.EndMitigation
+	8,  // 7: tidegate.raft.v1.PutDocument.document:type_name -> tidegate.raft.v1.Document
+	9,  // 8: tidegate.raft.v1.DeleteDocument.kind:type_name -> tidegate.raft.v1.DocumentKind
+	10, // 9: tidegate.raft.v1.PutMitigation.mitigation:type_name -> tidegate.raft.v1.Mitigation
+	11, // 10: tidegate.raft.v1.EndMitigation.cause:type_name -> tidegate.raft.v1.EndCause
+	12, // 11: tidegate.raft.v1.PutAttack.attack:type_name -> tidegate.raft.v1.Attack
+	13, // 12: tidegate.raft.v1.PutResult.result:type_name -> tidegate.raft.v1.Result
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_raft_v1_change_proto_init() }
@@ -529,6 +626,7 @@ func file_tidegate_raft_v1_change_proto_init() {
 		(*Change_PutAttack)(nil),
 		(*Change_PutResult)(nil),
 		(*Change_PutLease)(nil),
+		(*Change_EndMitigation)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -536,7 +634,7 @@ func file_tidegate_raft_v1_change_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_raft_v1_change_proto_rawDesc), len(file_tidegate_raft_v1_change_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
