@@ -142,6 +142,11 @@ func (b *batch) outcome(w *write) (Outcome, error) {
 		}
 	}
 	d, err := b.decide(w.cmd, w.digest)
+	if err == nil && w.cmd.RequestID != "" && len(d.Changes) == 0 && d.Verdict.Kind != policy.Refused {
+		// The answer that nothing needed to be done is one that a retry must get too, whatever was done since.
+		w.noted = true
+		d, err = b.carryOut(w.cmd, w.digest, d)
+	}
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -192,6 +197,10 @@ func (b *batch) signal(by policy.Principal, sig *policy.Signal) (policy.Verdict,
 			return v, true
 		}
 	}
+	var index policy.Index
+	if len(b.items) == 0 {
+		index = b.state.Index()
+	}
 	d, err := b.decide(Command{By: by, Request: &policy.SignalRequest{Signal: *sig}}, [32]byte{})
 	if err != nil {
 		return policy.Verdict{}, false
@@ -199,7 +208,7 @@ func (b *batch) signal(by policy.Principal, sig *policy.Signal) (policy.Verdict,
 	if len(d.Violations) > 0 || sig.Drill {
 		return d.Verdict, true // without a trace: the sequence number is not used up
 	}
-	b.memory.put(k, seen{seq: sig.Seq, digest: digest, verdict: d.Verdict, index: b.state.Index()})
+	b.memory.put(k, seen{seq: sig.Seq, digest: digest, verdict: d.Verdict, index: index})
 	if v := d.Verdict; v.Mitigation != 0 && (v.Kind == policy.Mitigated || v.Kind == policy.Merged) {
 		b.memory.reported[v.Mitigation] = b.at
 	}
@@ -211,7 +220,7 @@ func (b *batch) answer(s *policy.State) {
 	b.term.merge(b.memory)
 	for _, w := range b.writes {
 		out := w.out
-		if len(out.Decision.Changes) > 0 {
+		if len(out.Decision.Changes) > 0 || w.noted {
 			out.Index = s.Index()
 			out.Decision.Mitigations = list(out.Decision.Mitigations, func(m *policy.Mitigation) *policy.Mitigation {
 				if now, ok := s.Mitigation(m.ID); ok {

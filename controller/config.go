@@ -35,7 +35,7 @@ type Timing struct {
 	Heartbeat     time.Duration // 500 ms: a follower that hears nothing for so long asks for an election
 	Election      time.Duration // 500 ms, not below Heartbeat
 	LeaderLease   time.Duration // 250 ms, not above Heartbeat: a leader without a quorum for so long gives way
-	CommitTimeout time.Duration // 50 ms: followers hear of commits at least so often
+	CommitTimeout time.Duration // 10 ms: followers hear of commits at least so often
 }
 
 // Config is what a node is told about itself and its cluster.
@@ -87,14 +87,15 @@ type Deps struct {
 	Logger *slog.Logger // nil: nothing is logged
 	// Elapsed reads the clock that never steps and runs on while the machine sleeps.
 	Elapsed func() wanted.Instant
-	// Now reads the wall clock. It anchors entry times at the start of a term; nothing else depends on it.
+	// Now reads the wall clock. It anchors entry times when a process begins to lead that has never been level with a
+	// live leader; nothing else depends on it.
 	Now        func() time.Time
 	Speaker    Speaker
 	Streams    Streams
 	Transport  Transport // overrides Streams
 	Stores     *Stores
-	Secret     func(name string) string // nil: there are no secrets
-	Registerer prometheus.Registerer    // nil: no metrics
+	Secret     func(name string) (string, bool) // nil: there are no secrets
+	Registerer prometheus.Registerer            // nil: no metrics
 }
 
 // LevelMax is the newest level of log entries that this version writes and understands. A higher one stops the node.
@@ -111,7 +112,7 @@ func (c Config) withDefaults() Config {
 	c.Timing.Heartbeat = or(c.Timing.Heartbeat, 500*time.Millisecond)
 	c.Timing.Election = or(c.Timing.Election, max(c.Timing.Heartbeat, 500*time.Millisecond))
 	c.Timing.LeaderLease = or(c.Timing.LeaderLease, c.Timing.Heartbeat/2)
-	c.Timing.CommitTimeout = or(c.Timing.CommitTimeout, 50*time.Millisecond)
+	c.Timing.CommitTimeout = or(c.Timing.CommitTimeout, 10*time.Millisecond)
 	c.QueueLength = or(c.QueueLength, defaultQueueLength)
 	c.LeaseEvery = or(c.LeaseEvery, defaultLeaseEvery)
 	c.Lease = or(c.Lease, defaultLease)

@@ -34,7 +34,7 @@ type Command struct {
 // Outcome is the answer to a write that was decided.
 type Outcome struct {
 	Decision policy.Decision
-	Index    policy.Index // of the entry that carries the decision; of the state it was judged on if nothing changed
+	Index    policy.Index // of the entry that carries the decision; of the state it was judged on if there is none
 	Repeated bool         // done earlier under the same request id; Decision holds the verdict and the mitigations
 }
 
@@ -103,7 +103,7 @@ func New(cfg Config, deps Deps) (*Controller, error) {
 		deps.Logger = slog.New(slog.DiscardHandler)
 	}
 	if deps.Secret == nil {
-		deps.Secret = func(string) string { return "" }
+		deps.Secret = func(string) (string, bool) { return "", false }
 	}
 	p, err := newPacker()
 	if err != nil {
@@ -237,7 +237,7 @@ func (c *Controller) start() (*running, error) {
 		return ok
 	}))
 	r.decider = &decider{
-		log: c.log, raft: r.raft, fsm: c.fsm, queue: c.queue, packer: c.packer, metrics: c.metrics,
+		log: c.log, raft: r.raft, fsm: c.fsm, tracker: c.tracker, queue: c.queue, packer: c.packer, metrics: c.metrics,
 		elapsed: c.deps.Elapsed, now: c.deps.Now, leaseEvery: c.cfg.LeaseEvery,
 		member: policy.Principal("member/" + c.cfg.NodeID), notLeader: c.notLeader, resumed: resumed,
 	}

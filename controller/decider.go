@@ -33,6 +33,7 @@ type decider struct {
 	log        *slog.Logger
 	raft       *raft.Raft
 	fsm        *fsm
+	tracker    *tracker
 	queue      *queue
 	packer     *packer
 	metrics    *metrics
@@ -135,19 +136,46 @@ func (d *decider) session(ctx context.Context, leads <-chan bool) error {
 
 func (d *decider) begin() *session {
 	st := d.fsm.state.Load()
-	s := &session{decider: d, start: d.elapsed(), memory: newMemory(), anchor: d.now().UTC().Round(0)}
-	if s.anchor.Before(st.At()) {
-		s.anchor = st.At()
-	}
+	// The memory is empty: an election ends nothing, and lengthens nothing either. What is active stays to the end of
+	// the lifetime that it has, and only a signal received in this term renews it. Lifetimes outlast elections by far;
+	// if each election counted as a report, elections alone could keep a mitigation for ever.
+	s := &session{decider: d, start: d.elapsed(), memory: newMemory()}
+	s.anchor = d.anchor(st, s.start)
 	s.leaseAt = s.anchor
-	// Nobody could report to a leader in the meantime, so every attack counts as reported now.
-	for m := range st.Active() {
-		s.memory.reported[m.ID] = s.anchor
-	}
 	return s
 }
 
-// entryTime is the leader's now: the wall clock as it was when the term began, and from there the elapsed clock.
+// anchor is the entry time at the instant e, at which a term begins. A process that has been level with a live leader
+// continues that leader's time by its own elapsed clock; it is at most behind it, by the time that an entry took to get
+// here. Only one that never was has nothing but its wall clock, which may be wrong.
+func (d *decider) anchor(st *policy.State, e wanted.Instant) time.Time {
+	if last := d.tracker.last(); last.caughtUp() {
+		return last.now(st, e)
+	}
+	at, credible := firstAnchor(st.At(), d.now().UTC().Round(0))
+	if !credible {
+		d.log.Error("the wall clock is not credible: set it right and restart the nodes", "wall", d.now(), "last_entry", st.At(), "taken", at)
+	}
+	return at
+}
+
+// maxAhead is how much later than the last entry a wall clock is believed to be. Entry times never go back, so one
+// clock at a year far away would spoil them for good.
+const maxAhead = 366 * 24 * time.Hour
+
+// firstAnchor is the entry time with which a process goes on that knows only the time of the last entry and the wall
+// clock. An entry from before this program existed was itself made under a wrong clock, and bounds nothing.
+func firstAnchor(last, wall time.Time) (at time.Time, credible bool) {
+	switch dawn := time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC); {
+	case wall.Before(last):
+		return last, !last.After(wall.Add(maxAhead))
+	case last.After(dawn) && wall.After(last.Add(maxAhead)):
+		return last.Add(maxAhead), false
+	}
+	return wall, true
+}
+
+// entryTime is the leader's now: the anchor when the term began, and from there the elapsed clock.
 func (s *session) entryTime() time.Time {
 	return s.anchor.Add(time.Duration(s.elapsed() - s.start))
 }
@@ -214,15 +242,15 @@ func (s *session) own(st *policy.State, now time.Time) []Command {
 	if !now.Before(s.leaseAt) {
 		cmds = append(cmds, Command{By: s.member, Reason: "a leader with a quorum is alive", Request: &policy.LeaseRequest{}})
 	}
-	if !now.Before(s.renewAt) {
-		s.renewAt = now.Add(renewEvery)
-		if ids := s.memory.renewals(st, now); len(ids) > 0 {
-			cmds = append(cmds, Command{By: s.member, Reason: "still reported", Request: &policy.RenewRequest{IDs: ids}})
-		}
-	}
 	if t, ok := st.NextExpiry(); ok && !t.After(now) && !now.Before(s.expireAt) {
 		s.expireAt = now.Add(expireEvery)
 		cmds = append(cmds, Command{By: s.member, Reason: "lifetime over", Request: &policy.ExpireRequest{}})
+	}
+	if !now.Before(s.renewAt) {
+		s.renewAt = now.Add(renewEvery)
+		if r := s.memory.renewals(st, now); len(r.IDs) > 0 {
+			cmds = append(cmds, Command{By: s.member, Reason: "still reported", Request: r})
+		}
 	}
 	return cmds
 }

@@ -18,11 +18,15 @@ type seen struct {
 	seq     uint64
 	digest  [32]byte
 	verdict policy.Verdict
-	index   policy.Index // of the State that it was judged on
+	index   policy.Index // of the State that it was judged on; 0: of one within a batch, which is nobody's any more
 }
 
-// memory is what the leader has seen in this term: never logged, gone with the term. With it sequence numbers bind
-// for signals that left no trace in the log, and repetitions are answered without judging again.
+// memory is what the leader has seen in this term: gone with the term, and logged only with a renewal. With it sequence
+// numbers bind for signals that left no trace in the log, and repetitions are answered without judging again.
+//
+// After an election the numbers count that the log knows: those of the signals that changed something, or that were the
+// last before a renewal. An end that was overtaken by a later signal, and by an election, is taken then; the attack's
+// next signal starts a mitigation again.
 type memory struct {
 	young, old map[attackKey]seen
 	// reported is when an attack of the mitigation was last reported.
@@ -58,9 +62,10 @@ func (m *memory) merge(batch *memory) {
 	}
 }
 
-// renewals returns the mitigations to be renewed: under half of their lifetime, and reported since they are.
-func (m *memory) renewals(s *policy.State, now time.Time) []policy.MitigationID {
-	var ids []policy.MitigationID
+// renewals returns the mitigations to be renewed: under half of their lifetime, and reported since they are. With them
+// go the newest sequence numbers of their attacks, of which the log knows nothing yet.
+func (m *memory) renewals(s *policy.State, now time.Time) *policy.RenewRequest {
+	r := &policy.RenewRequest{}
 	for id, at := range m.reported {
 		mit, ok := s.Mitigation(id)
 		if !ok || mit.Phase != policy.Active || mit.Origin != policy.FromPolicy {
@@ -69,10 +74,22 @@ func (m *memory) renewals(s *policy.State, now time.Time) []policy.MitigationID 
 		}
 		half := mit.Expires.Add(-mit.Lifetime / 2)
 		if now.After(half) && !at.Before(half) {
-			ids = append(ids, id)
+			r.IDs = append(r.IDs, id)
+			r.Attacks = append(r.Attacks, m.heard(mit)...)
 		}
 	}
-	return ids
+	return r
+}
+
+// heard returns the last signals of the mitigation's attacks that it answered.
+func (m *memory) heard(mit *policy.Mitigation) []policy.Attack {
+	var out []policy.Attack
+	for _, c := range mit.Causes {
+		if s, ok := m.get(attackKey{c.Source, c.AttackID}); ok && s.verdict.Kind == policy.Merged && s.verdict.Mitigation == mit.ID {
+			out = append(out, policy.Attack{Source: c.Source, AttackID: c.AttackID, Seq: s.seq, Digest: s.digest})
+		}
+	}
+	return out
 }
 
 // judge answers a signal from what was seen in this term, if that is enough. fresh reports whether nothing has

@@ -28,6 +28,7 @@ type write struct {
 	claim
 	cmd    Command
 	digest [32]byte
+	noted  bool // nothing needed to be done, and that is remembered under the request id
 	out    Outcome
 	err    error
 	done   chan struct{}

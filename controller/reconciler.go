@@ -25,10 +25,11 @@ type reconciler struct {
 	tracker *tracker
 	speaker Speaker
 	elapsed func() wanted.Instant
-	secret  func(string) string
+	secret  func(string) (string, bool)
 
-	// deadlines is used by the reconciler's goroutine only.
+	// deadlines and last, which is nil before the first, are used by the reconciler's goroutine only.
 	deadlines map[policy.MitigationID]deadline
+	last      *policy.Wanted
 }
 
 // deadline is when a mitigation's rules leave this node's speaker, whoever is alive. It is fixed when this process
@@ -80,18 +81,19 @@ func (r *reconciler) wanted(s *policy.State, last moment) (wanted.Set, wanted.In
 		r.forget(s)
 	}
 	e := r.elapsed()
-	input := policy.WantedInput{Now: e + handoverLead, LeaseUntil: last.leaseUntil, Secret: r.secret}
+	input := policy.WantedInput{Now: e + handoverLead, LeaseUntil: last.leaseUntil, Secret: r.secret, Last: r.last}
 	now := last.now(s, e)
 	if s.Index() == last.index {
 		// Just applied: the entry's own time is the leader's now, however long it took to get here.
 		now, e = last.at, last.elapsed
 	}
 	input.Deadline = func(m *policy.Mitigation) wanted.Instant { return r.deadline(m, now, e) }
-	set, next := s.Wanted(input)
+	r.last = s.Wanted(input)
+	next := r.last.Next
 	if next != 0 {
 		next -= handoverLead
 	}
-	return set, next
+	return r.last.Set, next
 }
 
 func (r *reconciler) deadline(m *policy.Mitigation, now time.Time, e wanted.Instant) wanted.Instant {

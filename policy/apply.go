@@ -19,24 +19,26 @@ func decideApply(s *State, r *ApplyRequest, e Entry) Decision {
 		return malformed(vs)
 	}
 	a := compare(s, r)
+	a.plan.LinksBefore, a.plan.LinksAfter = s.LinkCount(), s.LinkCount()
 	if len(a.changes) == 0 {
 		return Decision{Plan: &a.plan, Verdict: Verdict{Kind: Merged, Reason: Reason{
 			CodeUnchanged,
-			fmt.Sprintf("all %d documents are as stated: nothing to change", len(a.plan.Unchanged)),
+			unchangedText(len(a.plan.Unchanged)),
 		}}}
 	}
 	after, err := s.Apply(Entry{Index: s.Index() + 1, At: s.At(), By: e.By, Reason: e.Reason}, a.changes)
 	if err != nil {
 		return refusef(CodeInternal, "the documents could not be tried: %v", err)
 	}
+	a.plan.LinksAfter = after.LinkCount()
 	if vs := CheckInventory(after, a.touched); len(vs) > 0 {
 		d := malformed(vs)
 		d.Plan = &a.plan
 		return d
 	}
-	a.removals(s, after)
+	brake := a.removals(s, after)
 	if need := a.plan.RemovalsToAllow; need > 0 && r.AllowRemovals != need {
-		d := refuse(Reason{CodeRemovalsNeedNumber, a.brakeText(s, r.AllowRemovals)})
+		d := refuse(Reason{CodeRemovalsNeedNumber, a.brakeText(s, brake, r.AllowRemovals)})
 		d.Plan = &a.plan
 		return d
 	}
@@ -50,10 +52,52 @@ func decideApply(s *State, r *ApplyRequest, e Entry) Decision {
 	if reason := budget.overfull(a.routers); reason.Code != "" {
 		return Decision{Plan: &a.plan, Verdict: Verdict{Kind: Refused, Reason: reason}}
 	}
-	d.Verdict = Verdict{Kind: Mitigated, Reason: Reason{CodeApplied, fmt.Sprintf("%d documents added, %d changed, %d removed, %d unchanged; "+
-		"%d links before, %d after; %d mitigations cut again, %d ended", len(a.plan.Added), len(a.plan.Changed), len(a.plan.Removed),
-		len(a.plan.Unchanged), a.plan.LinksBefore, a.plan.LinksAfter, len(a.plan.Narrowed), len(a.plan.Ended))}}
+	a.unenforced(s, after)
+	d.Verdict = Verdict{Kind: Mitigated, Reason: Reason{CodeApplied, a.text()}}
 	return d
+}
+
+func unchangedText(n int) string {
+	if n == 1 {
+		return "the document is as stated: nothing to change"
+	}
+	return fmt.Sprintf("all %d documents are as stated: nothing to change", n)
+}
+
+// text says what the apply does.
+func (a *applying) text() string {
+	p := &a.plan
+	text := fmt.Sprintf("%s added, %d changed, %d removed, %d unchanged; %s before, %d after; %s cut again, %d ended",
+		plural(len(p.Added), "document"), len(p.Changed), len(p.Removed), len(p.Unchanged), plural(p.LinksBefore, "link"), p.LinksAfter,
+		plural(len(p.Narrowed), "mitigation"), len(p.Ended))
+	if n := len(p.Unenforced); n > 0 {
+		text += fmt.Sprintf("; %s %s left without any router: nothing enforces %s", mitigationList(p.Unenforced), choose(n, "is", "are"),
+			choose(n, "it", "them"))
+	}
+	return text
+}
+
+// unenforced finds the active mitigations for which there was a router before and is none now.
+func (a *applying) unenforced(s, after *State) {
+	if len(a.routers) == 0 {
+		return
+	}
+	for m := range s.Active() {
+		f := familyOf(m.Targets[0])
+		if !slices.Contains(a.plan.Ended, m.ID) && hasRouter(s, m.Groups, f) && !hasRouter(after, m.Groups, f) {
+			a.plan.Unenforced = append(a.plan.Unenforced, m.ID)
+		}
+	}
+}
+
+// hasRouter reports whether a router of the groups, of any if there are none, takes rules of family f.
+func hasRouter(s *State, groups []string, f flowspec.Family) bool {
+	for r := range s.Routers() {
+		if hears(groups, r.Group) && r.Speaks(f) {
+			return true
+		}
+	}
+	return false
 }
 
 // validateDocuments checks each document by itself, and that none is there twice.
@@ -187,11 +231,44 @@ func (a *applying) sourceTouched(v flowspec.Match) bool {
 	return ok && a.protection.OverlapsPrefix(src.Prefix)
 }
 
-// removals finds the links and the protected space that would be gone, and whether the brake asks for their number.
-func (a *applying) removals(s, after *State) {
-	a.plan.LinksBefore, a.plan.LinksAfter = s.LinkCount(), after.LinkCount()
-	links := map[netip.Prefix]bool{}
-	var blocks, now []netip.Prefix
+// loss is how many of its links a customer would lose.
+type loss struct {
+	customer     CustomerID
+	removed, had int
+}
+
+func (l loss) text() string { return fmt.Sprintf("%s (%d of %d)", l.customer, l.removed, l.had) }
+
+// removals finds the links and the protected space that would be gone, and whether the brake asks for their number:
+// because it is too many of all links, because a customer loses half of its own or more, or because a block protects
+// less. It returns these customers. One link of a customer is little among the links of all, and all that the customer
+// has.
+func (a *applying) removals(s, after *State) []loss {
+	links, blocks := a.taken()
+	var now []netip.Prefix
+	if len(blocks) > 0 {
+		for doc := range after.Documents(KindProtectedBlock) {
+			if b, ok := doc.(*ProtectedBlock); ok {
+				now = append(now, b.Prefixes...)
+			}
+		}
+	}
+	a.plan.LinksRemoved = slices.SortedFunc(maps.Keys(links), comparePrefix)
+	shrunk, gone := uncovered(blocks, now)
+	a.plan.ProtectedRemoved = gone
+	losses := a.losses(links)
+	removed, had := len(a.plan.LinksRemoved), a.plan.LinksBefore
+	tooMany := removed > 0 && float64(removed)*100 > s.Safeguards().MaxRemovedLinksPercent*float64(had)
+	if tooMany || len(losses) > 0 || shrunk > 0 {
+		a.plan.RemovalsToAllow = removed + shrunk
+	}
+	return losses
+}
+
+// taken returns the links that no changed document has any more, and the prefixes of blocks that are replaced or
+// removed.
+func (a *applying) taken() (links map[netip.Prefix]bool, blocks []netip.Prefix) {
+	links = map[netip.Prefix]bool{}
 	for _, doc := range a.before {
 		switch doc := doc.(type) {
 		case *Customer:
@@ -210,25 +287,34 @@ func (a *applying) removals(s, after *State) {
 			}
 		}
 	}
-	if len(blocks) > 0 {
-		for doc := range after.Documents(KindProtectedBlock) {
-			if b, ok := doc.(*ProtectedBlock); ok {
-				now = append(now, b.Prefixes...)
-			}
-		}
-	}
-	a.plan.LinksRemoved = slices.SortedFunc(maps.Keys(links), comparePrefix)
-	a.plan.ProtectedRemoved = noLongerCovered(blocks, now)
-	removed, before := len(a.plan.LinksRemoved), a.plan.LinksBefore
-	tooMany := removed > 0 && float64(removed)*100 > s.Safeguards().MaxRemovedLinksPercent*float64(before)
-	if tooMany || len(a.plan.ProtectedRemoved) > 0 {
-		a.plan.RemovalsToAllow = removed + len(a.plan.ProtectedRemoved)
-	}
+	return links, blocks
 }
 
-// noLongerCovered returns those of before that do not lie wholly in the space of now.
-func noLongerCovered(before, now []netip.Prefix) []netip.Prefix {
-	var out []netip.Prefix
+// losses returns the customers that lose half of their links or more, at least one.
+func (a *applying) losses(gone map[netip.Prefix]bool) []loss {
+	var out []loss
+	for _, doc := range a.before {
+		c, ok := doc.(*Customer)
+		if !ok {
+			continue
+		}
+		l := loss{customer: c.ID, had: len(c.Links)}
+		for i := range c.Links {
+			if gone[c.Links[i].Prefix] {
+				l.removed++
+			}
+		}
+		if l.removed > 0 && 2*l.removed >= l.had {
+			out = append(out, l)
+		}
+	}
+	slices.SortFunc(out, func(x, y loss) int { return compareStrings(string(x.customer), string(y.customer)) })
+	return out
+}
+
+// uncovered returns how many of before do not lie wholly in the space of now, and the space of them that does not, as
+// the fewest CIDRs.
+func uncovered(before, now []netip.Prefix) (shrunk int, gone []netip.Prefix) {
 	now = outermost(now)
 	for _, p := range sortedSet(before, comparePrefix) {
 		if _, ok := holding(now, p); ok {
@@ -240,26 +326,40 @@ func noLongerCovered(before, now []netip.Prefix) []netip.Prefix {
 		for hi < len(now) && inside(now[hi], p) {
 			hi++
 		}
-		if len(subtract([]netip.Prefix{p}, now[lo:hi])) > 0 {
-			out = append(out, p)
+		if left := subtract([]netip.Prefix{p}, now[lo:hi]); len(left) > 0 {
+			shrunk++
+			gone = append(gone, left...)
 		}
 	}
-	return out
+	return shrunk, fewest(gone)
+}
+
+// fewest returns the space of ps, of both families, as the fewest CIDRs.
+func fewest(ps []netip.Prefix) []netip.Prefix {
+	ps = outermost(ps)
+	six := slices.IndexFunc(ps, func(p netip.Prefix) bool { return familyOf(p) == flowspec.IPv6 })
+	if six < 0 {
+		return subtract(ps, nil)
+	}
+	return append(subtract(ps[:six], nil), subtract(ps[six:], nil)...)
 }
 
 // brakeText is the sentence of the brake, with the number that lets the apply through.
-func (a *applying) brakeText(s *State, stated int) string {
-	text := fmt.Sprintf("this removes %d of %d links", len(a.plan.LinksRemoved), a.plan.LinksBefore)
+func (a *applying) brakeText(s *State, losses []loss, stated int) string {
+	text := fmt.Sprintf("this removes %d of %s", len(a.plan.LinksRemoved), plural(a.plan.LinksBefore, "link"))
 	if n := len(a.plan.LinksRemoved); n > 0 {
 		text += fmt.Sprintf(" (%.1f %%, without a number at most %v %%): %s", float64(n)*100/float64(a.plan.LinksBefore),
 			s.Safeguards().MaxRemovedLinksPercent, list(a.plan.LinksRemoved, netip.Prefix.String))
 	}
-	if n := len(a.plan.ProtectedRemoved); n > 0 {
-		text += fmt.Sprintf("; and %d prefixes of protected blocks: %s", n, list(a.plan.ProtectedRemoved, netip.Prefix.String))
+	if len(losses) > 0 {
+		text += "; half of its links or more would lose " + list(losses, loss.text)
 	}
-	text += fmt.Sprintf(". Nothing was changed. If that is meant, allow exactly %d removals", a.plan.RemovalsToAllow)
+	if n := a.plan.RemovalsToAllow - len(a.plan.LinksRemoved); n > 0 {
+		text += fmt.Sprintf("; and protection of %s of blocks: gone is %s", plural(n, "prefix"), list(a.plan.ProtectedRemoved, netip.Prefix.String))
+	}
+	text += fmt.Sprintf(". Nothing was changed. If that is meant, allow exactly %s", plural(a.plan.RemovalsToAllow, "removal"))
 	if stated != 0 {
-		text += fmt.Sprintf(" (%d were stated)", stated)
+		text += fmt.Sprintf(" (%d %s stated)", stated, choose(stated, "was", "were"))
 	}
 	return text
 }
@@ -347,8 +447,8 @@ func (b *budget) add(m *Mitigation, n int) {
 func (b *budget) overfull(changed map[string]bool) Reason {
 	for i, r := range b.routers {
 		if changed[r.Name] && b.rules[i] > r.MaxRules() {
-			return Reason{CodeRouterBudget, fmt.Sprintf("router %s (group %s) would hear %d active rules and may hear %d (80 %% of its max-prefix %d): "+
-				"withdraw mitigations first, or raise the limit", r.Name, r.Group, b.rules[i], r.MaxRules(), r.MaxPrefix)}
+			return Reason{CodeRouterBudget, fmt.Sprintf("router %s (group %s) would hear %s and may hear %d (80 %% of its max-prefix %d): "+
+				"withdraw mitigations first, or raise the limit", r.Name, r.Group, plural(b.rules[i], "active rule"), r.MaxRules(), r.MaxPrefix)}
 		}
 	}
 	return Reason{}

@@ -83,10 +83,11 @@ func TestBrakeOfBefore(t *testing.T) {
 	w := newWorld(t)
 	loose := policy.DefaultSafeguards()
 	loose.MaxRemovedLinksPercent = 100
-	solo := &policy.Customer{ID: "solo-c", Name: "Solo C", Official: pfxs("192.0.2.0/25")}
-	w.must(policy.Refused, policy.CodeRemovalsNeedNumber, &policy.ApplyRequest{Documents: []policy.Document{loose, solo}})
+	uni := *inventory()[0].(*policy.Customer)
+	uni.Links = uni.Links[:2] // of three
+	w.must(policy.Refused, policy.CodeRemovalsNeedNumber, &policy.ApplyRequest{Documents: []policy.Document{loose, &uni}})
 	w.must(policy.Mitigated, policy.CodeApplied, &policy.ApplyRequest{Documents: []policy.Document{loose}})
-	w.must(policy.Mitigated, policy.CodeApplied, &policy.ApplyRequest{Documents: []policy.Document{solo}})
+	w.must(policy.Mitigated, policy.CodeApplied, &policy.ApplyRequest{Documents: []policy.Document{&uni}})
 }
 
 // TestPlan reads the effect of an apply, document by document.

@@ -31,7 +31,7 @@ type EndMitigation struct {
 type Attack struct {
 	Source     string
 	AttackID   string
-	Seq        uint64       // of the last signal that changed something
+	Seq        uint64       // of the last signal that changed something, or that was known when it was last renewed
 	Digest     [32]byte     // of that signal's body (SHA-256)
 	Mitigation MitigationID // what it caused; zero after the end
 	Ended      bool

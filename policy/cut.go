@@ -42,9 +42,9 @@ func CutTarget(s *State, c CustomerID, targets []netip.Prefix, sg *Safeguards) (
 	kept, given := largest(all, sg.MaxPieces)
 	share := sizeOf(given) / sizeOf(all)
 	if share > maxRoundedShare || len(given) > maxUnprotected {
-		return cut, Reason{CodeTooManyPieces, fmt.Sprintf("%s of customer %s falls into %d pieces around %d exempt parts, "+
-			"at most %d are permitted, and the %d largest would leave %.0f %% of it unprotected (at most %.0f %%): "+
-			"name narrower targets", prefixList(targets), c, len(all), len(cut.Exempt), sg.MaxPieces, len(kept),
+		return cut, Reason{CodeTooManyPieces, fmt.Sprintf("%s of customer %s falls into %s around %s, "+
+			"at most %d %s permitted, and the %d largest would leave %.0f %% of it unprotected (at most %.0f %%): "+
+			"name narrower targets", prefixList(targets), c, plural(len(all), "piece"), plural(len(cut.Exempt), "exempt part"), sg.MaxPieces, choose(sg.MaxPieces, "is", "are"), len(kept),
 			share*100, maxRoundedShare*100)}
 	}
 	cut.Pieces, cut.Unprotected, cut.Rounded = kept, given, true

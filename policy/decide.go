@@ -50,7 +50,12 @@ type ExpireRequest struct{}
 
 // RenewRequest lengthens mitigations whose attack is still reported, back to their full lifetime. Asked by the leader
 // itself from what it has seen in this term, at most once a second, for those under half their lifetime.
-type RenewRequest struct{ IDs []MitigationID }
+type RenewRequest struct {
+	IDs []MitigationID
+	// Attacks are the last signals of their attacks: Source, AttackID, Seq and Digest. What is newer than in the State is
+	// remembered, so that sequence numbers survive the leader.
+	Attacks []Attack
+}
 
 // LeaseRequest records that a leader with a quorum is alive.
 type LeaseRequest struct{}
@@ -83,8 +88,11 @@ type Plan struct {
 	Added, Changed, Removed, Unchanged []DocumentRef
 	LinksBefore, LinksAfter            int
 	LinksRemoved                       []netip.Prefix
-	ProtectedRemoved                   []netip.Prefix // of blocks
-	RemovalsToAllow                    int            // the number AllowRemovals must state; 0 when the brake does not ask
-	Narrowed                           []MitigationID // re-cut because protection was added
-	Ended                              []MitigationID // nothing left to act on
+	ProtectedRemoved                   []netip.Prefix // the space of blocks that goes, as the fewest CIDRs
+	// RemovalsToAllow is the number AllowRemovals must state: links, and prefixes of blocks that are not wholly kept. It
+	// is 0 when the brake does not ask.
+	RemovalsToAllow int
+	Narrowed        []MitigationID // re-cut because protection was added
+	Ended           []MitigationID // nothing left to act on
+	Unenforced      []MitigationID // active, and left without any router by this change
 }

@@ -146,7 +146,7 @@ type Safeguards struct {
 	MaxMitigations  int // active mitigations in all
 	DefaultLifetime time.Duration
 	MaxLifetime     time.Duration
-	// MaxRemovedLinksPercent is the brake: an apply that removes more of the links than this, or any protected
-	// space of a block, must state the number.
+	// MaxRemovedLinksPercent is the brake: an apply that removes more of the links than this, or half of the links of
+	// one customer or more, or any protected space of a block, must state the number.
 	MaxRemovedLinksPercent float64
 }

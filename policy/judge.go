@@ -65,18 +65,18 @@ func decideSignal(s *State, sig *Signal, e Entry) Decision {
 	att, known := s.Attack(sig.Source, sig.AttackID)
 	digest := SignalDigest(*sig)
 	if known {
-		if d, done := answered(sig, att, digest); done {
+		if d, done := answered(s, sig, att, digest); done {
 			return d
 		}
 	}
 	if sig.Kind == SignalEnd {
 		return decideEnd(s, sig, att, known, digest, e)
 	}
-	var current *Mitigation // what the attack keeps alive so far
+	var current, withdrawn *Mitigation // what the attack keeps alive so far; what an operator withdrew of it
 	if known && !att.Ended {
 		var d Decision
 		var done bool
-		if current, d, done = running(s, sig, att); done {
+		if current, withdrawn, d, done = running(s, sig, att); done {
 			return d
 		}
 	}
@@ -88,37 +88,62 @@ func decideSignal(s *State, sig *Signal, e Entry) Decision {
 		}
 		return d
 	}
+	if d, nothing := p.keepOut(s, sig, current, withdrawn); nothing {
+		return d
+	}
 	attack := &PutAttack{Attack{Source: sig.Source, AttackID: sig.AttackID, Seq: sig.Seq, Digest: digest, At: e.At}}
 	return settle(s, p, attack, current, e)
 }
 
 // answered judges a signal of a known attack by its number alone: what is older is stale, and one number has one body.
-func answered(sig *Signal, att Attack, digest [32]byte) (d Decision, done bool) {
+func answered(s *State, sig *Signal, att Attack, digest [32]byte) (d Decision, done bool) {
+	nothing := ""
+	if sig.Kind == SignalEnd {
+		nothing = nothingEnded(s, att)
+	}
 	switch {
 	case sig.Seq < att.Seq:
-		return observe(CodeStale, att.Mitigation, "attack %q of %s is at sequence number %d, %d is older", sig.AttackID, sig.Source, att.Seq, sig.Seq), true
+		return observe(CodeStale, att.Mitigation, "attack %q of %s is at sequence number %d, %d is older%s", sig.AttackID, sig.Source, att.Seq, sig.Seq, nothing), true
 	case sig.Seq == att.Seq && digest != att.Digest:
-		return refusef(CodeSeqConflict, "attack %q of %s already sent sequence number %d with another body: a change needs a higher number",
-			sig.AttackID, sig.Source, sig.Seq), true
+		return refusef(CodeSeqConflict, "attack %q of %s already sent sequence number %d with another body: a change needs a higher number%s",
+			sig.AttackID, sig.Source, sig.Seq, nothing), true
 	}
 	return Decision{}, false
 }
 
+// nothingEnded says what an end that does not count leaves as it is.
+func nothingEnded(s *State, att Attack) string {
+	switch m, ok := s.Mitigation(att.Mitigation); {
+	case att.Ended:
+		return "; nothing ended now: the end of the attack was noted before"
+	case ok && m.Phase == Active:
+		return fmt.Sprintf("; nothing ended: M%d stays active until an end with a number above %d comes or its lifetime is over", m.ID, att.Seq)
+	}
+	return fmt.Sprintf("; nothing ended: send the end with a number above %d", att.Seq)
+}
+
 // running returns what a running attack keeps alive, or a decision if there is nothing to judge anew: the signal is a
-// repetition, or an operator withdrew what it asks for. What ended for another reason is judged again.
-func running(s *State, sig *Signal, att Attack) (current *Mitigation, d Decision, done bool) {
+// repetition, or an operator withdrew what it asks for. If it asks for more than was withdrawn, the rest is judged. What
+// ended for another reason is judged again.
+func running(s *State, sig *Signal, att Attack) (current, withdrawn *Mitigation, d Decision, done bool) {
 	m, ok := s.Mitigation(att.Mitigation)
 	switch {
 	case !ok:
 	case m.Phase == Active && sig.Seq == att.Seq:
-		return nil, repetition(m), true
+		return nil, nil, repetition(m), true
 	case m.Phase == Active:
-		return m, Decision{}, false
+		return m, nil, Decision{}, false
 	case m.End == EndWithdrawn && targetsWithin(sig.Targets, m.Targets):
-		return nil, observe(CodeStaysWithdrawn, m.ID, "M%d for attack %q was withdrawn by %s: start one by hand, or send the attack under another id",
-			m.ID, sig.AttackID, m.EndedBy), true
+		return nil, nil, staysWithdrawn(sig, m), true
+	case m.End == EndWithdrawn:
+		return nil, m, Decision{}, false
 	}
-	return nil, Decision{}, false
+	return nil, nil, Decision{}, false
+}
+
+func staysWithdrawn(sig *Signal, m *Mitigation) Decision {
+	return observe(CodeStaysWithdrawn, m.ID, "M%d for attack %q was withdrawn by %s: start one by hand, or send the attack under another id",
+		m.ID, sig.AttackID, m.EndedBy)
 }
 
 // judge says what a signal would be turned into, or, with a nil plan, why into nothing.
@@ -199,9 +224,22 @@ func settle(s *State, p *plan, attack *PutAttack, current *Mitigation, e Entry) 
 	attack.Attack.Mitigation = m.ID
 	d := Decision{Verdict: Verdict{Kind: Mitigated, Reason: m.Reason, Mitigation: m.ID}, Mitigations: []*Mitigation{m}}
 	d.Changes = append(d.Changes, &PutMitigation{m})
-	d.leave(current, attack, EndSuperseded, fmt.Sprintf("the attack moved to M%d", m.ID), e)
+	d.moved(current, attack, m.ID, e)
 	d.Changes = append(d.Changes, attack)
 	return d
+}
+
+// moved takes the attack away from current, which kept it before, and says in the verdict what becomes of that.
+func (d *Decision) moved(current *Mitigation, attack *PutAttack, to MitigationID, e Entry) {
+	if current == nil {
+		return
+	}
+	d.leave(current, attack, EndSuperseded, fmt.Sprintf("the attack moved to M%d", to), e)
+	text := fmt.Sprintf("M%d is superseded and ends", current.ID)
+	if now := d.Mitigations[len(d.Mitigations)-1]; now.Phase == Active {
+		text = fmt.Sprintf("M%d stays for %s", current.ID, plural(len(now.Causes)+now.MoreCauses, "other cause"))
+	}
+	d.Verdict.Reason.Text += "; " + text
 }
 
 // fits reports whether an active mitigation does for p's targets what p asks for.
@@ -217,6 +255,7 @@ type surveyed struct {
 	cover   *Mitigation // does what is asked for
 	shield  *Mitigation // a discard that the plan would shield packets from
 	at      netip.Prefix
+	how     meeting // of the plan with shield
 	notes   []string
 }
 
@@ -247,28 +286,44 @@ func survey(s *State, p *plan, current *Mitigation, leaving bool) surveyed {
 func (f *surveyed) shields(p *plan, m *Mitigation) {
 	switch {
 	case p.action.Kind == RateLimit && m.Action.Kind == Discard && f.shield == nil:
-		if at, ok := shielded(p.cut.Pieces, p.variants, p.groups, m); ok {
-			f.shield, f.at = m, at
+		if at, how := shielded(p.cut.Pieces, p.variants, p.groups, m); how != apart {
+			f.shield, f.at, f.how = m, at, how
 		}
 	case p.action.Kind == Discard && m.Action.Kind == RateLimit && len(f.notes) < maxListed:
-		if at, ok := shielded(m.Cut.Pieces, m.Variants, m.Groups, &Mitigation{Cut: p.cut, Variants: p.variants, Groups: p.groups}); ok {
+		at, how := shielded(m.Cut.Pieces, m.Variants, m.Groups, &Mitigation{Cut: p.cut, Variants: p.variants, Groups: p.groups})
+		switch {
+		case how == before:
 			f.notes = append(f.notes, fmt.Sprintf("M%d limits the rate of a part of this at %s and comes before it there: "+
-				"withdraw it to discard all", m.ID, at))
+				"withdraw it to discard all", m.ID, prefixText(at)))
+		case how == sameKey && m.Origin > p.origin:
+			f.notes = append(f.notes, fmt.Sprintf("M%d limits the rate by the same rule at %s, and an operator's order goes first: "+
+				"while both are active routers limit the rate there; withdraw M%d to discard all", m.ID, prefixText(at), m.ID))
+		case how == sameKey:
+			f.notes = append(f.notes, fmt.Sprintf("M%d limits the rate by the same rule at %s: while both are active routers discard there, "+
+				"and M%d has no effect there until this ends", m.ID, prefixText(at), m.ID))
 		}
 	}
 }
 
 // admit holds a new mitigation against the limits, with the numbers.
 func (f *surveyed) admit(s *State, p *plan) Reason {
+	if f.shield != nil && f.how == sameKey {
+		what := fmt.Sprintf("a rate limit there would have no effect while M%d is active: withdraw M%d first", f.shield.ID, f.shield.ID)
+		if p.origin > f.shield.Origin {
+			what = fmt.Sprintf("an operator's rate limit would take its place and let through what M%d discards: withdraw M%d, or discard as well",
+				f.shield.ID, f.shield.ID)
+		}
+		return Reason{CodeShieldsStronger, fmt.Sprintf("M%d discards by the same rule on %s; %s", f.shield.ID, prefixText(f.at), what)}
+	}
 	if f.shield != nil {
 		return Reason{CodeShieldsStronger, fmt.Sprintf("M%d discards on %s; a rate limit there would come first and let through what M%d discards: "+
 			"withdraw M%d, or discard as well", f.shield.ID, prefixText(f.at), f.shield.ID, f.shield.ID)}
 	}
 	if quota := p.customer.MaxMitigations; quota > 0 && f.active >= quota {
-		return Reason{CodeCustomerQuota, fmt.Sprintf("customer %s has %d active mitigations of at most %d", p.customer.ID, f.active, quota)}
+		return Reason{CodeCustomerQuota, fmt.Sprintf("customer %s has %s of at most %d", p.customer.ID, plural(f.active, "active mitigation"), quota)}
 	}
 	if n, most := s.ActiveCount()-f.leaving, s.Safeguards().MaxMitigations; n >= most {
-		return Reason{CodeMitigationLimit, fmt.Sprintf("%d mitigations are active, the safeguards permit %d", n, most)}
+		return Reason{CodeMitigationLimit, fmt.Sprintf("%s %s active, the safeguards permit %d", plural(n, "mitigation"), choose(n, "is", "are"), most)}
 	}
 	if r := checkSources(s, p.variants); r.Code != "" {
 		return r
@@ -300,7 +355,8 @@ func merge(m *Mitigation, p *plan, attack *PutAttack, current *Mitigation, e Ent
 		cp.MoreCauses++
 	}
 	if until := e.At.Add(p.lifetime); until.After(cp.Expires) {
-		cp.Expires = until
+		// The lifetime bounds what each node announces by its own clock, so the two go together.
+		cp.Expires, cp.Lifetime = until, max(cp.Lifetime, p.lifetime)
 	}
 	attack.Attack.Mitigation = m.ID
 	d := Decision{
@@ -309,7 +365,7 @@ func merge(m *Mitigation, p *plan, attack *PutAttack, current *Mitigation, e Ent
 		Mitigations: []*Mitigation{&cp},
 		Changes:     []Change{&PutMitigation{&cp}},
 	}
-	d.leave(current, attack, EndSuperseded, fmt.Sprintf("the attack moved to M%d", m.ID), e)
+	d.moved(current, attack, m.ID, e)
 	d.Changes = append(d.Changes, attack)
 	return d
 }
@@ -363,7 +419,8 @@ func decideEnd(s *State, sig *Signal, att Attack, known bool, digest [32]byte, e
 	now := d.Mitigations[0]
 	text := fmt.Sprintf("attack %q of %s is over: M%d ends", sig.AttackID, sig.Source, m.ID)
 	if now.Phase == Active {
-		text = fmt.Sprintf("attack %q of %s is over: M%d stays for %d other causes", sig.AttackID, sig.Source, m.ID, len(now.Causes)+now.MoreCauses)
+		text = fmt.Sprintf("attack %q of %s is over: M%d stays for %s", sig.AttackID, sig.Source, m.ID,
+			plural(len(now.Causes)+now.MoreCauses, "other cause"))
 	}
 	d.Verdict.Reason = Reason{CodeAttackOver, text}
 	d.Changes = append(d.Changes, attack)
@@ -382,7 +439,7 @@ func drill(s *State, sig *Signal, e Entry) Decision {
 	would := "would have been observed only"
 	switch d.Verdict.Kind {
 	case Mitigated:
-		would = fmt.Sprintf("would have been mitigated with %d rules", len(d.Mitigations[0].Rules))
+		would = "would have been mitigated with " + plural(len(d.Mitigations[0].Rules), "rule")
 	case Merged:
 		would = fmt.Sprintf("would have been merged into M%d", d.Verdict.Mitigation)
 	case Refused:

@@ -2,6 +2,8 @@ package policy
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -22,12 +24,38 @@ func decideExtend(s *State, r *ExtendRequest, e Entry) Decision {
 	}
 	cp := *m
 	cp.Lifetime, cp.Expires = r.Lifetime, e.At.Add(r.Lifetime)
+	cp.Notes = extendedNotes(m.Notes, r.Lifetime, e)
 	text := fmt.Sprintf("M%d now ends in %s, at %s", m.ID, r.Lifetime, cp.Expires.UTC().Format(time.RFC3339))
 	return Decision{
 		Verdict:     Verdict{Kind: Mitigated, Mitigation: m.ID, Reason: Reason{CodeExtended, text}},
 		Mitigations: []*Mitigation{&cp},
 		Changes:     []Change{&PutMitigation{&cp}},
 	}
+}
+
+// MaxExtensions bounds how many extensions the notes of a mitigation tell of: the last ones.
+const MaxExtensions = 16
+
+const extendedBy = "extended by " // how a note of an extension begins, and no other note
+
+// extendedNotes returns the notes with one more of an extension: who, when, to what and why.
+func extendedNotes(notes []string, d time.Duration, e Entry) []string {
+	out := slices.Clone(notes)
+	count := 0
+	for _, n := range out {
+		if strings.HasPrefix(n, extendedBy) {
+			count++
+		}
+	}
+	if count >= MaxExtensions {
+		i := slices.IndexFunc(out, func(n string) bool { return strings.HasPrefix(n, extendedBy) })
+		out = slices.Delete(out, i, i+1)
+	}
+	note := fmt.Sprintf("%s%s at %s to end in %s", extendedBy, e.By, e.At.UTC().Format(time.RFC3339), d)
+	if e.Reason != "" {
+		note += ": " + e.Reason
+	}
+	return append(out, note)
 }
 
 // activeMitigation returns an active mitigation, or nil and why there is none.
@@ -58,7 +86,7 @@ func decideWithdraw(s *State, r *WithdrawRequest, e Entry) Decision {
 	if m == nil {
 		return refusal
 	}
-	d := Decision{Verdict: Verdict{Kind: Ended, Mitigation: m.ID, Reason: Reason{CodeWithdrawn, fmt.Sprintf("M%d is withdrawn: %d rules", m.ID, len(m.Rules))}}}
+	d := Decision{Verdict: Verdict{Kind: Ended, Mitigation: m.ID, Reason: Reason{CodeWithdrawn, fmt.Sprintf("M%d is withdrawn: %s", m.ID, plural(len(m.Rules), "rule"))}}}
 	d.end(m, EndWithdrawn, e.Reason, e)
 	return d
 }
@@ -90,7 +118,7 @@ func decideWithdrawAll(s *State, r *WithdrawAllRequest, e Entry) Decision {
 	if len(d.Changes) == 0 {
 		return observe(CodeNothingToDo, 0, "no mitigation%s is active", whose)
 	}
-	d.Verdict = Verdict{Kind: Ended, Reason: Reason{CodeWithdrawn, fmt.Sprintf("%d mitigations%s are withdrawn", len(d.Changes), whose)}}
+	d.Verdict = Verdict{Kind: Ended, Reason: Reason{CodeWithdrawn, fmt.Sprintf("%s%s %s withdrawn", plural(len(d.Changes), "mitigation"), whose, choose(len(d.Changes), "is", "are"))}}
 	return d
 }
 
@@ -103,7 +131,7 @@ func decideExpire(s *State, e Entry) Decision {
 	if len(d.Changes) == 0 {
 		return observe(CodeNothingToDo, 0, "no mitigation is past its lifetime")
 	}
-	d.Verdict = Verdict{Kind: Ended, Reason: Reason{CodeExpired, fmt.Sprintf("the lifetime of %d mitigations is over", len(d.Changes))}}
+	d.Verdict = Verdict{Kind: Ended, Reason: Reason{CodeExpired, fmt.Sprintf("the lifetime of %s is over", plural(len(d.Changes), "mitigation"))}}
 	return d
 }
 
@@ -117,6 +145,9 @@ func decideRenew(s *State, r *RenewRequest, e Entry) Decision {
 		if !ok || seen[id] || m.Phase != Active || m.Expires.Sub(e.At) >= m.Lifetime/2 {
 			continue
 		}
+		if !m.Expires.After(e.At) { // over, although nobody has ended it yet
+			continue
+		}
 		seen[id] = true
 		cp := *m
 		cp.Expires = e.At.Add(m.Lifetime)
@@ -126,6 +157,15 @@ func decideRenew(s *State, r *RenewRequest, e Entry) Decision {
 	if len(d.Changes) == 0 {
 		return observe(CodeNothingToDo, 0, "no mitigation needs to be renewed")
 	}
-	d.Verdict = Verdict{Kind: Mitigated, Reason: Reason{CodeRenewed, fmt.Sprintf("%d mitigations have their full lifetime again", len(d.Changes))}}
+	for _, a := range r.Attacks {
+		known, ok := s.Attack(a.Source, a.AttackID)
+		if !ok || known.Ended || a.Seq <= known.Seq || !seen[known.Mitigation] {
+			continue
+		}
+		known.Seq, known.Digest, known.At = a.Seq, a.Digest, e.At
+		d.Changes = append(d.Changes, &PutAttack{known})
+	}
+	d.Verdict = Verdict{Kind: Mitigated, Reason: Reason{CodeRenewed, fmt.Sprintf("%s %s full lifetime again",
+		plural(len(d.Mitigations), "mitigation"), choose(len(d.Mitigations), "has its", "have their"))}}
 	return d
 }

@@ -63,7 +63,8 @@ type Cut struct {
 	Pieces  []netip.Prefix // what is acted on, sorted, the fewest CIDRs
 	Exempt  []Exemption    // what was taken out, sorted by prefix
 	Rounded bool           // holes were rounded outward to their link block to stay within MaxPieces
-	// Unprotected is official, unprotected space of the target that is not acted on because holes were rounded.
+	// Unprotected is official, unprotected space of the target that is not acted on: holes were rounded, protection was
+	// removed later, or an operator withdrew it.
 	Unprotected []netip.Prefix
 }
 

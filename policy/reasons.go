@@ -52,7 +52,7 @@ const (
 
 	// CodeTooVague is a signal of an unknown vector that names no protocol.
 	CodeTooVague ReasonCode = "too_vague"
-	// CodeContradiction is a signal whose parts exclude each other, so that no packet could match.
+	// CodeContradiction is a signal or a match whose parts exclude each other, so that no packet could match.
 	CodeContradiction ReasonCode = "contradiction"
 	// CodeTooManyVariants is a signal that needs more matches per destination than MaxVariants.
 	CodeTooManyVariants ReasonCode = "too_many_variants"
@@ -149,7 +149,7 @@ func Reasons() []ReasonInfo {
 		{CodeNothingLeft, true, "nothing of the target remains after nested customers and protected space"},
 		{CodeTooManyPieces, true, "the target has too many holes for the budget of destinations"},
 		{CodeTooVague, true, "an unknown vector and no protocol"},
-		{CodeContradiction, true, "parts of the signal exclude each other"},
+		{CodeContradiction, true, "parts of the signal, or of the match, exclude each other"},
 		{CodeTooManyVariants, true, "too many matches per destination"},
 		{CodeSourceProtected, true, "a source prefix overlaps protected space"},
 		{CodeUnsafeMatch, true, "common routers do not survive the match"},

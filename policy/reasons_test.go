@@ -239,7 +239,7 @@ func lifeCases() []reasonCase {
 		{name: "withdrawn", first: open, req: &policy.WithdrawRequest{ID: 1}, kind: policy.Ended, code: policy.CodeWithdrawn, text: []string{"M1"}},
 		{name: "withdrawn twice", first: over, req: &policy.WithdrawRequest{ID: 1}, kind: policy.Refused, code: policy.CodeMitigationOver},
 		{name: "withdrawn what is unknown", req: &policy.WithdrawRequest{ID: 7}, kind: policy.Refused, code: policy.CodeUnknownMitigation},
-		{name: "all withdrawn", first: open, req: &policy.WithdrawAllRequest{}, kind: policy.Ended, code: policy.CodeWithdrawn, text: []string{"1 mitigations"}},
+		{name: "all withdrawn", first: open, req: &policy.WithdrawAllRequest{}, kind: policy.Ended, code: policy.CodeWithdrawn, text: []string{"1 mitigation is withdrawn"}},
 		{name: "all of one customer", first: open, req: &policy.WithdrawAllRequest{Customer: "uni-a"}, kind: policy.Ended, code: policy.CodeWithdrawn},
 		{name: "all of a customer without any", first: open, req: &policy.WithdrawAllRequest{Customer: "lab-b"}, kind: policy.Observed, code: policy.CodeNothingToDo},
 		{name: "all of an unknown customer", req: &policy.WithdrawAllRequest{Customer: "x"}, kind: policy.Refused, code: policy.CodeUnknownCustomer, text: []string{`"x"`}},
@@ -247,7 +247,7 @@ func lifeCases() []reasonCase {
 		{name: "nothing to renew", first: open, req: &policy.RenewRequest{IDs: []policy.MitigationID{1, 9}}, kind: policy.Observed, code: policy.CodeNothingToDo},
 		{name: "lease", req: &policy.LeaseRequest{}, kind: policy.Observed, code: policy.CodeLease},
 		{name: "unchanged", req: &policy.ApplyRequest{Documents: inventory(), Prune: true}, kind: policy.Merged, code: policy.CodeUnchanged, text: []string{"10"}},
-		{name: "applied", req: &policy.ApplyRequest{Documents: []policy.Document{policy.DefaultSafeguards()}}, kind: policy.Mitigated, code: policy.CodeApplied, text: []string{"1 documents added"}},
+		{name: "applied", req: &policy.ApplyRequest{Documents: []policy.Document{policy.DefaultSafeguards()}}, kind: policy.Mitigated, code: policy.CodeApplied, text: []string{"1 document added"}},
 		{
 			name: "half an inventory", req: &policy.ApplyRequest{Documents: without([]string{"solo-c"}), Prune: true}, kind: policy.Refused, code: policy.CodeRemovalsNeedNumber,
 			text: []string{"1 of 4 links", "25.0 %", "2 %", "192.0.2.200/30", "exactly 1"},

@@ -73,7 +73,7 @@ func (vs *violations) numbers(sig *Signal) {
 // hints checks what a signal says of the packets.
 func (vs *violations) hints(sig *Signal) {
 	if n := len(sig.Protocols); n > MaxProtocols {
-		vs.add("protocols", fmt.Sprintf("send at most %d", MaxProtocols), "%d protocols", n)
+		vs.add("protocols", fmt.Sprintf("send at most %d", MaxProtocols), "there are %d protocols", n)
 	}
 	vs.ranges("source_ports", "port", sig.SourcePorts)
 	vs.ranges("destination_ports", "port", sig.DestinationPorts)
@@ -182,6 +182,8 @@ func (vs *violations) lifetime(d time.Duration, zeroIsDefault bool) {
 		vs.add("lifetime", "send a positive duration", "the lifetime %s is negative", d)
 	case d == 0 && !zeroIsDefault:
 		vs.add("lifetime", "send a positive duration; to end a mitigation, withdraw it", "the lifetime is zero")
+	case d != 0 && d < shortestLife:
+		vs.add("lifetime", fmt.Sprintf("send at least %s", shortestLife), "the lifetime %s is shorter than %s", d, shortestLife)
 	}
 }
 

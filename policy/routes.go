@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"cmp"
+	"fmt"
 	"iter"
 	"math"
 	"net/netip"
@@ -19,7 +21,7 @@ type RouteState struct {
 	// name it, so that nobody's more severe action reaches a group that it was not meant for.
 	Owners []MitigationID
 	// Changed is the index of the entry of the key's last change that a router can see: its appearance, other
-	// actions, other groups.
+	// actions, other groups, or a router's move while groups hear different actions.
 	Changed Index
 	// Groups names the router groups that hear the rule: those of all owners together, sorted. Empty: all groups.
 	Groups []string
@@ -76,6 +78,7 @@ func (s *State) reroute(before, now *held) {
 // claim replaces the claim of mitigation id to the key k; nil ends it.
 func (s *State) claim(k flowspec.Key, id MitigationID, claim *owner) {
 	key := []byte(k)
+	s.rerouted.note(k)
 	old, known := s.routes.get(key)
 	var owners []owner
 	if last := known && len(old.owners) == 1 && old.owners[0].m.ID == id; known && !(last && claim == nil) {
@@ -236,45 +239,95 @@ type WantedInput struct {
 	Deadline   func(*Mitigation) wanted.Instant
 	Now        wanted.Instant // of the same clock
 	LeaseUntil wanted.Instant
-	// Secret returns a TCP-MD5 secret of this node's own file by its name, empty for none.
-	Secret func(name string) string
+	// Secret returns a TCP-MD5 secret of this node's own file by its name, and whether there is one. A router whose secret
+	// is not there, or is empty, is Unusable: it must not be dialled without. Nil means that there are no secrets.
+	Secret func(name string) (string, bool)
+	// Last is what Wanted said before, if that is at hand; nil if not. It makes Wanted quicker and changes nothing, as long as
+	// Deadline says of a mitigation that has not changed what it said then.
+	Last *Wanted
+}
+
+// Wanted is what State.Wanted said of a State. It keeps nothing of that State.
+type Wanted struct {
+	Set wanted.Set
+	// Next is when the same State means another Set, 0 for never: see State.Wanted.
+	Next wanted.Instant
+
+	state  *stamp
+	border *border
 }
 
 // Wanted says everything that a speaker must announce, in the order of the keys. A key stands more than once when
 // groups hear different owners of it; the groups are then disjoint. The slices Protected and Official are the same
 // ones until a document changes; Routers are also, unless a router has a secret.
 //
-// An owner whose deadline is not after in.Now has no say: the key passes to the next one, or is left out. next is the
-// earliest deadline at which that will happen to a key of several owners, 0 for never: asked again then, Wanted gives
+// An owner whose deadline is not after in.Now has no say: the key passes to the next one, or is left out. Next is the
+// earliest deadline at which that may happen to a key of several owners, 0 for never: asked again then, Wanted gives
 // another Set although the State is the same. It lets a node that is cut off end one owner's action and go on with
 // the other's.
-func (s *State) Wanted(in WantedInput) (set wanted.Set, next wanted.Instant) {
+func (s *State) Wanted(in WantedInput) *Wanted {
 	b := s.inv.border
 	b.once.Do(func() { b.fill(&s.inv) })
-	set = wanted.Set{
+	w := &Wanted{state: s.rerouted.state, border: b, Set: wanted.Set{
 		Revision:   uint64(s.index),
-		Routes:     make([]wanted.Route, 0, s.routes.n),
 		Protected:  b.protected,
 		Official:   b.official,
 		Routers:    b.withSecrets(in.Secret),
 		LeaseUntil: in.LeaseUntil,
+	}}
+	if last := in.Last; last != nil && last.border == b && s.rerouted.known(last.state) && (last.Next == 0 || in.Now < last.Next) {
+		s.amend(w, &in)
+		return w
 	}
+	w.Set.Routes = make([]wanted.Route, 0, s.routes.n)
 	s.routes.root().Walk(func(_ []byte, r *route) bool {
-		if len(r.owners) > 1 {
-			set.Routes = r.divide(set.Routes, b.groups, &in, &next)
-			return false
-		}
-		set.Routes = append(set.Routes, r.wire)
-		w := &set.Routes[len(set.Routes)-1]
-		if len(r.Groups) == 0 {
-			w.Groups = b.groups
-		}
-		if in.Deadline != nil {
-			w.NotAfter = in.Deadline(r.owners[0].m)
-		}
+		w.Set.Routes = r.appendWanted(w.Set.Routes, b.groups, &in, &w.Next)
 		return false
 	})
-	return set, next
+	return w
+}
+
+// amend fills in the routes of w by what changed since in.Last.
+func (s *State) amend(w *Wanted, in *WantedInput) {
+	last := in.Last
+	w.Next = last.Next // the key that it is about may be gone: then the Set made at that time is the same again
+	var keys []flowspec.Key
+	if last.state != w.state {
+		keys = slices.Compact(slices.Sorted(slices.Values(s.rerouted.keys)))
+	}
+	if len(keys) == 0 {
+		w.Set.Routes = last.Set.Routes
+		return
+	}
+	rest := last.Set.Routes
+	routes := make([]wanted.Route, 0, max(len(rest), s.routes.n)+len(keys))
+	for _, k := range keys {
+		i, _ := slices.BinarySearchFunc(rest, k, func(r wanted.Route, k flowspec.Key) int { return cmp.Compare(r.Key, k) })
+		routes, rest = append(routes, rest[:i]...), rest[i:]
+		for len(rest) > 0 && rest[0].Key == k {
+			rest = rest[1:]
+		}
+		if r, ok := s.routes.get([]byte(k)); ok {
+			routes = r.appendWanted(routes, w.border.groups, in, &w.Next)
+		}
+	}
+	w.Set.Routes = append(routes, rest...)
+}
+
+// appendWanted appends what is to be announced for the key of r.
+func (r *route) appendWanted(routes []wanted.Route, groups []string, in *WantedInput, next *wanted.Instant) []wanted.Route {
+	if len(r.owners) > 1 {
+		return r.divide(routes, groups, in, next)
+	}
+	routes = append(routes, r.wire)
+	w := &routes[len(routes)-1]
+	if len(r.Groups) == 0 {
+		w.Groups = groups
+	}
+	if in.Deadline != nil {
+		w.NotAfter = in.Deadline(r.owners[0].m)
+	}
+	return routes
 }
 
 // divide appends what each group hears of a key with several owners: the first owner that is meant for the group and
@@ -372,15 +425,25 @@ func (b *border) fill(inv *inventory) {
 }
 
 // withSecrets returns the routers with their passwords. Secrets belong to the node and are never kept in a State.
-func (b *border) withSecrets(secret func(string) string) []wanted.Router {
-	if secret == nil || b.secrets == nil {
+func (b *border) withSecrets(secret func(string) (string, bool)) []wanted.Router {
+	if b.secrets == nil {
 		return b.routers
 	}
 	routers := slices.Clone(b.routers)
 	for i, name := range b.secrets {
-		if name != "" {
-			routers[i].Password = secret(name)
+		if name == "" {
+			continue
 		}
+		var password string
+		known := false
+		if secret != nil {
+			password, known = secret(name)
+		}
+		if !known || password == "" {
+			routers[i].Unusable = fmt.Sprintf("secret %q is not in this node's file; add it under secrets", name)
+			continue
+		}
+		routers[i].Password = password
 	}
 	return routers
 }

@@ -49,8 +49,7 @@ func expiring(d time.Duration) func(*Mitigation) {
 }
 
 func wantedOf(s *State, in WantedInput) wanted.Set {
-	set, _ := s.Wanted(in)
-	return set
+	return s.Wanted(in).Set
 }
 
 // routersOf is one router for each group.
@@ -248,15 +247,15 @@ func TestWantedOwners(t *testing.T) {
 			for _, m := range row.ms {
 				cs = append(cs, &PutMitigation{m})
 			}
-			set, next := apply(t, NewState(), 1, cs...).Wanted(WantedInput{
+			w := apply(t, NewState(), 1, cs...).Wanted(WantedInput{
 				Deadline: func(m *Mitigation) wanted.Instant { return row.deadlines[m.ID] }, Now: row.now,
 			})
 			var got []heard
-			for _, r := range set.Routes {
+			for _, r := range w.Set.Routes {
 				got = append(got, heard{r.Rule.Actions[0].String(), r.NotAfter, strings.Join(r.Groups, " ")})
 			}
 			same(t, "routes", got, row.want)
-			same(t, "next", next, row.next)
+			same(t, "next", w.Next, row.next)
 		})
 	}
 }
@@ -267,7 +266,7 @@ func TestWantedRouters(t *testing.T) {
 		&PutDocument{&Router{Name: "b", Address: netip.MustParseAddr("192.0.2.2"), Group: "transit", MaxPrefix: 3001, PasswordSecret: "key"}},
 		&PutDocument{&Router{Name: "a", Address: netip.MustParseAddr("192.0.2.1"), Group: "edge", MaxPrefix: 10, Families: []flowspec.Family{flowspec.IPv6}}},
 		&PutMitigation{ruled(1)})
-	set := wantedOf(s, WantedInput{Secret: func(name string) string { return "value of " + name }})
+	set := wantedOf(s, WantedInput{Secret: func(name string) (string, bool) { return "value of " + name, true }})
 	same(t, "routers", set.Routers, []wanted.Router{
 		{Name: "a", Address: netip.MustParseAddr("192.0.2.1"), Group: "edge", MaxRoutes: 8, IPv6: true},
 		{Name: "b", Address: netip.MustParseAddr("192.0.2.2"), Group: "transit", MaxRoutes: 2400, IPv4: true, IPv6: true, Password: "value of key"},

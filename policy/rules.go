@@ -18,8 +18,9 @@ func makeRules(pieces []netip.Prefix, variants []flowspec.Match, a Action) ([]fl
 	if a.Kind == RateLimit {
 		action.Rate = shareOf(a.Rate, n)
 		if action.Rate < 1 {
-			return nil, Reason{CodeRateTooLow, fmt.Sprintf("%v bytes/s shared by %d rules (%d destinations × %d matches) is below 1 byte/s for each, "+
-				"which a router may take for discard: raise the rate to at least %d bytes/s", float64(a.Rate), n, len(pieces), len(variants), n)}
+			return nil, Reason{CodeRateTooLow, fmt.Sprintf("%v bytes/s shared by %s (%s × %s) is below 1 byte/s for each, "+
+				"which a router may take for discard: raise the rate to at least %d bytes/s", float64(a.Rate), plural(n, "rule"),
+				plural(len(pieces), "destination"), plural(len(variants), "match"), n)}
 		}
 	}
 	rules := make([]flowspec.Rule, 0, n)
@@ -64,8 +65,8 @@ func checkRouters(s *State, groups []string, f flowspec.Family, n int) Reason {
 		}
 		found = true
 		if has := s.RouteCount(r.Group); has+n > r.MaxRules() {
-			return Reason{CodeRouterBudget, fmt.Sprintf("router %s (group %s) hears %d rules and may hear %d (80 %% of its max-prefix %d): "+
-				"%d more do not fit", r.Name, r.Group, has, r.MaxRules(), r.MaxPrefix, n)}
+			return Reason{CodeRouterBudget, fmt.Sprintf("router %s (group %s) hears %s and may hear %d (80 %% of its max-prefix %d): "+
+				"%d more %s not fit", r.Name, r.Group, plural(has, "rule"), r.MaxRules(), r.MaxPrefix, n, choose(n, "does", "do"))}
 		}
 	}
 	if found {
@@ -95,11 +96,20 @@ func checkSources(s *State, variants []flowspec.Match) Reason {
 	return Reason{}
 }
 
-// shielded returns a destination on which rules of pieces × variants would be applied before those of the active
-// discard m, and take packets that m takes; ok is false if there is none.
-func shielded(pieces []netip.Prefix, variants []flowspec.Match, groups []string, m *Mitigation) (at netip.Prefix, ok bool) {
+// meeting says how the rules of one mitigation meet those of a discard on a router.
+type meeting uint8
+
+const (
+	apart   meeting = iota // the discard comes first, or no packet is in both
+	sameKey                // they are one rule on the wire: the route has one owner (see precedes)
+	before                 // they come before the discard and take packets that it takes
+)
+
+// shielded finds out how rules of pieces × variants meet those of the discard m, and on which destination. Of several
+// meetings the worst counts: before, then sameKey.
+func shielded(pieces []netip.Prefix, variants []flowspec.Match, groups []string, m *Mitigation) (at netip.Prefix, how meeting) {
 	if !groupsMeet(groups, m.Groups) {
-		return netip.Prefix{}, false
+		return netip.Prefix{}, apart
 	}
 	for _, p := range pieces {
 		over, found := holding(m.Cut.Pieces, p)
@@ -108,14 +118,19 @@ func shielded(pieces []netip.Prefix, variants []flowspec.Match, groups []string,
 		}
 		for i := range variants {
 			for j := range m.Variants {
-				before := p != over || flowspec.Compare(variants[i], m.Variants[j]) <= 0
-				if before && !disjoint(&variants[i], &m.Variants[j]) {
-					return p, true
+				switch {
+				case p == over && variants[i].Equal(m.Variants[j]):
+					if how == apart {
+						at, how = p, sameKey
+					}
+				case p == over && flowspec.Compare(variants[i], m.Variants[j]) > 0:
+				case !disjoint(&variants[i], &m.Variants[j]):
+					return p, before
 				}
 			}
 		}
 	}
-	return netip.Prefix{}, false
+	return at, how
 }
 
 func groupsMeet(a, b []string) bool {

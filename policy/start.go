@@ -32,6 +32,9 @@ func decideStart(s *State, r *StartRequest, e Entry) Decision {
 	if p.cut, reason = CutTarget(s, p.customer.ID, p.targets, sg); reason.Code != "" {
 		return refuse(reason)
 	}
+	if text := match.Conflict(); text != "" {
+		return refuse(Reason{CodeContradiction, text})
+	}
 	p.notes = matchNotes(&match)
 	for m := range s.activeAt(p.customer.ID, p.cut.Pieces[0]) { // never empty: CutTarget refuses that
 		if p.same(m) {
@@ -54,8 +57,8 @@ func decideStart(s *State, r *StartRequest, e Entry) Decision {
 	}
 	m.Notes = append(m.Notes, found.notes...)
 	return Decision{
-		Verdict: Verdict{Kind: Mitigated, Mitigation: m.ID, Reason: Reason{CodeStarted, fmt.Sprintf("M%d: %d rules (%d destinations × %d matches) for customer %s",
-			m.ID, len(m.Rules), len(m.Cut.Pieces), len(m.Variants), m.Customer)}},
+		Verdict: Verdict{Kind: Mitigated, Mitigation: m.ID, Reason: Reason{CodeStarted, fmt.Sprintf("M%d: %s (%s × %s) for customer %s", m.ID,
+			plural(len(m.Rules), "rule"), plural(len(m.Cut.Pieces), "destination"), plural(len(m.Variants), "match"), m.Customer)}},
 		Mitigations: []*Mitigation{m},
 		Changes:     []Change{&PutMitigation{m}},
 	}
@@ -75,8 +78,8 @@ func validateStart(r *StartRequest) (flowspec.Match, []Violation) {
 	if len(m.Components) == 0 {
 		return flowspec.Match{Family: f}, vs
 	}
-	if _, has := m.Component(flowspec.DestinationPrefix); has {
-		vs.add("match", "leave the destination to the targets", "the match has a destination")
+	if dst, has := m.Component(flowspec.DestinationPrefix); has {
+		vs.add("match", "name it in the targets, and leave it out here", "the match names a destination, %q, beside the targets", dst.String())
 		return m, vs
 	}
 	if m.Family != f {
@@ -84,7 +87,7 @@ func validateStart(r *StartRequest) (flowspec.Match, []Violation) {
 		return m, vs
 	}
 	if err := flowspec.CheckSafe(m); err != nil {
-		vs.add("match", "write conditions that common routers survive", "%v", err)
+		vs.add("match", "", "%v", err) // it says what to write instead
 		return m, vs
 	}
 	own, err := flowspec.NewMatch(f, m.Components...) // a copy: the request stays the caller's

@@ -37,6 +37,7 @@ type State struct {
 	pieces      pieces       // active ones, by what they act on
 
 	routes     table[*route] // by flowspec key
+	rerouted   rerouted      // the routes that are others than in the State before
 	groupRules table[int]    // rules by router group, without those that all groups hear
 	allRules   int           // rules that all groups hear
 
@@ -92,6 +93,7 @@ func (s *State) Apply(e Entry, cs []Change) (next *State, err error) {
 		return s, fmt.Errorf("cannot apply entry %d after entry %d: %w", e.Index, s.index, ErrOrder)
 	}
 	n := *s
+	n.rerouted = s.rerouted.next(e.Index > s.index)
 	n.index = e.Index
 	if e.At.After(n.at) {
 		n.at = e.At
@@ -201,16 +203,24 @@ func (s *State) putDocument(c *PutDocument) error {
 	if c == nil || refOf(c.Document).Name == "" {
 		return fmt.Errorf("cannot put document without a name: %w", ErrBadChange)
 	}
-	return s.inv.put(c.Document)
+	ref := refOf(c.Document)
+	before := s.router(ref)
+	if err := s.inv.put(c.Document); err != nil {
+		return err
+	}
+	s.moved(before, s.router(ref))
+	return nil
 }
 
 func (s *State) deleteDocument(c *DeleteDocument) error {
 	if c == nil {
 		return fmt.Errorf("cannot delete document: %w", ErrBadChange)
 	}
+	before := s.router(c.Ref)
 	if err := s.inv.remove(c.Ref); err != nil {
 		return fmt.Errorf("%w: %w", ErrBadChange, err)
 	}
+	s.moved(before, nil)
 	return nil
 }
 

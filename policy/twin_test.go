@@ -72,8 +72,10 @@ func (w *twin) apply(e Entry, cs []Change) {
 	for _, c := range cs {
 		switch c := c.(type) {
 		case *PutDocument:
+			w.fence(w.documents[c.Document.Ref()], c.Document)
 			w.documents[c.Document.Ref()] = c.Document
 		case *DeleteDocument:
+			w.fence(w.documents[c.Ref], nil)
 			delete(w.documents, c.Ref)
 		case *PutMitigation:
 			m := *c.Mitigation
@@ -106,6 +108,25 @@ func (w *twin) apply(e Entry, cs []Change) {
 	old := func(t time.Time) bool { return w.at.Sub(t) > 24*time.Hour }
 	maps.DeleteFunc(w.attacks, func(_ [2]string, a Attack) bool { return a.Ended && old(a.At) })
 	maps.DeleteFunc(w.results, func(_ RequestID, r Result) bool { return old(r.At) })
+}
+
+// fence moves Changed of all keys for which groups hear different actions if a router is not where it was.
+func (w *twin) fence(before, now Document) {
+	place := func(d Document) string {
+		if r, ok := d.(*Router); ok {
+			return fmt.Sprint(r.Name, r.Group, r.Address, r.Port)
+		}
+		return ""
+	}
+	if place(before) == place(now) {
+		return
+	}
+	for k, r := range w.routes {
+		if len(slices.Compact(slices.Sorted(maps.Values(r.hears)))) > 1 {
+			r.changed = w.index
+			w.routes[k] = r
+		}
+	}
 }
 
 // reroute makes all routes anew and keeps Changed where a router sees no difference.
@@ -373,11 +394,11 @@ func agreeOnPieces(t *testing.T, s *State, active []*Mitigation, r *rand.Rand) {
 func agreeOnRoutes(t *testing.T, s *State, w *twin) {
 	t.Helper()
 	keys := slices.Sorted(maps.Keys(w.routes))
-	set, _ := s.Wanted(WantedInput{
+	set := s.Wanted(WantedInput{
 		Deadline:   func(m *Mitigation) wanted.Instant { return wanted.Instant(m.Expires.UnixNano()) },
 		LeaseUntil: 77,
-		Secret:     func(name string) string { return "secret of " + name },
-	})
+		Secret:     func(name string) (string, bool) { return "secret of " + name, true },
+	}).Set
 	same(t, "Revision", set.Revision, uint64(w.index))
 	same(t, "LeaseUntil", set.LeaseUntil, wanted.Instant(77))
 	same(t, "keys in order", slices.IsSortedFunc(set.Routes, func(a, b wanted.Route) int { return cmp.Compare(a.Key, b.Key) }), true)

@@ -52,7 +52,7 @@ func DecodeCommunity(b [8]byte) (Action, bool, error) {
 	}
 	rate := math.Float32frombits(binary.BigEndian.Uint32(b[4:]))
 	if r := float64(rate); math.IsNaN(r) || math.IsInf(r, 0) {
-		return Action{}, true, fmt.Errorf("cannot decode traffic-rate-bytes %v: not finite: %w", rate, ErrRate)
+		return Action{}, true, refuse(ErrRate, "cannot decode traffic-rate-bytes %v: not finite", rate)
 	}
 	if rate <= 0 {
 		rate = 0

@@ -1,6 +1,9 @@
 package flowspec
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // The reasons for which a match, a rule or an octet string is refused. The errors of this package wrap one of them
 // (errors.Is) and name the component, the value and, where there is one, the fix.
@@ -49,3 +52,32 @@ var (
 	// ErrUnsafeOffset is an IPv6 prefix with an offset (see CheckSafe).
 	ErrUnsafeOffset = errors.New("IPv6 offset resets sessions of common routers")
 )
+
+// refusal is one of the Err values in a sentence of its own. The sentence says all that the value's name says, which
+// would read twice if it stood behind it; errors.Is finds the value all the same.
+type refusal struct {
+	kind error // nil: none of the Err values
+	text string
+	fix  string // what to write instead; empty: the sentence tells
+}
+
+func refuse(kind error, format string, args ...any) *refusal {
+	return &refusal{kind: kind, text: fmt.Sprintf(format, args...)}
+}
+
+// advise returns the refusal with its fix.
+func (e *refusal) advise(format string, args ...any) *refusal {
+	e.fix = fmt.Sprintf(format, args...)
+	return e
+}
+
+// Error returns the sentence and the fix.
+func (e *refusal) Error() string {
+	if e.fix == "" {
+		return e.text
+	}
+	return e.text + "; " + e.fix
+}
+
+// Unwrap returns the Err value.
+func (e *refusal) Unwrap() error { return e.kind }

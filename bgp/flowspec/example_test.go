@@ -25,7 +25,7 @@ func ExampleNewMatch_refused() {
 	_, err := flowspec.NewMatch(flowspec.IPv4, flowspec.Destination(netip.MustParsePrefix("203.0.113.7/24")))
 	fmt.Println(err)
 	// Output:
-	// cannot use match: destination 203.0.113.7/24 has host bits; write 203.0.113.0/24: prefix has host bits
+	// cannot use match: destination 203.0.113.7/24 has host bits; write 203.0.113.0/24
 }
 
 func ExampleParseRule() {
@@ -35,7 +35,7 @@ func ExampleParseRule() {
 	fmt.Println(err)
 	// Output:
 	// dst 203.0.113.0/24 proto udp sport 53 => rate 10Mbps <nil>
-	// cannot parse rule: column 26: "70000": destination port is above 65535: value out of range
+	// cannot parse rule: column 26: "70000": destination port is above 65535
 }
 
 func ExampleAppendNLRI() {
@@ -79,5 +79,5 @@ func ExampleCheckSafe() {
 	}
 	fmt.Println(flowspec.CheckSafe(m))
 	// Output:
-	// cannot announce destination port != 80: operator != resets sessions of common routers; use ranges
+	// cannot announce destination port != 80: the operator resets sessions of common routers; use ranges
 }

@@ -49,7 +49,7 @@ func (m Match) Validate() error {
 
 func (c *Component) validate(f Family) error {
 	if !c.Type.In(f) {
-		return fmt.Errorf("%s in %s: %w", c.Type, f, ErrUnknownType)
+		return refuse(ErrUnknownType, "there is no %s in %s", c.Type, f)
 	}
 	if c.Type.prefix() {
 		if len(c.Ops) != 0 {
@@ -69,7 +69,7 @@ func (c *Component) validate(f Family) error {
 			return fmt.Errorf("%s: operator bits 0x%02x: %w", c.Type, uint8(op.Flags&^allowed), ErrOperator)
 		}
 		if i == 0 && op.Flags&And != 0 {
-			return fmt.Errorf("%s: AND on the first value: %w", c.Type, ErrOperator)
+			return refuse(ErrOperator, "%s: AND on the first value", c.Type)
 		}
 		if op.Value > maxValue || (c.Type == Fragment && op.Value&^maxValue != 0) {
 			return valueError(c.Type, f, op.Value)
@@ -81,13 +81,13 @@ func (c *Component) validate(f Family) error {
 func valueError(t ComponentType, f Family, v uint64) error {
 	switch {
 	case t == Fragment && f == IPv6 && v == DontFragment:
-		return fmt.Errorf("%s: there is no don't-fragment bit in IPv6: %w", t, ErrValue)
+		return refuse(ErrValue, "%s: there is no don't-fragment bit in IPv6", t)
 	case t == Fragment:
-		return fmt.Errorf("%s: bits 0x%02x, the family has 0x%02x: %w", t, v, t.maxValue(f), ErrValue)
+		return refuse(ErrValue, "%s: bits 0x%02x, the family has 0x%02x", t, v, t.maxValue(f))
 	case t == TCPFlags:
-		return fmt.Errorf("%s: 0x%x is above 0x%x: %w", t, v, t.maxValue(f), ErrValue)
+		return refuse(ErrValue, "%s: 0x%x is above 0x%x", t, v, t.maxValue(f))
 	}
-	return fmt.Errorf("%s: %d is above %d: %w", t, v, t.maxValue(f), ErrValue)
+	return refuse(ErrValue, "%s: %d is above %d", t, v, t.maxValue(f))
 }
 
 func (c *Component) validatePrefix(f Family) error {
@@ -96,24 +96,23 @@ func (c *Component) validatePrefix(f Family) error {
 		return fmt.Errorf("%s: %w", c.Type, ErrPrefix)
 	}
 	if p.Addr().Is4() != (f == IPv4) {
-		return fmt.Errorf("%s %s in a rule for %s: %w", c.Type, p, f, ErrFamily)
+		return refuse(ErrFamily, "%s %s in a rule for %s", c.Type, p, f)
 	}
 	if p.Masked() != p {
-		return fmt.Errorf("%s %s has host bits; write %s: %w",
-			c.Type, prefixText(p, c.Offset), prefixText(p.Masked(), c.Offset), ErrHostBits)
+		return refuse(ErrHostBits, "%s %s has host bits", c.Type, prefixText(p, c.Offset)).
+			advise("write %s", prefixText(p.Masked(), c.Offset))
 	}
 	if c.Offset == 0 {
 		return nil
 	}
 	if f == IPv4 {
-		return fmt.Errorf("%s: offset %d in IPv4: %w", c.Type, c.Offset, ErrOffset)
+		return refuse(ErrOffset, "%s: offset %d in IPv4, which has none", c.Type, c.Offset)
 	}
 	if int(c.Offset) >= p.Bits() {
-		return fmt.Errorf("%s: offset %d leaves nothing of a /%d: %w", c.Type, c.Offset, p.Bits(), ErrOffset)
+		return refuse(ErrOffset, "%s: offset %d leaves nothing of a /%d", c.Type, c.Offset, p.Bits())
 	}
 	if head := netip.PrefixFrom(p.Addr(), int(c.Offset)).Masked().Addr(); head != netip.IPv6Unspecified() {
-		return fmt.Errorf("%s %s: bits set among the %d that the offset skips; clear them: %w",
-			c.Type, prefixText(p, c.Offset), c.Offset, ErrHostBits)
+		return refuse(ErrHostBits, "%s %s: bits set among the %d that the offset skips", c.Type, prefixText(p, c.Offset), c.Offset).advise("clear them")
 	}
 	return nil
 }

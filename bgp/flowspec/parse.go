@@ -12,14 +12,20 @@ type SyntaxError struct {
 	Column int    // of the first wrong octet, from 1
 	Text   string // what stands there, shortened
 	Err    error  // what is wrong with it; it may wrap one of the Err values of this package
+	Fix    string // what to write instead, e.g. "did you mean len?"; empty if the error itself tells
 }
 
 // Error returns a sentence such as: cannot parse rule: column 24: "70000": port is above 65535.
 func (e *SyntaxError) Error() string {
-	if e.Text == "" {
-		return fmt.Sprintf("cannot parse rule: column %d: %v", e.Column, e.Err)
+	s := fmt.Sprintf("cannot parse rule: column %d: ", e.Column)
+	if e.Text != "" {
+		s += fmt.Sprintf("%q: ", e.Text)
 	}
-	return fmt.Sprintf("cannot parse rule: column %d: %q: %v", e.Column, e.Text, e.Err)
+	s += e.Err.Error()
+	if e.Fix != "" {
+		s += "; " + e.Fix
+	}
+	return s
 }
 
 // Unwrap returns what is wrong.
@@ -52,7 +58,7 @@ func ParseRule(s string) (Rule, error) {
 	}
 	at, word := p.word()
 	if word != "=>" {
-		return Rule{}, p.fail(at, word, "write => and what is done: accept, discard or rate 10Mbps")
+		return Rule{}, p.fail(at, word, nil, "write => and what is done: accept, discard or rate 10Mbps")
 	}
 	r := Rule{Match: m}
 	if r.Actions, err = p.actions(); err != nil {
@@ -69,7 +75,7 @@ func ParseMatch(s string) (Match, error) {
 		return Match{}, err
 	}
 	if at, word := p.word(); word != "" {
-		return Match{}, p.fail(at, word, "only the conditions are wanted here")
+		return Match{}, p.fail(at, word, nil, "only the conditions are wanted here").advise("leave the action away")
 	}
 	return m, nil
 }
@@ -83,15 +89,26 @@ type parser struct {
 // maxQuote is how much of the input an error repeats.
 const maxQuote = 40
 
-func (p *parser) fail(at int, text, format string, args ...any) error {
-	return p.wrap(at, text, fmt.Errorf(format, args...))
+func (p *parser) fail(at int, text string, kind error, format string, args ...any) *SyntaxError {
+	return p.wrap(at, text, refuse(kind, format, args...))
 }
 
-func (p *parser) wrap(at int, text string, err error) error {
+// advise returns the error with its fix.
+func (e *SyntaxError) advise(format string, args ...any) *SyntaxError {
+	e.Fix = fmt.Sprintf(format, args...)
+	return e
+}
+
+// wrap says where err is. The fix moves from what is wrong to the sentence as a whole.
+func (p *parser) wrap(at int, text string, err error) *SyntaxError {
 	if len(text) > maxQuote {
 		text = text[:maxQuote]
 	}
-	return &SyntaxError{Column: at + 1, Text: text, Err: err}
+	out := &SyntaxError{Column: at + 1, Text: text, Err: err}
+	if r, ok := err.(*refusal); ok { //nolint:errorlint // only the outermost text is taken apart
+		out.Err, out.Fix = refuse(r.kind, "%s", r.text), r.fix
+	}
+	return out
 }
 
 func (p *parser) space() {
@@ -142,7 +159,7 @@ func (p *parser) match() (Match, error) {
 		}
 		if f := familyWord(word); f != 0 {
 			if cs.family != 0 {
-				return Match{}, p.fail(at, word, "%s already says %s; ipv4 or ipv6 stands once and first: %w", cs.told, cs.family, ErrFamily)
+				return Match{}, p.fail(at, word, ErrFamily, "%s already says %s", cs.told, cs.family).advise("write ipv4 or ipv6 once and first")
 			}
 			cs.family, cs.told = f, word
 			continue
@@ -152,10 +169,10 @@ func (p *parser) match() (Match, error) {
 		}
 	}
 	if len(cs.comps) == 0 {
-		return Match{}, p.fail(p.pos, "", "no condition: the rule would apply to every packet: %w", ErrEmpty)
+		return Match{}, p.fail(p.pos, "", ErrEmpty, "no condition: the rule would apply to every packet")
 	}
 	if cs.family == 0 {
-		return Match{}, p.fail(0, "", "no prefix tells the family; begin with ipv4 or ipv6: %w", ErrFamily)
+		return Match{}, p.fail(0, "", ErrFamily, "no prefix tells the family").advise("begin with ipv4 or ipv6")
 	}
 	// What depends on the family can be judged only now, for the prefix may stand last.
 	for i := range cs.comps {
@@ -175,11 +192,13 @@ func (p *parser) match() (Match, error) {
 func (p *parser) condition(cs *conditions, at int, word string) error {
 	t := typeOfWord(word)
 	if t == 0 {
-		known := words()
-		return p.fail(at, word, "unknown condition; known are %s", strings.Join(known[1:], " "))
+		if word == "," {
+			return p.fail(at, word, nil, "a comma joins nothing here").advise("use | for a list, such as sport 53|123, and a space between conditions")
+		}
+		return p.fail(at, word, nil, "unknown condition").advise("%s", fixCondition(word))
 	}
 	if cs.at[t] != 0 {
-		return p.fail(at, word, "%s stands twice: %w", word, ErrOrder)
+		return p.fail(at, word, ErrOrder, "%s stands twice", word)
 	}
 	p.space()
 	start := p.pos
@@ -190,7 +209,7 @@ func (p *parser) condition(cs *conditions, at int, word string) error {
 	if t.prefix() {
 		f := familyOf(c.Prefix)
 		if cs.family != 0 && f != cs.family {
-			return p.fail(start, p.in[start:p.pos], "%s prefix, but %s says %s: %w", f, cs.told, cs.family, ErrFamily)
+			return p.fail(start, p.in[start:p.pos], ErrFamily, "%s prefix, but %s says %s", f, cs.told, cs.family).advise("write rules of one family")
 		}
 		cs.family, cs.told = f, word
 	}
@@ -234,7 +253,7 @@ func (p *parser) component(t ComponentType) (Component, error) {
 	for {
 		at, item := p.until(" \t,|&")
 		if item == "" || item == "=>" {
-			return c, p.fail(at, item, "%s needs a value: %w", words()[t], ErrEmptyList)
+			return c, p.fail(at, item, ErrEmptyList, "%s needs a value", words()[t])
 		}
 		read := p.numbers
 		if t.bitmask() {
@@ -263,14 +282,14 @@ func (p *parser) prefix(t ComponentType) (Component, error) {
 	c := Component{Type: t}
 	at, text := p.word()
 	if text == "" || text == "=>" || text == "," {
-		return c, p.fail(at, text, "%s needs a prefix: %w", words()[t], ErrPrefix)
+		return c, p.fail(at, text, ErrPrefix, "%s needs a prefix", words()[t])
 	}
 	address, length, _ := strings.Cut(text, "/")
 	offset, end, hasOffset := strings.Cut(length, "-")
 	if hasOffset {
 		n, err := strconv.ParseUint(offset, 10, 7)
 		if err != nil {
-			return c, p.fail(at, text, "offset is not a number up to 127: %w", ErrOffset)
+			return c, p.fail(at, text, ErrOffset, "offset is not a number up to 127")
 		}
 		c.Offset, text = uint8(n), address+"/"+end
 	}
@@ -279,11 +298,11 @@ func (p *parser) prefix(t ComponentType) (Component, error) {
 		prefix, err = addr.Prefix(addr.BitLen())
 	}
 	if err != nil {
-		return c, p.fail(at, text, "not a prefix such as 203.0.113.0/24 or 2001:db8::/32: %w", ErrPrefix)
+		return c, p.fail(at, text, ErrPrefix, "not a prefix such as 203.0.113.0/24 or 2001:db8::/32")
 	}
 	c.Prefix = prefix
 	if hasOffset && c.Offset == 0 {
-		return c, p.fail(at, text, "an offset of 0 is not written: %w", ErrOffset)
+		return c, p.fail(at, text, ErrOffset, "an offset of 0 is not written")
 	}
 	if err := c.validatePrefix(familyOf(prefix)); err != nil {
 		return c, p.wrap(at, p.in[at:p.pos], err)
@@ -316,7 +335,7 @@ func (p *parser) numbers(t ComponentType, at int, item string) ([]Op, error) {
 	}
 	switch {
 	case from > to:
-		return nil, p.fail(at, item, "range ends before it begins: %w", ErrEmptyList)
+		return nil, p.fail(at, item, ErrEmptyList, "range ends before it begins")
 	case from == to:
 		return []Op{{Flags: EQ, Value: from}}, nil
 	}
@@ -330,11 +349,14 @@ func (p *parser) number(t ComponentType, at int, text string) (uint64, error) {
 		}
 	}
 	if text == "" || strings.Trim(text, "0123456789") != "" {
-		return 0, p.fail(at, text, "%s is not a number: %w", t, ErrValue)
+		if t == IPProtocol {
+			return 0, p.fail(at, text, ErrValue, "not a protocol").advise("write a number or one of %s", joinNames(t))
+		}
+		return 0, p.fail(at, text, ErrValue, "%s is not a number", t)
 	}
 	v, err := strconv.ParseUint(text, 10, 64)
 	if limit := t.maxValue(IPv6); err != nil || v > limit {
-		return 0, p.fail(at, text, "%s is above %d: %w", t, limit, ErrValue)
+		return 0, p.fail(at, text, ErrValue, "%s is above %d", t, limit)
 	}
 	return v, nil
 }
@@ -360,21 +382,28 @@ func (p *parser) mask(t ComponentType, at int, item string) ([]Op, error) {
 	return []Op{op}, nil
 }
 
+// joinNames lists the words for values of type t.
+func joinNames(t ComponentType) string {
+	var out []string
+	for _, n := range t.names() {
+		out = append(out, n.text)
+	}
+	return strings.Join(out, " ")
+}
+
 func (p *parser) bits(t ComponentType, at int, text string) (uint64, error) {
-	var known []string
 	for _, n := range t.names() {
 		if n.text == text {
 			return n.value, nil
 		}
-		known = append(known, n.text)
 	}
 	if text != "0" && !strings.HasPrefix(text, "0x") {
-		return 0, p.fail(at, text, "unknown bit; known are %s, or write 0x and hexadecimal: %w", strings.Join(known, " "), ErrValue)
+		return 0, p.fail(at, text, ErrValue, "unknown bit").advise("known are %s, or write 0x and hexadecimal", joinNames(t))
 	}
 	v, err := strconv.ParseUint(strings.TrimPrefix(text, "0x"), 16, 64)
 	// IPv4 has the greater mask; what IPv6 lacks is found when the family is known.
 	if limit := t.maxValue(IPv4); err != nil || v&^limit != 0 {
-		return 0, p.fail(at, text, "%s has the bits 0x%x: %w", t, limit, ErrValue)
+		return 0, p.fail(at, text, ErrValue, "%s has the bits 0x%x", t, limit)
 	}
 	return v, nil
 }
@@ -384,7 +413,7 @@ func (p *parser) actions() ([]Action, error) {
 	at, word := p.word()
 	if word == "accept" {
 		if at, word = p.word(); word != "" {
-			return nil, p.fail(at, word, "nothing may follow accept")
+			return nil, p.fail(at, word, nil, "nothing may follow accept")
 		}
 		return nil, nil
 	}
@@ -396,7 +425,7 @@ func (p *parser) actions() ([]Action, error) {
 		}
 		for _, b := range out {
 			if a.Type == b.Type {
-				return nil, p.fail(at, word, "a second rate; one is possible: %w", ErrAction)
+				return nil, p.fail(at, word, ErrAction, "a second rate, one is possible")
 			}
 		}
 		out = append(out, a)
@@ -405,7 +434,7 @@ func (p *parser) actions() ([]Action, error) {
 			return out, nil
 		}
 		if sep != "," {
-			return nil, p.fail(next, sep, "actions are joined by a comma")
+			return nil, p.fail(next, sep, nil, "actions are joined by a comma")
 		}
 		at, word = p.word()
 	}
@@ -422,7 +451,7 @@ func (p *parser) action(at int, word string) (Action, error) {
 			return a, err
 		}
 	default:
-		return a, p.fail(at, word, "write accept, discard or rate 10Mbps: %w", ErrAction)
+		return a, p.fail(at, word, ErrAction, "write accept, discard or rate 10Mbps")
 	}
 	next := p.pos
 	if _, as := p.word(); as != "as" {
@@ -432,7 +461,7 @@ func (p *parser) action(at int, word string) (Action, error) {
 	start, text := p.word()
 	asn, err := strconv.ParseUint(text, 10, 32)
 	if err != nil {
-		return a, p.fail(start, text, "not an AS number: %w", ErrValue)
+		return a, p.fail(start, text, ErrValue, "not an AS number")
 	}
 	a.ASN = ASN(asn)
 	return a, nil
@@ -450,7 +479,7 @@ func (p *parser) rate() (Action, error) {
 	}
 	r, err := ParseRate(text)
 	if err != nil {
-		return Action{}, p.wrap(at, "", err)
+		return Action{}, p.wrap(at, "", err).advise("write discard or a rate of at least 8bps, such as 10Mbps")
 	}
 	a := RateLimit(r)
 	if err := a.Validate(); err != nil { // too great for the wire

@@ -37,21 +37,22 @@ const maxRate = 400
 
 // ParseRate reads a rate with its unit: bits per second (bps, kbps, Mbps, Gbps, Tbps) or bytes per second (Bps, kBps,
 // MBps, GBps, TBps), multipliers decimal, so that 1Mbps is 125000 bytes per second. One space may stand before the
-// unit. A rate without a unit, negative, not finite, or above 0 and below 1 byte per second is refused.
+// unit. A rate without a unit, negative, not finite, or above 0 and below 1 byte per second is refused. The error says
+// what is wrong; what to write instead is for the caller to say, who knows where the rate stands.
 func ParseRate(s string) (BytesPerSecond, error) {
 	rest := strings.TrimLeft(s, "0123456789.")
 	number, name := s[:len(s)-len(rest)], strings.TrimPrefix(rest, " ")
 	if len(s) > maxRate {
-		return 0, fmt.Errorf("cannot parse rate %q...: longer than %d octets: %w", s[:maxQuote], maxRate, ErrRate)
+		return 0, refuse(ErrRate, "cannot parse rate %q...: longer than %d octets", s[:maxQuote], maxRate)
 	}
 	if strings.HasPrefix(s, "-") {
-		return 0, fmt.Errorf("cannot parse rate %q: negative: %w", s, ErrRate)
+		return 0, refuse(ErrRate, "cannot parse rate %q: negative", s)
 	}
 	if number == "" || !isDecimal(number) {
-		return 0, fmt.Errorf("cannot parse rate %q: not a number with a unit such as 10Mbps: %w", s, ErrRate)
+		return 0, refuse(ErrRate, "cannot parse rate %q: not a number with a unit", s)
 	}
 	if name == "" {
-		return 0, fmt.Errorf("cannot parse rate %q: no unit; write for example %sMbps or %sBps: %w", s, number, number, ErrRate)
+		return 0, refuse(ErrRate, "cannot parse rate %q: no unit", s)
 	}
 	for _, u := range rateUnits() {
 		if u.name != name {
@@ -59,7 +60,7 @@ func ParseRate(s string) (BytesPerSecond, error) {
 		}
 		v, err := strconv.ParseFloat(number+"e"+strconv.Itoa(u.exp), 64)
 		if err != nil {
-			return 0, fmt.Errorf("cannot parse rate %q: too great: %w", s, ErrRate)
+			return 0, refuse(ErrRate, "cannot parse rate %q: too great", s)
 		}
 		if !u.bytes {
 			v /= 8 // exact: a power of two
@@ -69,8 +70,7 @@ func ParseRate(s string) (BytesPerSecond, error) {
 		}
 		return BytesPerSecond(v), nil
 	}
-	return 0, fmt.Errorf("cannot parse rate %q: unknown unit %q, write bps, kbps, Mbps, Gbps or Bps, kBps, MBps, GBps: %w",
-		s, name, ErrRate)
+	return 0, refuse(ErrRate, "cannot parse rate %q: unknown unit %q, known are bps, kbps, Mbps, Gbps, Tbps, Bps, kBps, MBps, GBps, TBps", s, name)
 }
 
 // isDecimal reports whether s, of digits and points, is a number: at most one point, with digits on both sides.
@@ -82,12 +82,11 @@ func isDecimal(s string) bool {
 func (r BytesPerSecond) validate() error {
 	switch v := float64(r); {
 	case math.IsNaN(v) || math.IsInf(v, 0):
-		return fmt.Errorf("%v bytes/s is not finite: %w", v, ErrRate)
+		return refuse(ErrRate, "%v bytes/s is not finite", v)
 	case v < 0:
-		return fmt.Errorf("%v bytes/s is negative: %w", v, ErrRate)
+		return refuse(ErrRate, "%v bytes/s is negative", v)
 	case v > 0 && v < 1:
-		return fmt.Errorf("%v bytes/s is below 1 byte/s, which a router may round to 0 and so discard everything; "+
-			"write discard or at least 8bps: %w", v, ErrRate)
+		return refuse(ErrRate, "%v bytes/s is below 1 byte/s, which a router may round to 0 and so discard everything", v)
 	}
 	return nil
 }

@@ -52,7 +52,7 @@ func TestParseRateRefuses(t *testing.T) {
 		{"", "not a number"},
 		{"bps", "not a number"},
 		{"0.1bps", "below 1 byte/s"},
-		{"7bps", "write discard or at least 8bps"},
+		{"7bps", "so discard everything"},
 		{"0.9Bps", "below 1 byte/s"},
 		{"-1Mbps", "negative"},
 		{"-0bps", "negative"},

@@ -1,7 +1,5 @@
 package flowspec
 
-import "fmt"
-
 // MaxSafeValues is how many operator and value pairs a component may have in the safe subset.
 const MaxSafeValues = 5
 
@@ -19,11 +17,12 @@ func CheckSafe(m Match) error {
 	for i := range m.Components {
 		c := &m.Components[i]
 		if c.Offset != 0 {
-			return fmt.Errorf("cannot announce %s with offset %d: %w", c.Type, c.Offset, ErrUnsafeOffset)
+			return refuse(ErrUnsafeOffset, "cannot announce %s with offset %d: it resets sessions of common routers", c.Type, c.Offset).
+				advise("write the prefix from its first bit")
 		}
 		if len(c.Ops) > MaxSafeValues {
-			return fmt.Errorf("cannot announce %s with %d operator and value pairs, at most %d: %w; split the rule",
-				c.Type, len(c.Ops), MaxSafeValues, ErrTooManyValues)
+			return refuse(ErrTooManyValues, "cannot announce %s with %d operator and value pairs, at most %d", c.Type, len(c.Ops), MaxSafeValues).
+				advise("split the rule")
 		}
 		if c.Type.bitmask() {
 			continue
@@ -31,12 +30,11 @@ func CheckSafe(m Match) error {
 		for _, op := range c.Ops {
 			switch compare := op.Flags & (LT | GT | EQ); {
 			case compare == LT|GT:
-				return fmt.Errorf("cannot announce %s != %d: %w; use ranges", c.Type, op.Value, ErrNotEqual)
+				return refuse(ErrNotEqual, "cannot announce %s != %d: the operator resets sessions of common routers", c.Type, op.Value).advise("use ranges")
 			case compare == 0:
-				return fmt.Errorf("cannot announce %s with an operator that is always false: %w", c.Type, ErrConstant)
+				return refuse(ErrConstant, "cannot announce %s with an operator that is always false", c.Type).advise("leave the value out")
 			case compare == LT|GT|EQ:
-				return fmt.Errorf("cannot announce %s with an operator that is always true: %w; leave the condition out",
-					c.Type, ErrConstant)
+				return refuse(ErrConstant, "cannot announce %s with an operator that is always true", c.Type).advise("leave the condition out")
 			}
 		}
 	}

@@ -44,8 +44,10 @@ type Node struct {
 	SessionsEstablished uint32                 `protobuf:"varint,14,opt,name=sessions_established,json=sessionsEstablished,proto3" json:"sessions_established,omitempty"`
 	SessionsWanted      uint32                 `protobuf:"varint,15,opt,name=sessions_wanted,json=sessionsWanted,proto3" json:"sessions_wanted,omitempty"`
 	Started             *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=started,proto3" json:"started,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// Unready says why the node should not be sent work; empty when it is ready.
+	Unready       string `protobuf:"bytes,17,opt,name=unready,proto3" json:"unready,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Node) Reset() {
@@ -188,6 +190,13 @@ func (x *Node) GetStarted() *timestamppb.Timestamp {
 		return x.Started
 	}
 	return nil
+}
+
+func (x *Node) GetUnready() string {
+	if x != nil {
+		return x.Unready
+	}
+	return ""
 }
 
 type StatusRequest struct {
@@ -338,7 +347,7 @@ var File_tidegate_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_tidegate_v1_cluster_proto_rawDesc = "" +
 	"\n" +
-	"\x19tidegate/v1/cluster.proto\x12\vtidegate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctidegate/v1/mitigation.proto\"\xdb\x04\n" +
+	"\x19tidegate/v1/cluster.proto\x12\vtidegate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctidegate/v1/mitigation.proto\"\xf5\x04\n" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fraft_address\x18\x02 \x01(\tR\vraftAddress\x12\x1f\n" +
@@ -357,7 +366,8 @@ const file_tidegate_v1_cluster_proto_rawDesc = "" +
 	"\aserving\x18\r \x01(\bR\aserving\x121\n" +
 	"\x14sessions_established\x18\x0e \x01(\rR\x13sessionsEstablished\x12'\n" +
 	"\x0fsessions_wanted\x18\x0f \x01(\rR\x0esessionsWanted\x124\n" +
-	"\astarted\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\astarted\"\x0f\n" +
+	"\astarted\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x12\x18\n" +
+	"\aunready\x18\x11 \x01(\tR\aunready\"\x0f\n" +
 	"\rStatusRequest\"\xa3\x02\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x16\n" +

@@ -813,8 +813,10 @@ type Plan struct {
 	RemovalsToAllow uint32   `protobuf:"varint,9,opt,name=removals_to_allow,json=removalsToAllow,proto3" json:"removals_to_allow,omitempty"`
 	Narrowed        []string `protobuf:"bytes,10,rep,name=narrowed,proto3" json:"narrowed,omitempty"`
 	Ended           []string `protobuf:"bytes,11,rep,name=ended,proto3" json:"ended,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Active mitigations that no router hears any more after the change.
+	Unenforced    []string `protobuf:"bytes,12,rep,name=unenforced,proto3" json:"unenforced,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Plan) Reset() {
@@ -920,6 +922,13 @@ func (x *Plan) GetNarrowed() []string {
 func (x *Plan) GetEnded() []string {
 	if x != nil {
 		return x.Ended
+	}
+	return nil
+}
+
+func (x *Plan) GetUnenforced() []string {
+	if x != nil {
+		return x.Unenforced
 	}
 	return nil
 }
@@ -1603,7 +1612,7 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\x1a_max_removed_links_percent\"5\n" +
 	"\vDocumentRef\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\xb0\x03\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\xd0\x03\n" +
 	"\x04Plan\x12.\n" +
 	"\x05added\x18\x01 \x03(\v2\x18.tidegate.v1.DocumentRefR\x05added\x122\n" +
 	"\achanged\x18\x02 \x03(\v2\x18.tidegate.v1.DocumentRefR\achanged\x122\n" +
@@ -1617,7 +1626,10 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\x11removals_to_allow\x18\t \x01(\rR\x0fremovalsToAllow\x12\x1a\n" +
 	"\bnarrowed\x18\n" +
 	" \x03(\tR\bnarrowed\x12\x14\n" +
-	"\x05ended\x18\v \x03(\tR\x05ended\"\x7f\n" +
+	"\x05ended\x18\v \x03(\tR\x05ended\x12\x1e\n" +
+	"\n" +
+	"unenforced\x18\f \x03(\tR\n" +
+	"unenforced\"\x7f\n" +
 	"\vPlanRequest\x123\n" +
 	"\tdocuments\x18\x01 \x03(\v2\x15.tidegate.v1.DocumentR\tdocuments\x12\x14\n" +
 	"\x05prune\x18\x02 \x01(\bR\x05prune\x12%\n" +

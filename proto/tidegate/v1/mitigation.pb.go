@@ -91,10 +91,12 @@ type ReadInfo struct {
 	// Log index of the state that was read.
 	Index uint64 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
 	// Time since the answering node last heard from a leader; zero on the leader itself.
-	Age           *durationpb.Duration `protobuf:"bytes,2,opt,name=age,proto3" json:"age,omitempty"`
-	Node          string               `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Age  *durationpb.Duration `protobuf:"bytes,2,opt,name=age,proto3" json:"age,omitempty"`
+	Node string               `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	// True when the answering node has heard from no leader since it started: age is then the time since that start.
+	NoLeaderSinceStart bool `protobuf:"varint,4,opt,name=no_leader_since_start,json=noLeaderSinceStart,proto3" json:"no_leader_since_start,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *ReadInfo) Reset() {
@@ -146,6 +148,13 @@ func (x *ReadInfo) GetNode() string {
 		return x.Node
 	}
 	return ""
+}
+
+func (x *ReadInfo) GetNoLeaderSinceStart() bool {
+	if x != nil {
+		return x.NoLeaderSinceStart
+	}
+	return false
 }
 
 // WriteInfo says what a write did to the log.
@@ -478,6 +487,60 @@ func (x *Exemption) GetName() string {
 	return ""
 }
 
+// Override is a rule of a mitigation whose key another mitigation owns: that one's action is announced.
+type Override struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Rule  string                 `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	// By is the id of the owner, e.g. "M5".
+	By            string `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Override) Reset() {
+	*x = Override{}
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Override) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Override) ProtoMessage() {}
+
+func (x *Override) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Override.ProtoReflect.Descriptor instead.
+func (*Override) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Override) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *Override) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
 // Cause is an attack that keeps a mitigation alive.
 type Cause struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -490,7 +553,7 @@ type Cause struct {
 
 func (x *Cause) Reset() {
 	*x = Cause{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[6]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -502,7 +565,7 @@ func (x *Cause) String() string {
 func (*Cause) ProtoMessage() {}
 
 func (x *Cause) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[6]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -515,7 +578,7 @@ func (x *Cause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cause.ProtoReflect.Descriptor instead.
 func (*Cause) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{6}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Cause) GetSource() string {
@@ -577,16 +640,17 @@ type Mitigation struct {
 	EndNote string                 `protobuf:"bytes,26,opt,name=end_note,json=endNote,proto3" json:"end_note,omitempty"`
 	Changed uint64                 `protobuf:"varint,27,opt,name=changed,proto3" json:"changed,omitempty"`
 	// Routers that hear the rules, and the sum that a rate comes to there: rules x routers x rate of a rule.
-	Routers       []string `protobuf:"bytes,28,rep,name=routers,proto3" json:"routers,omitempty"`
-	RatePerRule   string   `protobuf:"bytes,29,opt,name=rate_per_rule,json=ratePerRule,proto3" json:"rate_per_rule,omitempty"`
-	RateTotal     string   `protobuf:"bytes,30,opt,name=rate_total,json=rateTotal,proto3" json:"rate_total,omitempty"`
+	Routers       []string    `protobuf:"bytes,28,rep,name=routers,proto3" json:"routers,omitempty"`
+	RatePerRule   string      `protobuf:"bytes,29,opt,name=rate_per_rule,json=ratePerRule,proto3" json:"rate_per_rule,omitempty"`
+	RateTotal     string      `protobuf:"bytes,30,opt,name=rate_total,json=rateTotal,proto3" json:"rate_total,omitempty"`
+	Overridden    []*Override `protobuf:"bytes,31,rep,name=overridden,proto3" json:"overridden,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Mitigation) Reset() {
 	*x = Mitigation{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[7]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -598,7 +662,7 @@ func (x *Mitigation) String() string {
 func (*Mitigation) ProtoMessage() {}
 
 func (x *Mitigation) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[7]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -611,7 +675,7 @@ func (x *Mitigation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mitigation.ProtoReflect.Descriptor instead.
 func (*Mitigation) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{7}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Mitigation) GetId() string {
@@ -824,6 +888,13 @@ func (x *Mitigation) GetRateTotal() string {
 	return ""
 }
 
+func (x *Mitigation) GetOverridden() []*Override {
+	if x != nil {
+		return x.Overridden
+	}
+	return nil
+}
+
 type StartRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -842,7 +913,7 @@ type StartRequest struct {
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[8]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -854,7 +925,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[8]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -867,7 +938,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{8}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *StartRequest) GetRequestId() string {
@@ -930,7 +1001,7 @@ type StartResponse struct {
 
 func (x *StartResponse) Reset() {
 	*x = StartResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[9]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -942,7 +1013,7 @@ func (x *StartResponse) String() string {
 func (*StartResponse) ProtoMessage() {}
 
 func (x *StartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[9]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -955,7 +1026,7 @@ func (x *StartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResponse.ProtoReflect.Descriptor instead.
 func (*StartResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{9}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *StartResponse) GetVerdict() *Verdict {
@@ -988,7 +1059,7 @@ type PreviewRequest struct {
 
 func (x *PreviewRequest) Reset() {
 	*x = PreviewRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[10]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1000,7 +1071,7 @@ func (x *PreviewRequest) String() string {
 func (*PreviewRequest) ProtoMessage() {}
 
 func (x *PreviewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[10]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1013,7 +1084,7 @@ func (x *PreviewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewRequest.ProtoReflect.Descriptor instead.
 func (*PreviewRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{10}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PreviewRequest) GetStart() *StartRequest {
@@ -1034,7 +1105,7 @@ type PreviewResponse struct {
 
 func (x *PreviewResponse) Reset() {
 	*x = PreviewResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[11]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1046,7 +1117,7 @@ func (x *PreviewResponse) String() string {
 func (*PreviewResponse) ProtoMessage() {}
 
 func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[11]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1059,7 +1130,7 @@ func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewResponse.ProtoReflect.Descriptor instead.
 func (*PreviewResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{11}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PreviewResponse) GetVerdict() *Verdict {
@@ -1092,7 +1163,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[12]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +1175,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[12]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +1188,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{12}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetRequest) GetId() string {
@@ -1137,7 +1208,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1149,7 +1220,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1162,7 +1233,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{13}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetResponse) GetMitigation() *Mitigation {
@@ -1192,7 +1263,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1204,7 +1275,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1217,7 +1288,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{14}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListRequest) GetCustomer() string {
@@ -1251,7 +1322,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1263,7 +1334,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1276,7 +1347,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{15}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListResponse) GetMitigations() []*Mitigation {
@@ -1302,7 +1373,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1314,7 +1385,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1327,7 +1398,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{16}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WatchRequest) GetCustomer() string {
@@ -1347,7 +1418,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1359,7 +1430,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1372,7 +1443,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{17}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WatchResponse) GetMitigation() *Mitigation {
@@ -1402,7 +1473,7 @@ type ExtendRequest struct {
 
 func (x *ExtendRequest) Reset() {
 	*x = ExtendRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1414,7 +1485,7 @@ func (x *ExtendRequest) String() string {
 func (*ExtendRequest) ProtoMessage() {}
 
 func (x *ExtendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1427,7 +1498,7 @@ func (x *ExtendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendRequest.ProtoReflect.Descriptor instead.
 func (*ExtendRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{18}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ExtendRequest) GetRequestId() string {
@@ -1468,7 +1539,7 @@ type ExtendResponse struct {
 
 func (x *ExtendResponse) Reset() {
 	*x = ExtendResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1480,7 +1551,7 @@ func (x *ExtendResponse) String() string {
 func (*ExtendResponse) ProtoMessage() {}
 
 func (x *ExtendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1493,7 +1564,7 @@ func (x *ExtendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendResponse.ProtoReflect.Descriptor instead.
 func (*ExtendResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{19}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ExtendResponse) GetMitigation() *Mitigation {
@@ -1521,7 +1592,7 @@ type WithdrawRequest struct {
 
 func (x *WithdrawRequest) Reset() {
 	*x = WithdrawRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1533,7 +1604,7 @@ func (x *WithdrawRequest) String() string {
 func (*WithdrawRequest) ProtoMessage() {}
 
 func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1546,7 +1617,7 @@ func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawRequest.ProtoReflect.Descriptor instead.
 func (*WithdrawRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{20}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WithdrawRequest) GetRequestId() string {
@@ -1583,7 +1654,7 @@ type WithdrawResponse struct {
 
 func (x *WithdrawResponse) Reset() {
 	*x = WithdrawResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1595,7 +1666,7 @@ func (x *WithdrawResponse) String() string {
 func (*WithdrawResponse) ProtoMessage() {}
 
 func (x *WithdrawResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1608,7 +1679,7 @@ func (x *WithdrawResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawResponse.ProtoReflect.Descriptor instead.
 func (*WithdrawResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{21}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WithdrawResponse) GetMitigation() *Mitigation {
@@ -1644,7 +1715,7 @@ type WithdrawAllRequest struct {
 
 func (x *WithdrawAllRequest) Reset() {
 	*x = WithdrawAllRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1656,7 +1727,7 @@ func (x *WithdrawAllRequest) String() string {
 func (*WithdrawAllRequest) ProtoMessage() {}
 
 func (x *WithdrawAllRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1669,7 +1740,7 @@ func (x *WithdrawAllRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawAllRequest.ProtoReflect.Descriptor instead.
 func (*WithdrawAllRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{22}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WithdrawAllRequest) GetRequestId() string {
@@ -1704,7 +1775,7 @@ type WithdrawAllResponse struct {
 
 func (x *WithdrawAllResponse) Reset() {
 	*x = WithdrawAllResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1716,7 +1787,7 @@ func (x *WithdrawAllResponse) String() string {
 func (*WithdrawAllResponse) ProtoMessage() {}
 
 func (x *WithdrawAllResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1729,7 +1800,7 @@ func (x *WithdrawAllResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawAllResponse.ProtoReflect.Descriptor instead.
 func (*WithdrawAllResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{23}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WithdrawAllResponse) GetIds() []string {
@@ -1757,11 +1828,12 @@ var File_tidegate_v1_mitigation_proto protoreflect.FileDescriptor
 
 const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\n" +
-	"\x1ctidegate/v1/mitigation.proto\x12\vtidegate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"a\n" +
+	"\x1ctidegate/v1/mitigation.proto\x12\vtidegate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\x01\n" +
 	"\bReadInfo\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12+\n" +
 	"\x03age\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03age\x12\x12\n" +
-	"\x04node\x18\x03 \x01(\tR\x04node\"L\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\x121\n" +
+	"\x15no_leader_since_start\x18\x04 \x01(\bR\x12noLeaderSinceStart\"L\n" +
 	"\tWriteInfo\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12)\n" +
 	"\x10repeated_request\x18\x02 \x01(\bR\x0frepeatedRequest\"n\n" +
@@ -1788,11 +1860,14 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\tExemption\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
-	"\x04name\x18\x03 \x01(\tR\x04name\"n\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\".\n" +
+	"\bOverride\x12\x12\n" +
+	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x0e\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\"n\n" +
 	"\x05Cause\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1b\n" +
 	"\tattack_id\x18\x02 \x01(\tR\battackId\x120\n" +
-	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xb3\a\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xea\a\n" +
 	"\n" +
 	"Mitigation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
@@ -1827,7 +1902,10 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\arouters\x18\x1c \x03(\tR\arouters\x12\"\n" +
 	"\rrate_per_rule\x18\x1d \x01(\tR\vratePerRule\x12\x1d\n" +
 	"\n" +
-	"rate_total\x18\x1e \x01(\tR\trateTotal\"\xf1\x01\n" +
+	"rate_total\x18\x1e \x01(\tR\trateTotal\x125\n" +
+	"\n" +
+	"overridden\x18\x1f \x03(\v2\x15.tidegate.v1.OverrideR\n" +
+	"overridden\"\xf1\x01\n" +
 	"\fStartRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +
@@ -1935,7 +2013,7 @@ func file_tidegate_v1_mitigation_proto_rawDescGZIP() []byte {
 }
 
 var file_tidegate_v1_mitigation_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tidegate_v1_mitigation_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_tidegate_v1_mitigation_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_tidegate_v1_mitigation_proto_goTypes = []any{
 	(VerdictKind)(0),              // 0: tidegate.v1.VerdictKind
 	(*ReadInfo)(nil),              // 1: tidegate.v1.ReadInfo
@@ -1944,84 +2022,86 @@ var file_tidegate_v1_mitigation_proto_goTypes = []any{
 	(*Verdict)(nil),               // 4: tidegate.v1.Verdict
 	(*Action)(nil),                // 5: tidegate.v1.Action
 	(*Exemption)(nil),             // 6: tidegate.v1.Exemption
-	(*Cause)(nil),                 // 7: tidegate.v1.Cause
-	(*Mitigation)(nil),            // 8: tidegate.v1.Mitigation
-	(*StartRequest)(nil),          // 9: tidegate.v1.StartRequest
-	(*StartResponse)(nil),         // 10: tidegate.v1.StartResponse
-	(*PreviewRequest)(nil),        // 11: tidegate.v1.PreviewRequest
-	(*PreviewResponse)(nil),       // 12: tidegate.v1.PreviewResponse
-	(*GetRequest)(nil),            // 13: tidegate.v1.GetRequest
-	(*GetResponse)(nil),           // 14: tidegate.v1.GetResponse
-	(*ListRequest)(nil),           // 15: tidegate.v1.ListRequest
-	(*ListResponse)(nil),          // 16: tidegate.v1.ListResponse
-	(*WatchRequest)(nil),          // 17: tidegate.v1.WatchRequest
-	(*WatchResponse)(nil),         // 18: tidegate.v1.WatchResponse
-	(*ExtendRequest)(nil),         // 19: tidegate.v1.ExtendRequest
-	(*ExtendResponse)(nil),        // 20: tidegate.v1.ExtendResponse
-	(*WithdrawRequest)(nil),       // 21: tidegate.v1.WithdrawRequest
-	(*WithdrawResponse)(nil),      // 22: tidegate.v1.WithdrawResponse
-	(*WithdrawAllRequest)(nil),    // 23: tidegate.v1.WithdrawAllRequest
-	(*WithdrawAllResponse)(nil),   // 24: tidegate.v1.WithdrawAllResponse
-	(*durationpb.Duration)(nil),   // 25: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
+	(*Override)(nil),              // 7: tidegate.v1.Override
+	(*Cause)(nil),                 // 8: tidegate.v1.Cause
+	(*Mitigation)(nil),            // 9: tidegate.v1.Mitigation
+	(*StartRequest)(nil),          // 10: tidegate.v1.StartRequest
+	(*StartResponse)(nil),         // 11: tidegate.v1.StartResponse
+	(*PreviewRequest)(nil),        // 12: tidegate.v1.PreviewRequest
+	(*PreviewResponse)(nil),       // 13: tidegate.v1.PreviewResponse
+	(*GetRequest)(nil),            // 14: tidegate.v1.GetRequest
+	(*GetResponse)(nil),           // 15: tidegate.v1.GetResponse
+	(*ListRequest)(nil),           // 16: tidegate.v1.ListRequest
+	(*ListResponse)(nil),          // 17: tidegate.v1.ListResponse
+	(*WatchRequest)(nil),          // 18: tidegate.v1.WatchRequest
+	(*WatchResponse)(nil),         // 19: tidegate.v1.WatchResponse
+	(*ExtendRequest)(nil),         // 20: tidegate.v1.ExtendRequest
+	(*ExtendResponse)(nil),        // 21: tidegate.v1.ExtendResponse
+	(*WithdrawRequest)(nil),       // 22: tidegate.v1.WithdrawRequest
+	(*WithdrawResponse)(nil),      // 23: tidegate.v1.WithdrawResponse
+	(*WithdrawAllRequest)(nil),    // 24: tidegate.v1.WithdrawAllRequest
+	(*WithdrawAllResponse)(nil),   // 25: tidegate.v1.WithdrawAllResponse
+	(*durationpb.Duration)(nil),   // 26: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
 }
 var file_tidegate_v1_mitigation_proto_depIdxs = []int32{
-	25, // 0: tidegate.v1.ReadInfo.age:type_name -> google.protobuf.Duration
+	26, // 0: tidegate.v1.ReadInfo.age:type_name -> google.protobuf.Duration
 	0,  // 1: tidegate.v1.Verdict.kind:type_name -> tidegate.v1.VerdictKind
-	25, // 2: tidegate.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
+	26, // 2: tidegate.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
 	3,  // 3: tidegate.v1.Verdict.violations:type_name -> tidegate.v1.FieldViolation
-	26, // 4: tidegate.v1.Cause.since:type_name -> google.protobuf.Timestamp
+	27, // 4: tidegate.v1.Cause.since:type_name -> google.protobuf.Timestamp
 	5,  // 5: tidegate.v1.Mitigation.action:type_name -> tidegate.v1.Action
 	6,  // 6: tidegate.v1.Mitigation.exempt:type_name -> tidegate.v1.Exemption
-	25, // 7: tidegate.v1.Mitigation.lifetime:type_name -> google.protobuf.Duration
-	26, // 8: tidegate.v1.Mitigation.created:type_name -> google.protobuf.Timestamp
-	26, // 9: tidegate.v1.Mitigation.expires:type_name -> google.protobuf.Timestamp
-	7,  // 10: tidegate.v1.Mitigation.causes:type_name -> tidegate.v1.Cause
-	26, // 11: tidegate.v1.Mitigation.ended_at:type_name -> google.protobuf.Timestamp
-	5,  // 12: tidegate.v1.StartRequest.action:type_name -> tidegate.v1.Action
-	25, // 13: tidegate.v1.StartRequest.lifetime:type_name -> google.protobuf.Duration
-	4,  // 14: tidegate.v1.StartResponse.verdict:type_name -> tidegate.v1.Verdict
-	8,  // 15: tidegate.v1.StartResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	2,  // 16: tidegate.v1.StartResponse.write:type_name -> tidegate.v1.WriteInfo
-	9,  // 17: tidegate.v1.PreviewRequest.start:type_name -> tidegate.v1.StartRequest
-	4,  // 18: tidegate.v1.PreviewResponse.verdict:type_name -> tidegate.v1.Verdict
-	8,  // 19: tidegate.v1.PreviewResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	1,  // 20: tidegate.v1.PreviewResponse.read:type_name -> tidegate.v1.ReadInfo
-	8,  // 21: tidegate.v1.GetResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	1,  // 22: tidegate.v1.GetResponse.read:type_name -> tidegate.v1.ReadInfo
-	8,  // 23: tidegate.v1.ListResponse.mitigations:type_name -> tidegate.v1.Mitigation
-	1,  // 24: tidegate.v1.ListResponse.read:type_name -> tidegate.v1.ReadInfo
-	8,  // 25: tidegate.v1.WatchResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	1,  // 26: tidegate.v1.WatchResponse.read:type_name -> tidegate.v1.ReadInfo
-	25, // 27: tidegate.v1.ExtendRequest.lifetime:type_name -> google.protobuf.Duration
-	8,  // 28: tidegate.v1.ExtendResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	2,  // 29: tidegate.v1.ExtendResponse.write:type_name -> tidegate.v1.WriteInfo
-	8,  // 30: tidegate.v1.WithdrawResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	2,  // 31: tidegate.v1.WithdrawResponse.write:type_name -> tidegate.v1.WriteInfo
-	26, // 32: tidegate.v1.WithdrawResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
-	2,  // 33: tidegate.v1.WithdrawAllResponse.write:type_name -> tidegate.v1.WriteInfo
-	26, // 34: tidegate.v1.WithdrawAllResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
-	9,  // 35: tidegate.v1.MitigationService.Start:input_type -> tidegate.v1.StartRequest
-	11, // 36: tidegate.v1.MitigationService.Preview:input_type -> tidegate.v1.PreviewRequest
-	13, // 37: tidegate.v1.MitigationService.Get:input_type -> tidegate.v1.GetRequest
-	15, // 38: tidegate.v1.MitigationService.List:input_type -> tidegate.v1.ListRequest
-	17, // 39: tidegate.v1.MitigationService.Watch:input_type -> tidegate.v1.WatchRequest
-	19, // 40: tidegate.v1.MitigationService.Extend:input_type -> tidegate.v1.ExtendRequest
-	21, // 41: tidegate.v1.MitigationService.Withdraw:input_type -> tidegate.v1.WithdrawRequest
-	23, // 42: tidegate.v1.MitigationService.WithdrawAll:input_type -> tidegate.v1.WithdrawAllRequest
-	10, // 43: tidegate.v1.MitigationService.Start:output_type -> tidegate.v1.StartResponse
-	12, // 44: tidegate.v1.MitigationService.Preview:output_type -> tidegate.v1.PreviewResponse
-	14, // 45: tidegate.v1.MitigationService.Get:output_type -> tidegate.v1.GetResponse
-	16, // 46: tidegate.v1.MitigationService.List:output_type -> tidegate.v1.ListResponse
-	18, // 47: tidegate.v1.MitigationService.Watch:output_type -> tidegate.v1.WatchResponse
-	20, // 48: tidegate.v1.MitigationService.Extend:output_type -> tidegate.v1.ExtendResponse
-	22, // 49: tidegate.v1.MitigationService.Withdraw:output_type -> tidegate.v1.WithdrawResponse
-	24, // 50: tidegate.v1.MitigationService.WithdrawAll:output_type -> tidegate.v1.WithdrawAllResponse
-	43, // [43:51] is the sub-list for method output_type
-	35, // [35:43] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	26, // 7: tidegate.v1.Mitigation.lifetime:type_name -> google.protobuf.Duration
+	27, // 8: tidegate.v1.Mitigation.created:type_name -> google.protobuf.Timestamp
+	27, // 9: tidegate.v1.Mitigation.expires:type_name -> google.protobuf.Timestamp
+	8,  // 10: tidegate.v1.Mitigation.causes:type_name -> tidegate.v1.Cause
+	27, // 11: tidegate.v1.Mitigation.ended_at:type_name -> google.protobuf.Timestamp
+	7,  // 12: tidegate.v1.Mitigation.overridden:type_name -> tidegate.v1.Override
+	5,  // 13: tidegate.v1.StartRequest.action:type_name -> tidegate.v1.Action
+	26, // 14: tidegate.v1.StartRequest.lifetime:type_name -> google.protobuf.Duration
+	4,  // 15: tidegate.v1.StartResponse.verdict:type_name -> tidegate.v1.Verdict
+	9,  // 16: tidegate.v1.StartResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	2,  // 17: tidegate.v1.StartResponse.write:type_name -> tidegate.v1.WriteInfo
+	10, // 18: tidegate.v1.PreviewRequest.start:type_name -> tidegate.v1.StartRequest
+	4,  // 19: tidegate.v1.PreviewResponse.verdict:type_name -> tidegate.v1.Verdict
+	9,  // 20: tidegate.v1.PreviewResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	1,  // 21: tidegate.v1.PreviewResponse.read:type_name -> tidegate.v1.ReadInfo
+	9,  // 22: tidegate.v1.GetResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	1,  // 23: tidegate.v1.GetResponse.read:type_name -> tidegate.v1.ReadInfo
+	9,  // 24: tidegate.v1.ListResponse.mitigations:type_name -> tidegate.v1.Mitigation
+	1,  // 25: tidegate.v1.ListResponse.read:type_name -> tidegate.v1.ReadInfo
+	9,  // 26: tidegate.v1.WatchResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	1,  // 27: tidegate.v1.WatchResponse.read:type_name -> tidegate.v1.ReadInfo
+	26, // 28: tidegate.v1.ExtendRequest.lifetime:type_name -> google.protobuf.Duration
+	9,  // 29: tidegate.v1.ExtendResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	2,  // 30: tidegate.v1.ExtendResponse.write:type_name -> tidegate.v1.WriteInfo
+	9,  // 31: tidegate.v1.WithdrawResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	2,  // 32: tidegate.v1.WithdrawResponse.write:type_name -> tidegate.v1.WriteInfo
+	27, // 33: tidegate.v1.WithdrawResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
+	2,  // 34: tidegate.v1.WithdrawAllResponse.write:type_name -> tidegate.v1.WriteInfo
+	27, // 35: tidegate.v1.WithdrawAllResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
+	10, // 36: tidegate.v1.MitigationService.Start:input_type -> tidegate.v1.StartRequest
+	12, // 37: tidegate.v1.MitigationService.Preview:input_type -> tidegate.v1.PreviewRequest
+	14, // 38: tidegate.v1.MitigationService.Get:input_type -> tidegate.v1.GetRequest
+	16, // 39: tidegate.v1.MitigationService.List:input_type -> tidegate.v1.ListRequest
+	18, // 40: tidegate.v1.MitigationService.Watch:input_type -> tidegate.v1.WatchRequest
+	20, // 41: tidegate.v1.MitigationService.Extend:input_type -> tidegate.v1.ExtendRequest
+	22, // 42: tidegate.v1.MitigationService.Withdraw:input_type -> tidegate.v1.WithdrawRequest
+	24, // 43: tidegate.v1.MitigationService.WithdrawAll:input_type -> tidegate.v1.WithdrawAllRequest
+	11, // 44: tidegate.v1.MitigationService.Start:output_type -> tidegate.v1.StartResponse
+	13, // 45: tidegate.v1.MitigationService.Preview:output_type -> tidegate.v1.PreviewResponse
+	15, // 46: tidegate.v1.MitigationService.Get:output_type -> tidegate.v1.GetResponse
+	17, // 47: tidegate.v1.MitigationService.List:output_type -> tidegate.v1.ListResponse
+	19, // 48: tidegate.v1.MitigationService.Watch:output_type -> tidegate.v1.WatchResponse
+	21, // 49: tidegate.v1.MitigationService.Extend:output_type -> tidegate.v1.ExtendResponse
+	23, // 50: tidegate.v1.MitigationService.Withdraw:output_type -> tidegate.v1.WithdrawResponse
+	25, // 51: tidegate.v1.MitigationService.WithdrawAll:output_type -> tidegate.v1.WithdrawAllResponse
+	44, // [44:52] is the sub-list for method output_type
+	36, // [36:44] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_v1_mitigation_proto_init() }
@@ -2035,7 +2115,7 @@ func file_tidegate_v1_mitigation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_v1_mitigation_proto_rawDesc), len(file_tidegate_v1_mitigation_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   24,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
