@@ -37,8 +37,10 @@ type Speaker struct {
 	started chan struct{} // closed when the stock of engines runs
 	refused atomic.Uint64 // routes refused before the wire, ever
 
+	setting    sync.Mutex         // held by Set; taken before mu
 	mu         sync.Mutex         // guards what follows
 	newest     *wanted.Set        // the Set in force; nil before the first
+	change     *difference        // how newest came from the Set before; nil before the first
 	stopped    bool               // Run has returned
 	verdicts   []*judged          // of newest as far as judged, in order of key
 	neighbours map[string]*member // by name
@@ -88,7 +90,15 @@ func (s *Speaker) Set(ctx context.Context, w wanted.Set) error {
 	if w.Revision == 0 {
 		return fmt.Errorf("cannot set: %w", ErrUnset)
 	}
-	if err := checkSet(&w); err != nil {
+	// The next Set is compared with this one, so a caller that changes it all the same must not hide what changed.
+	w.Routes = slices.Clone(w.Routes)
+	s.setting.Lock() // so that mu is not held while w is checked
+	defer s.setting.Unlock()
+	s.mu.Lock()
+	last := s.change
+	s.mu.Unlock()
+	change, err := checkChange(last, &w)
+	if err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -99,7 +109,7 @@ func (s *Speaker) Set(ctx context.Context, w wanted.Set) error {
 	case s.newest != nil && w.Revision < s.newest.Revision:
 		return fmt.Errorf("cannot set revision %d after %d: %w", w.Revision, s.newest.Revision, ErrStale)
 	}
-	s.newest = &w
+	s.newest, s.change = &w, change
 	s.wake()
 	return nil
 }
@@ -175,20 +185,26 @@ type board struct {
 	sorted   []*judged      // those not refused, most urgent first, then by key
 	deadline wanted.Instant // when the plan in force has to be made anew
 	inForce  bool
+
+	// removed and added are what changed in sorted since planned was made, unless unknown is set.
+	removed, added []*judged
+	unknown        bool
+	planned        *plan
+	plans          uint64
 }
 
 // update takes over the newest Set or makes a new plan when a deadline has passed, and says when to look again.
 func (b *board) update(ctx context.Context) time.Duration {
 	s := b.speaker
 	s.mu.Lock()
-	set := s.newest
+	set, change := s.newest, s.change
 	s.mu.Unlock()
 	if set == nil {
 		return recheck
 	}
 	now := s.deps.Elapsed()
 	if set != b.set {
-		b.take(set)
+		b.follow(set, change)
 		b.inForce = false
 	}
 	if !b.inForce || now >= b.deadline {
@@ -198,11 +214,34 @@ func (b *board) update(ctx context.Context) time.Duration {
 	return min(recheck, max(time.Millisecond, time.Duration(b.deadline-now)))
 }
 
+// follow takes a Set over, by what changed if that is known to be little.
+func (b *board) follow(set *wanted.Set, d *difference) {
+	if d == nil || d.to != set || d.from == nil || d.from != b.set || !b.sameGuard(set) {
+		b.take(set)
+		return
+	}
+	b.change(d)
+	b.use(set)
+}
+
+// sameGuard reports whether the guard of b is that of set.
+func (b *board) sameGuard(set *wanted.Set) bool {
+	return b.set != nil && b.guard != nil &&
+		samePrefixes(b.set.Protected, set.Protected) && samePrefixes(b.set.Official, set.Official)
+}
+
+// use makes set the one whose verdicts b has.
+func (b *board) use(set *wanted.Set) {
+	b.set = set
+	b.speaker.mu.Lock()
+	b.speaker.verdicts = b.verdicts
+	b.speaker.mu.Unlock()
+}
+
 // take judges a Set. Verdicts of the Set before are used again while the guard stays the same.
 func (b *board) take(set *wanted.Set) {
 	s := b.speaker
-	same := b.set != nil && b.guard != nil &&
-		slices.Equal(b.set.Protected, set.Protected) && slices.Equal(b.set.Official, set.Official)
+	same := b.sameGuard(set)
 	if !same {
 		b.guard = s.guardOf(set)
 	}
@@ -214,7 +253,7 @@ func (b *board) take(set *wanted.Set) {
 	for i := range set.Routes {
 		routes[i] = &set.Routes[i]
 	}
-	slices.SortFunc(routes, func(a, b *wanted.Route) int { return cmp.Compare(a.Key, b.Key) })
+	slices.SortStableFunc(routes, func(a, b *wanted.Route) int { return cmp.Compare(a.Key, b.Key) })
 	// A new slice each time: Status reads the one before.
 	b.verdicts = make([]*judged, 0, len(routes))
 	b.sorted = make([]*judged, 0, len(routes))
@@ -228,13 +267,9 @@ func (b *board) take(set *wanted.Set) {
 			b.sorted = append(b.sorted, j)
 		}
 	}
-	slices.SortFunc(b.sorted, func(a, b *judged) int {
-		return cmp.Or(cmp.Compare(b.route.Urgency, a.route.Urgency), cmp.Compare(a.route.Key, b.route.Key))
-	})
-	b.set = set
-	s.mu.Lock()
-	s.verdicts = b.verdicts
-	s.mu.Unlock()
+	slices.SortFunc(b.sorted, mostUrgent)
+	b.removed, b.added, b.unknown = nil, nil, true
+	b.use(set)
 }
 
 // verdict judges r, or finds among the first of before, which are in order of key, that it was judged before.
@@ -271,15 +306,16 @@ func (s *Speaker) guardOf(set *wanted.Set) *guard {
 
 // plan is what may be announced at now. It sets deadline.
 func (b *board) plan(now wanted.Instant) *plan {
-	p := &plan{revision: b.set.Revision, guard: b.guard, ended: now >= b.set.LeaseUntil}
-	b.deadline = wanted.Instant(1<<63 - 1)
+	b.plans++
+	p := &plan{number: b.plans, revision: b.set.Revision, guard: b.guard, ended: now >= b.set.LeaseUntil}
+	last := b.planned
+	b.planned, b.deadline = p, wanted.Instant(1<<63-1)
 	if p.ended {
 		if len(b.set.Routes) > 0 {
 			b.speaker.log.Error("lease has ended, all routes are withdrawn", "revision", p.revision)
 		}
 		return p
 	}
-	b.deadline = b.set.LeaseUntil
 	p.gone = make(map[flowspec.Key][]*judged)
 	if len(b.sorted) < len(b.verdicts) {
 		for _, j := range b.verdicts {
@@ -288,6 +324,26 @@ func (b *board) plan(now wanted.Instant) *plan {
 			}
 		}
 	}
+	first := wanted.Instant(1<<63 - 1) // of the routes' ends, those that are refused too
+	for i := range b.set.Routes {
+		first = min(first, b.set.Routes[i].NotAfter)
+	}
+	if first > now {
+		p.routes, p.whole = b.sorted, true
+		b.deadline = min(b.set.LeaseUntil, first)
+	} else {
+		b.leaveOut(p, now)
+	}
+	if last != nil && last.whole && p.whole && !b.unknown {
+		p.after, p.removed, p.added = last.number, b.removed, b.added
+	}
+	b.removed, b.added, b.unknown = nil, nil, false
+	return p
+}
+
+// leaveOut fills the routes of p with those of sorted whose time has not passed at now. It sets deadline.
+func (b *board) leaveOut(p *plan, now wanted.Instant) {
+	b.deadline = b.set.LeaseUntil
 	p.routes = make([]*judged, 0, len(b.sorted))
 	for _, j := range b.sorted {
 		if j.route.NotAfter <= now {
@@ -297,7 +353,6 @@ func (b *board) plan(now wanted.Instant) *plan {
 		b.deadline = min(b.deadline, j.route.NotAfter)
 		p.routes = append(p.routes, j)
 	}
-	return p
 }
 
 // publish hands p to the neighbours, after starting and ending those that the Set adds and leaves out.

@@ -48,6 +48,9 @@ type Config struct {
 	ResetAfter time.Duration
 
 	spareEngines int // started before the first router; see enginePool
+
+	// fault is for tests: it is asked after GoBGP has done what it was told, and what it returns stands for GoBGP's error.
+	fault func(engineWork) error
 }
 
 // Deps is what a Speaker needs from its surroundings.

@@ -174,7 +174,8 @@ func (e *engine) connect(ctx context.Context, r *wanted.Router) error {
 // disconnect removes the neighbour, with a Cease notification if the session is up. GoBGP does this within about a
 // second even when the router has stopped reading.
 func (e *engine) disconnect(ctx context.Context, address netip.Addr) error {
-	if err := e.bgp.DeletePeer(ctx, &api.DeletePeerRequest{Address: address.String()}); err != nil {
+	err := e.bgp.DeletePeer(ctx, &api.DeletePeerRequest{Address: address.String()})
+	if err = e.outcome(workDisconnect, err); err != nil {
 		return fmt.Errorf("cannot remove router at %q: %w", address, err)
 	}
 	return nil
@@ -198,6 +199,23 @@ func (e *engine) look(ctx context.Context) (l look, err error) {
 	return l, err
 }
 
+// engineWork is what an engine is told to do. After a failure of any of it nobody knows what GoBGP holds.
+type engineWork string
+
+const (
+	workAnnounce   engineWork = "announce"
+	workWithdraw   engineWork = "withdraw"
+	workDisconnect engineWork = "disconnect"
+)
+
+// outcome is err, or what a test wants to see in its place.
+func (e *engine) outcome(w engineWork, err error) error {
+	if err == nil && e.cfg.fault != nil {
+		return e.cfg.fault(w)
+	}
+	return err
+}
+
 // handover is one announcement to hand to GoBGP, or its withdrawal.
 type handover struct {
 	a *announcement
@@ -217,7 +235,8 @@ func (e *engine) announce(batch []handover) error {
 	if len(paths) == 0 {
 		return nil
 	}
-	if _, err := e.bgp.AddPath(apiutil.AddPathRequest{Paths: paths}); err != nil {
+	_, err := e.bgp.AddPath(apiutil.AddPathRequest{Paths: paths})
+	if err = e.outcome(workAnnounce, err); err != nil {
 		return fmt.Errorf("cannot announce %d rules: %w", len(paths), err)
 	}
 	return nil
@@ -237,7 +256,8 @@ func (e *engine) withdraw(batch []handover) error {
 	if len(paths) == 0 {
 		return nil
 	}
-	if err := e.bgp.DeletePath(apiutil.DeletePathRequest{Paths: paths}); err != nil {
+	err := e.bgp.DeletePath(apiutil.DeletePathRequest{Paths: paths})
+	if err = e.outcome(workWithdraw, err); err != nil {
 		return fmt.Errorf("cannot withdraw %d rules: %w", len(paths), err)
 	}
 	return nil

@@ -139,10 +139,15 @@ func sameRule(a, b *flowspec.Rule) bool {
 // checkSet refuses a Set that nobody can have meant, before anything of it is used. What is wrong with one route
 // only is that route's refusal instead, so that it cannot hold up the others.
 func checkSet(w *wanted.Set) error {
-	names := make(map[string]bool, len(w.Routers))
-	ends := make(map[netip.AddrPort]bool, len(w.Routers))
-	for i := range w.Routers {
-		r := &w.Routers[i]
+	_, err := checkChange(nil, w)
+	return err
+}
+
+func checkRouters(routers []wanted.Router) error {
+	names := make(map[string]bool, len(routers))
+	ends := make(map[netip.AddrPort]bool, len(routers))
+	for i := range routers {
+		r := &routers[i]
 		end := netip.AddrPortFrom(r.Address, portOf(r))
 		switch {
 		case r.Name == "":
@@ -161,41 +166,6 @@ func checkSet(w *wanted.Set) error {
 			return fmt.Errorf("cannot use router %q: a negative limit: %w", r.Name, ErrInvalidSet)
 		}
 		names[r.Name], ends[end] = true, true
-	}
-	for _, list := range [][]netip.Prefix{w.Official, w.Protected} {
-		if p, ok := prefixesUsable(list); !ok {
-			return fmt.Errorf("cannot use prefix %q: %w", p, ErrInvalidSet)
-		}
-	}
-	return checkKeys(w.Routes)
-}
-
-// checkKeys refuses routes of which two give one group the same key: nobody could say which action it should hear.
-func checkKeys(routes []wanted.Route) error {
-	type claim struct {
-		key   flowspec.Key
-		group string
-	}
-	first := make(map[flowspec.Key]int, len(routes))
-	var claims map[claim]int // of the keys that stand more than once
-	for i := range routes {
-		k := routes[i].Key
-		f, again := first[k]
-		if !again {
-			first[k] = i
-			continue
-		}
-		if claims == nil {
-			claims = make(map[claim]int)
-		}
-		for _, at := range []int{f, i} {
-			for _, g := range routes[at].Groups {
-				if other, taken := claims[claim{k, g}]; taken && other != at {
-					return fmt.Errorf("cannot use route %d: route %d has the same key %q for group %q: %w", i, other, k, g, ErrInvalidSet)
-				}
-				claims[claim{k, g}] = at
-			}
-		}
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ type collector struct {
 	established, stuck, routes               *prometheus.Desc
 	announced, withdrawn, resets, stuckTotal *prometheus.Desc
 	forced, phaseWaits, phaseSeconds         *prometheus.Desc
+	unusable, engines                        *prometheus.Desc
 	refused, revision, reached, lease        *prometheus.Desc
 }
 
@@ -39,6 +40,8 @@ func newCollector(s *Speaker) *collector {
 		forced:       perRouter("forced_withdrawals_total", "Rules withdrawn before their replacement for want of room."),
 		phaseWaits:   perRouter("phase_waits_total", "Times that withdrawals waited until their replacements were sent."),
 		phaseSeconds: perRouter("phase_wait_seconds_total", "Seconds that withdrawals waited for their replacements."),
+		unusable:     perRouter("unusable_total", "Times that the router was found not to be usable as configured, and not dialled."),
+		engines:      perRouter("engine_failures_total", "Times that GoBGP failed to do what it was told and was replaced, with its session."),
 		refused:      plain("guard_refusals_total", "Routes refused before the wire."),
 		revision:     plain("revision", "Revision of the newest Set."),
 		reached:      plain("revision_reached", "Newest revision that is sent completely on every session."),
@@ -50,7 +53,7 @@ func newCollector(s *Speaker) *collector {
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.established, c.stuck, c.routes, c.announced, c.withdrawn, c.resets, c.stuckTotal, c.forced, c.phaseWaits,
-		c.phaseSeconds, c.refused, c.revision, c.reached, c.lease,
+		c.phaseSeconds, c.unusable, c.engines, c.refused, c.revision, c.reached, c.lease,
 	} {
 		ch <- d
 	}
@@ -90,6 +93,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		counter(c.forced, float64(n.forced), r)
 		counter(c.phaseWaits, float64(n.phaseWaits), r)
 		counter(c.phaseSeconds, n.phaseWaited.Seconds(), r)
+		counter(c.unusable, float64(n.unusable), r)
+		counter(c.engines, float64(n.engines), r)
 	}
 }
 

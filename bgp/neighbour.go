@@ -16,11 +16,18 @@ import (
 
 // plan is what may be announced at one moment, to whomever. It is shared by the neighbours and never changed.
 type plan struct {
+	number   uint64 // of the plans of this speaker, from 1
 	revision uint64
 	guard    *guard
 	routes   []*judged                  // in order: most urgent first, then by key
 	gone     map[flowspec.Key][]*judged // in the Set, but refused or past NotAfter: withdrawn without waiting
+	whole    bool                       // no route is past its NotAfter
 	ended    bool                       // the lease is over: everything is withdrawn without waiting
+
+	// after is the number of the plan whose routes, without removed and with added, are those of this one, under the same
+	// guard; 0 if no such plan is known.
+	after          uint64
+	removed, added []*judged
 }
 
 // goneFor reports whether key may not be announced to group any more, whatever other groups hear.
@@ -46,7 +53,7 @@ type entry struct {
 	seen     uint64    // the retarget that last wanted it
 	covers   bool      // its destination is counted in coverage
 	hurry    bool      // obsolete, and to be withdrawn without waiting
-	deadline time.Time // obsolete, and to be withdrawn by then even if what replaces it has not left; zero for none
+	deadline time.Time // if obsolete: to be withdrawn by then even if what replaces it has not left; else zero
 }
 
 // neighbour keeps one router up to date. All of its fields below mu belong to the goroutine of run, which holds mu
@@ -73,10 +80,12 @@ type neighbour struct {
 	todo       []*judged                      // still to be announced, in order
 	inflight   []*entry                       // handed over, not known to have left
 	obsolete   []*entry                       // in table, but no longer wanted
+	outdated   []*entry                       // in table, some no more, with what takes their place in todo
 	overBudget []*judged
 	ghosts     []ghost
 	coverage   coverage
 	pace       pacer
+	engineAt   time.Time // no new engine is taken before
 	phaseSince time.Time // since when an obsolete rule waits; zero if none does
 	sweep      uint64
 	reached    uint64
@@ -108,6 +117,7 @@ type session struct {
 // counts only grow.
 type counts struct {
 	announced, withdrawn, resets, forced, stuck uint64
+	unusable, engines                           uint64
 	phaseWaits                                  uint64
 	phaseWaited                                 time.Duration
 }
@@ -171,8 +181,11 @@ func (n *neighbour) step(ctx context.Context, now time.Time) time.Duration {
 	}
 	n.takeEvents(ctx, now)
 	n.takeAssignment(ctx, now)
-	if n.assigned == nil {
+	switch {
+	case n.assigned == nil:
 		return idle
+	case n.eng == nil:
+		return 0
 	}
 	if d := n.session.holdUntil.Sub(now); d > 0 {
 		if n.session.opening != nil {
@@ -181,11 +194,14 @@ func (n *neighbour) step(ctx context.Context, now time.Time) time.Duration {
 		return d
 	}
 	n.reap()
-	n.withdrawSome(now)
-	more := n.announceSome(now)
-	n.withdrawSome(now)
-	n.connect(ctx, now)
-	n.watch(ctx, now)
+	more := n.handOver(now)
+	if n.eng != nil {
+		n.connect(ctx, now)
+		n.watch(ctx, now)
+	}
+	if n.eng == nil {
+		return 0
+	}
 	n.conclude()
 	if more {
 		return 0
@@ -193,12 +209,24 @@ func (n *neighbour) step(ctx context.Context, now time.Time) time.Duration {
 	return n.nextLook(now)
 }
 
+// handOver withdraws and announces what may leave now. It reports whether more can follow at once.
+func (n *neighbour) handOver(now time.Time) (more bool) {
+	if n.withdrawSome(now); n.eng == nil {
+		return false
+	}
+	if more = n.announceSome(now); n.eng == nil {
+		return false
+	}
+	n.withdrawSome(now)
+	return more
+}
+
 // prepare makes sure that there is a GoBGP.
 func (n *neighbour) prepare(ctx context.Context, now time.Time) bool {
 	if n.eng != nil {
 		return true
 	}
-	if n.mailbox.Load() == nil {
+	if n.mailbox.Load() == nil || now.Before(n.engineAt) {
 		return false
 	}
 	eng, err := n.pool.get(ctx)
@@ -225,7 +253,9 @@ func (n *neighbour) close(ctx context.Context) {
 		return
 	}
 	n.eng.listen(nil)
-	n.disconnect(ctx)
+	if n.disconnect(ctx, time.Now()); n.eng == nil {
+		return
+	}
 	all := make([]handover, 0, len(n.table))
 	for _, e := range n.table {
 		all = append(all, handover{e.a, e.j})
@@ -238,12 +268,13 @@ func (n *neighbour) close(ctx context.Context) {
 	n.pool.put(n.eng)
 }
 
-func (n *neighbour) disconnect(ctx context.Context) {
+// disconnect ends the session. The engine is given up if it fails to do so.
+func (n *neighbour) disconnect(ctx context.Context, now time.Time) {
 	if !n.session.configured {
 		return
 	}
 	if err := n.eng.disconnect(ctx, n.assigned.router.Address); err != nil {
-		n.log.Error("cannot end session", "err", err)
+		n.dismiss(err, now)
 	}
 	n.session.configured = false
 }
@@ -265,6 +296,9 @@ func (n *neighbour) takeEvents(ctx context.Context, now time.Time) {
 			if n.session.established {
 				n.down(ctx, whyDown(ev), now)
 			}
+		}
+		if n.eng == nil {
+			return // the other events are of the engine that was given up
 		}
 	}
 	if n.session.opening == nil {
@@ -334,7 +368,12 @@ const (
 
 // down ends a session and dials anew. GoBGP would wait for 5 s by itself; a new neighbour is dialled within 2 s.
 func (n *neighbour) down(ctx context.Context, why string, now time.Time) {
-	n.disconnect(ctx)
+	n.disconnect(ctx, now)
+	n.fall(why, now)
+}
+
+// fall makes the records those of a router without a session.
+func (n *neighbour) fall(why string, now time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	s := &n.session
@@ -394,23 +433,30 @@ func (n *neighbour) takeAssignment(ctx context.Context, now time.Time) {
 			n.session.upSince = now.Add(-shortSession) // not the router's failure
 			n.down(ctx, "the router's configuration changed", now)
 		}
-		n.disconnect(ctx)
+		n.disconnect(ctx, now)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	last := n.assigned
 	n.assigned = a
 	n.pace.set(a.router.RulesPerSecond, now)
-	n.retarget(now)
+	if !n.adjust(last, now) {
+		n.retarget(now)
+	}
 }
 
 // sameSession reports whether a session made for a serves b.
 func sameSession(a, b *wanted.Router) bool {
 	return a.Address == b.Address && portOf(a) == portOf(b) && a.ASN == b.ASN && a.IPv4 == b.IPv4 && a.IPv6 == b.IPv6 &&
-		a.Password == b.Password && a.TTLSecurity == b.TTLSecurity && a.Multihop == b.Multihop
+		a.Password == b.Password && a.TTLSecurity == b.TTLSecurity && a.Multihop == b.Multihop && a.Unusable == b.Unusable
 }
 
 // connect begins to dial once everything that shall be there from the start is loaded.
 func (n *neighbour) connect(ctx context.Context, now time.Time) {
+	if why := n.assigned.router.Unusable; why != "" {
+		n.leaveAlone(why)
+		return
+	}
 	if n.session.configured || n.session.connectAt.After(now) || len(n.todo) > 0 && n.pace.rate == 0 {
 		return
 	}
@@ -426,6 +472,19 @@ func (n *neighbour) connect(ctx context.Context, now time.Time) {
 	}
 	n.session.configured = true
 	n.enter(wanted.SessionConnecting)
+}
+
+// leaveAlone says, once, why the router is not dialled.
+func (n *neighbour) leaveAlone(why string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.session.state == wanted.SessionInvalid && n.session.lastError == why {
+		return
+	}
+	n.fail(why)
+	n.enter(wanted.SessionInvalid)
+	n.counts.unusable++
+	n.log.Error("router is not dialled", "why", why)
 }
 
 // watch finds out that a router has stopped reading. A write that blocks shows as duties that are not paid, or as
@@ -480,7 +539,7 @@ func (n *neighbour) explain() {
 func (n *neighbour) nextLook(now time.Time) time.Duration {
 	d := idle
 	s := &n.session
-	if !s.configured {
+	if !s.configured && n.assigned.router.Unusable == "" {
 		d = min(d, max(0, s.connectAt.Sub(now)))
 	}
 	if !s.established || n.ledger.owed.Load() > 0 || s.stuck {
@@ -493,9 +552,17 @@ func (n *neighbour) nextLook(now time.Time) time.Duration {
 			d = min(d, w)
 		}
 	}
+	if len(n.obsolete)+len(n.outdated) == 0 || !s.established {
+		return d
+	}
+	at := n.elapsed()
+	d = min(d, recheck)
 	for _, e := range n.obsolete {
-		if !e.deadline.IsZero() {
-			d = min(d, max(time.Millisecond, e.deadline.Sub(now)))
+		d = min(d, max(time.Millisecond, min(e.deadline.Sub(now), time.Duration(e.j.route.NotAfter-at))))
+	}
+	for _, e := range n.outdated {
+		if n.table[e.j.route.Key] == e {
+			d = min(d, max(time.Millisecond, time.Duration(e.j.route.NotAfter-at)))
 		}
 	}
 	return d

@@ -1,7 +1,6 @@
 package bgp
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -16,6 +15,9 @@ const (
 	window = 4096
 	// violatorWait is how long a rule that the newest guard would refuse may wait for what replaces it.
 	violatorWait = time.Second
+	// supersededWait is how long any other withdrawal waits at most for what replaces the rule: a paced or slow router
+	// must not keep for long what nobody wants any more. No withdrawal waits beyond the rule's own NotAfter.
+	supersededWait = 5 * time.Second
 	// forcedShare is the part of a full router's budget that is withdrawn at once to make room, as a divisor.
 	forcedShare = 10
 )
@@ -27,7 +29,7 @@ func (n *neighbour) retarget(now time.Time) {
 	}
 	p, r := n.assigned.plan, &n.assigned.router
 	n.sweep++
-	n.todo, n.overBudget = n.todo[:0:0], n.overBudget[:0:0]
+	n.todo, n.overBudget, n.outdated = n.todo[:0:0], n.overBudget[:0:0], n.outdated[:0:0]
 	n.coverage.clear()
 	limit := r.MaxRoutes
 	if !n.session.established && n.pace.rate > 0 {
@@ -54,6 +56,9 @@ func (n *neighbour) retarget(now time.Time) {
 		if e == nil || !j.sameOnWire(e.j) {
 			n.todo = append(n.todo, j)
 			n.coverage.add(j.dst)
+			if e != nil {
+				n.outdated = append(n.outdated, e)
+			}
 		} else {
 			e.j = j
 		}
@@ -66,6 +71,70 @@ func (n *neighbour) retarget(now time.Time) {
 	n.collectInflight()
 }
 
+// adjust is retarget for a plan that differs from the last one in a few routes only, when the table is just what the
+// last one wanted; else it reports false. It runs under mu.
+func (n *neighbour) adjust(last *assignment, now time.Time) bool {
+	p, r := n.assigned.plan, &n.assigned.router
+	if last == nil || p.after == 0 || p.after != last.plan.number || r.Group != last.router.Group || r.MaxRoutes != last.router.MaxRoutes ||
+		!n.session.established || len(n.todo)+len(n.obsolete)+len(n.overBudget) > 0 || len(n.table)+len(p.added) > r.MaxRoutes {
+		return false
+	}
+	n.outdated = n.outdated[:0:0]
+	mine := func(j *judged) bool { return n.carries(j.family) && slices.Contains(j.route.Groups, r.Group) }
+	var lost map[flowspec.Key]bool
+	for _, j := range p.removed {
+		if mine(j) {
+			if lost == nil {
+				lost = make(map[flowspec.Key]bool, len(p.removed))
+			}
+			lost[j.route.Key] = true
+		}
+	}
+	for _, j := range p.added {
+		if !mine(j) {
+			continue
+		}
+		delete(lost, j.route.Key)
+		if e := n.table[j.route.Key]; e != nil {
+			if j.sameOnWire(e.j) {
+				e.j = j
+				continue
+			}
+			n.outdated = append(n.outdated, e)
+		}
+		n.todo = append(n.todo, j)
+		n.coverage.add(j.dst)
+	}
+	slices.SortFunc(n.todo, mostUrgent)
+	for key := range lost {
+		e := n.table[key]
+		if e.covers {
+			e.covers = false
+			n.coverage.remove(e.j.dst)
+		}
+		n.addObsolete(key, e, now)
+	}
+	slices.SortFunc(n.obsolete, leastUrgent)
+	return true
+}
+
+// addObsolete adds e, which is in the table under key, to what is no longer wanted.
+func (n *neighbour) addObsolete(key flowspec.Key, e *entry, now time.Time) {
+	p := n.assigned.plan
+	e.hurry = p.goneFor(key, n.assigned.router.Group)
+	wait := supersededWait
+	if p.guard.judge(destinationOnly(e.j.dst)) != nil {
+		wait = violatorWait
+	}
+	if d := now.Add(wait); e.deadline.IsZero() || d.Before(e.deadline) {
+		e.deadline = d
+	}
+	n.obsolete = append(n.obsolete, e)
+}
+
+// leastUrgent is the order in which rules are withdrawn.
+func leastUrgent(a, b *entry) int { return mostUrgent(b.j, a.j) }
+
 // wantsFamily reports whether rules of family f are for this router: in a session those that both sides want.
 func (n *neighbour) wantsFamily(f flowspec.Family) bool {
 	if n.session.established {
@@ -76,7 +145,6 @@ func (n *neighbour) wantsFamily(f flowspec.Family) bool {
 
 // collectObsolete lists what is in the table and was not seen by retarget, the least urgent first.
 func (n *neighbour) collectObsolete(seen int, now time.Time) {
-	p := n.assigned.plan
 	n.obsolete = n.obsolete[:0:0]
 	if len(n.table) == seen {
 		return
@@ -85,15 +153,9 @@ func (n *neighbour) collectObsolete(seen int, now time.Time) {
 		if e.seen == n.sweep {
 			continue
 		}
-		e.hurry = p.goneFor(key, n.assigned.router.Group)
-		if e.deadline.IsZero() && p.guard.judge(destinationOnly(e.j.dst)) != nil {
-			e.deadline = now.Add(violatorWait)
-		}
-		n.obsolete = append(n.obsolete, e)
+		n.addObsolete(key, e, now)
 	}
-	slices.SortFunc(n.obsolete, func(a, b *entry) int {
-		return cmp.Or(cmp.Compare(a.j.route.Urgency, b.j.route.Urgency), cmp.Compare(b.j.route.Key, a.j.route.Key))
-	})
+	slices.SortFunc(n.obsolete, leastUrgent)
 }
 
 // collectInflight lists what was handed over in this session and has not left, and counts it as covering.
@@ -146,16 +208,7 @@ func (n *neighbour) announceSome(now time.Time) bool {
 		return false
 	}
 	if err := n.eng.announce(batch); err != nil {
-		// What GoBGP did not take stays owed, so that the session is found stuck; without a session it is tried again.
-		n.log.Error("cannot announce", "err", err)
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		if !n.session.established {
-			for _, h := range batch {
-				delete(n.table, h.j.route.Key)
-			}
-			n.retarget(now)
-		}
+		n.replaceEngine(err, now)
 		return false
 	}
 	return len(n.todo) > 0 && n.ledger.owed.Load() < window
@@ -169,7 +222,8 @@ func (n *neighbour) nextBatch(now time.Time) []handover {
 		limit = n.pace.available(limit, now)
 	}
 	r := &n.assigned.router
-	var batch []handover
+	batch := n.overdue()
+	limit = min(limit, len(n.todo))
 	for len(batch) < limit {
 		j := n.todo[0]
 		old := n.table[j.route.Key]
@@ -177,11 +231,52 @@ func (n *neighbour) nextBatch(now time.Time) []handover {
 			break
 		}
 		n.todo = n.todo[1:]
-		e := &entry{a: newAnnouncement(j, &n.ledger), j: j, seen: n.sweep}
-		n.replace(old, e)
-		batch = append(batch, handover{e.a, j})
+		batch = append(batch, n.load(old, j))
 	}
 	n.pace.take(len(batch))
+	return batch
+}
+
+// load puts j into the table in place of old, which may be nil. The caller hands it over.
+func (n *neighbour) load(old *entry, j *judged) handover {
+	e := &entry{a: newAnnouncement(j, &n.ledger), j: j, seen: n.sweep}
+	n.replace(old, e)
+	return handover{e.a, j}
+}
+
+// overdue moves those of todo into the table that take the place of a rule whose time has passed. They wait for nothing,
+// since the router would act on the old rule meanwhile; what comes after them pays for it by the pace. It runs under mu.
+func (n *neighbour) overdue() []handover {
+	if len(n.outdated) == 0 || !n.session.established {
+		return nil
+	}
+	at := n.elapsed()
+	var due map[flowspec.Key]bool
+	n.outdated = slices.DeleteFunc(n.outdated, func(e *entry) bool {
+		key := e.j.route.Key
+		if n.table[key] != e {
+			return true // replaced meanwhile
+		}
+		if e.j.route.NotAfter > at {
+			return false
+		}
+		if due == nil {
+			due = make(map[flowspec.Key]bool)
+		}
+		due[key] = true
+		return true
+	})
+	if due == nil {
+		return nil
+	}
+	var batch []handover
+	n.todo = slices.DeleteFunc(n.todo, func(j *judged) bool {
+		if !due[j.route.Key] {
+			return false
+		}
+		batch = append(batch, n.load(n.table[j.route.Key], j))
+		return true
+	})
 	return batch
 }
 
@@ -244,7 +339,8 @@ func (n *neighbour) withdrawSome(now time.Time) {
 	n.mu.Unlock()
 	for part := range slices.Chunk(batch, batchSize) {
 		if err := n.eng.withdraw(part); err != nil {
-			n.log.Error("cannot withdraw", "err", err) // stays owed: the session will be found stuck and reset
+			n.replaceEngine(err, now)
+			return
 		}
 	}
 }
@@ -263,8 +359,8 @@ func (n *neighbour) timePhase(now time.Time) {
 
 // mayLeave reports whether obsolete e can be withdrawn without a gap, or must be in spite of one.
 func (n *neighbour) mayLeave(e *entry, now time.Time) bool {
-	return !n.session.established || e.hurry ||
-		!e.deadline.IsZero() && !now.Before(e.deadline) || !n.coverage.overlaps(e.j.dst)
+	return !n.session.established || e.hurry || !now.Before(e.deadline) || e.j.route.NotAfter <= n.elapsed() ||
+		!n.coverage.overlaps(e.j.dst)
 }
 
 // forceCount is how many obsolete rules have to make room although what replaces them has not left: when the router

@@ -9,7 +9,7 @@ import (
 // defaultSpareEngines is how many engines are started before the first router: GoBGP writes two of its package variables
 // whenever a server starts, always with the same values, and other servers read them. Taking from a stock keeps
 // starts away from running sessions; only more routers than this make one start later.
-const defaultSpareEngines = 16
+const defaultSpareEngines = 4
 
 // enginePool owns every engine of a Speaker.
 type enginePool struct {

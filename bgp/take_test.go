@@ -83,18 +83,21 @@ func BenchmarkSetDiff(b *testing.B) {
 			bo := newBoard(b)
 			sets := []*wanted.Set{manyRoutes(10_000, 1), manyRoutes(10_000, 1)}
 			sets[1].Routes = append(sets[0].Routes[:9_999:9_999], manyRoutes(10_001, 1).Routes[10_000])
+			var last *difference
 			bo.take(sets[0])
 			i := 0
 			for b.Loop() {
 				i++
 				if c.all {
-					bo.set = nil
+					bo.set, last = nil, nil
 				}
 				w := sets[i%2]
-				if err := checkSet(w); err != nil {
+				d, err := checkChange(last, w)
+				if err != nil {
 					b.Fatal(err)
 				}
-				bo.take(w)
+				bo.follow(w, d)
+				last = d
 				if p := bo.plan(1); len(p.routes) != 10_000 {
 					b.Fatal("routes are missing")
 				}

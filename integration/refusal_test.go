@@ -94,7 +94,7 @@ func TestBadInput(t *testing.T) {
 		},
 		{
 			"another number of removals", "admin", append(file("half.yaml", half(inventory)), "--prune", "--allow-removals", "1"), exitRefused,
-			"allow exactly 4 removals (1 were stated)",
+			"allow exactly 4 removals (1 was stated)",
 		},
 		{"withdrawing what is not there", "operator", []string{"mitigation", "withdraw", "M99", "--reason", "x"}, exitNotFound, "M99"},
 		{"a detector that starts mitigations", "detector", start("--target", good, "--discard"), exitDenied, "may not call"},

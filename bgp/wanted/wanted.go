@@ -57,6 +57,9 @@ type Router struct {
 	TTLSecurity bool
 	// Multihop is the TTL of an eBGP session over several hops; 0 or 1 for a direct one.
 	Multihop uint8
+	// Unusable says in a sentence why this node must not dial the router, for instance because it lacks the router's
+	// secret: without it the session would come up with less protection than was asked for. Empty: it may be dialled.
+	Unusable string
 }
 
 // Set is all that a speaker announces. It replaces the Set before; an empty one withdraws everything. A zero
