@@ -83,6 +83,8 @@ type Config struct {
 	Version string // shown by ClusterService.Status
 	// StatusTimeout bounds how long the other nodes may take to answer for themselves; 1 s.
 	StatusTimeout time.Duration
+	// ListenEvery is how often the other nodes are asked for a sign of life; 2 s.
+	ListenEvery time.Duration
 	// ForwardTimeout bounds a forwarded call that has no earlier deadline; 10 s.
 	ForwardTimeout time.Duration
 	// StopTimeout bounds how long calls in flight may take when the server stops; 3 s.
@@ -153,7 +155,6 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		parser:  newSignalParser(),
 		drained: make(chan struct{}),
 	}
-	s.heard.since = deps.Now()
 	s.SetServing(false)
 	return s, nil
 }
@@ -161,6 +162,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 func (c Config) withDefaults() Config {
 	if c.StatusTimeout <= 0 {
 		c.StatusTimeout = defaultStatusFor
+	}
+	if c.ListenEvery <= 0 {
+		c.ListenEvery = 2 * time.Second
 	}
 	if c.ForwardTimeout <= 0 {
 		c.ForwardTimeout = 10 * time.Second

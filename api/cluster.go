@@ -1,7 +1,9 @@
 package api
 
 import (
+	"cmp"
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -43,7 +45,8 @@ func (s *clusterService) Status(ctx context.Context, _ *tidegatev1.StatusRequest
 	for _, n := range nodes {
 		node := n.node
 		if node == nil {
-			node = &tidegatev1.Node{Detail: "does not answer since " + n.since.UTC().Format(time.RFC3339) + ": " + n.detail}
+			// Members are those of the configuration, which all vote.
+			node = &tidegatev1.Node{Voter: true, Detail: n.silence()}
 		}
 		// Identity and addresses are those of the configuration, whoever answers.
 		node.Id, node.RaftAddress, node.ApiAddress = n.member.ID, n.member.RaftAddress, n.member.APIAddress
@@ -58,15 +61,36 @@ func (s *memberService) LocalStatus(_ context.Context, req *tidegatev1.LocalStat
 	return s.local(req.GetWithRules()), nil
 }
 
+// Unready says why a node should not be sent work: one sentence for each reason, none when it is ready.
+func Unready(c interface {
+	Leader() (m controller.Member, self, known bool)
+	Status() controller.Status
+},
+) []string {
+	var out []string
+	st := c.Status()
+	if !st.Serving {
+		out = append(out, "not serving: "+st.StoppedBecause)
+	}
+	if _, _, known := c.Leader(); !known {
+		out = append(out, "no leader is known")
+	}
+	if !st.CaughtUp {
+		out = append(out, "not caught up with a leader since the start")
+	}
+	return out
+}
+
 // local is this node and its speaker.
 func (s *Server) local(withRules bool) *tidegatev1.LocalStatusResponse {
 	st, speaker := s.ctrl.Status(), s.ctrl.SpeakerStatus()
 	node := &tidegatev1.Node{
-		Id: st.NodeID, Leader: st.Leader, Voter: st.Voter, Answered: true, Detail: st.StoppedBecause,
+		Id: st.NodeID, Leader: st.Leader, Voter: st.Voter, Answered: true, Detail: cmp.Or(st.StoppedBecause, st.Detail),
 		AppliedIndex: uint64(st.AppliedIndex), CommitIndex: uint64(st.CommitIndex),
 		LeaseRemaining: durationProto(st.LeaseRemaining),
 		Version:        s.cfg.Version, Serving: st.Serving, Started: timeProto(st.Started), SessionsWanted: uint32(len(speaker.Sessions)),
 	}
+	node.Unready = strings.Join(Unready(s.ctrl), "; ")
 	if st.SinceLeaderContact >= 0 { // else it never heard of one
 		node.SinceLeaderContact = durationProto(st.SinceLeaderContact)
 	}
@@ -153,33 +177,16 @@ type nodeAnswer struct {
 	member  controller.Member
 	node    *tidegatev1.Node
 	speaker *tidegatev1.SpeakerStatus
-	since   time.Time // silent since
+	since   time.Time // when it last answered; zero: not since this node started
 	detail  string
 }
 
-// heard remembers when each node last answered, so that silence has a beginning.
-type heard struct {
-	mu    sync.Mutex // guards at
-	at    map[string]time.Time
-	since time.Time // when this server was made: nobody was asked before
-}
-
-func (h *heard) now(node string, t time.Time) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.at == nil {
-		h.at = make(map[string]time.Time)
+// silence is for people: how the node is silent, and when it last was not.
+func (n *nodeAnswer) silence() string {
+	if n.since.IsZero() {
+		return "does not answer (" + n.detail + "), and has not since this node started"
 	}
-	h.at[node] = t
-}
-
-func (h *heard) last(node string) time.Time {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if t, ok := h.at[node]; ok {
-		return t
-	}
-	return h.since
+	return "does not answer (" + n.detail + "); it last did at " + n.since.UTC().Format(time.RFC3339)
 }
 
 // askAll asks every member for its status, all at once, and takes what has come when the time is up. The order is
@@ -227,13 +234,6 @@ func (s *Server) askOther(ctx context.Context, m controller.Member, withRules bo
 		return nil, status.Error(status.Code(err), "the answer is empty")
 	}
 	return l, err
-}
-
-func silence(ctx context.Context, err error) string {
-	if ctx.Err() != nil {
-		return "no answer in time"
-	}
-	return "the call failed with " + status.Code(err).String()
 }
 
 // silent lists the nodes that said nothing.

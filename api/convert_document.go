@@ -306,6 +306,6 @@ func planProto(p *policy.Plan) *tidegatev1.Plan {
 		Added: refs(p.Added), Changed: refs(p.Changed), Removed: refs(p.Removed), Unchanged: uint32(len(p.Unchanged)),
 		LinksBefore: uint32(p.LinksBefore), LinksAfter: uint32(p.LinksAfter),
 		LinksRemoved: prefixText(p.LinksRemoved), ProtectedRemoved: prefixText(p.ProtectedRemoved),
-		RemovalsToAllow: uint32(p.RemovalsToAllow), Narrowed: ids(p.Narrowed), Ended: ids(p.Ended),
+		RemovalsToAllow: uint32(p.RemovalsToAllow), Narrowed: ids(p.Narrowed), Ended: ids(p.Ended), Unenforced: ids(p.Unenforced),
 	}
 }

@@ -49,7 +49,8 @@ func (v *violations) match(field, s string, family flowspec.Family) flowspec.Mat
 	}
 	m, err := flowspec.ParseMatch(text)
 	if err != nil {
-		v.add(field, matchProblem(err, shift), `write conditions such as "proto udp sport 53", without a destination`)
+		problem, fix := matchProblem(err, shift)
+		v.add(field, problem, fix)
 		return flowspec.Match{}
 	}
 	if _, ok := m.Component(flowspec.DestinationPrefix); ok {
@@ -123,6 +124,9 @@ func mitigationProto(s *policy.State, m *policy.Mitigation) *tidegatev1.Mitigati
 	}
 	for i, r := range m.Rules {
 		out.Rules[i] = r.String()
+		if by := overriding(s, m, r); by != 0 {
+			out.Overridden = append(out.Overridden, &tidegatev1.Override{Rule: out.Rules[i], By: formatID(by)})
+		}
 	}
 	for _, e := range m.Cut.Exempt {
 		out.Exempt = append(out.Exempt, exemptionProto(e))
@@ -135,6 +139,16 @@ func mitigationProto(s *policy.State, m *policy.Mitigation) *tidegatev1.Mitigati
 	}
 	rates(out, m)
 	return out
+}
+
+// overriding is the mitigation whose action is announced instead of that of m for the rule's key; 0: none, or the action
+// is the same.
+func overriding(s *policy.State, m *policy.Mitigation, r flowspec.Rule) policy.MitigationID {
+	route, ok := s.Route(r.Match.Key())
+	if !ok || m.ID == 0 || !slices.Contains(route.Owners, m.ID) || route.Owners[0] == m.ID || route.Rule.String() == r.String() {
+		return 0
+	}
+	return route.Owners[0]
 }
 
 // rates says what the rate comes to: for one rule, and for all rules on all routers together.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,9 +50,41 @@ type refusedError struct {
 func (e *refusedError) Error() string { return e.verdict.Reason.Text }
 
 // notFoundError is a name that nothing has.
-type notFoundError struct{ what string }
+type notFoundError struct {
+	what string
+	code policy.ReasonCode // empty: ReasonNotFound
+}
 
 func (e *notFoundError) Error() string { return e.what }
+
+// noMitigation is the answer to the number of a mitigation that there is not: the same for reads and for writes.
+func noMitigation(id policy.MitigationID) error {
+	return &notFoundError{what: "there is no mitigation " + formatID(id), code: policy.CodeUnknownMitigation}
+}
+
+// noCustomer is the answer to a customer that there is not.
+func noCustomer(st *policy.State, id string) error {
+	var known []string
+	for c := range st.Customers() {
+		known = append(known, string(c.ID))
+	}
+	return &notFoundError{what: fmt.Sprintf("there is no customer %s; %s", quote(id), thereIs("customer", known)), code: policy.CodeUnknownCustomer}
+}
+
+// shownNames is how many names an answer lists that names something else.
+const shownNames = 10
+
+// thereIs lists what there is instead.
+func thereIs(what string, names []string) string {
+	switch n := len(names); {
+	case n == 0:
+		return "there is none"
+	case n > shownNames:
+		return fmt.Sprintf("there are %d %ss: %s and %d more", n, what, strings.Join(names[:shownNames], ", "), n-shownNames)
+	default:
+		return "there is " + strings.Join(names, ", ")
+	}
+}
 
 // sentence sums up violations: the first one in full, and how many more there are.
 func sentence(list []*tidegatev1.FieldViolation) string {
@@ -102,7 +135,7 @@ func statusOf(err error) (st *status.Status, known bool) {
 	case errors.As(err, &refused):
 		return refusedStatus(refused), true
 	case errors.As(err, &missing):
-		return withInfo(codes.NotFound, ReasonNotFound, missing.what), true
+		return withInfo(codes.NotFound, cmp.Or(string(missing.code), ReasonNotFound), missing.what), true
 	case errors.As(err, &follower):
 		return retryStatus(ReasonNoLeader, noLeaderText(follower)), true
 	case errors.Is(err, controller.ErrOutcomeUnknown):

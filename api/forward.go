@@ -141,6 +141,7 @@ func (s *Server) readInfo(st *policy.State) *tidegatev1.ReadInfo {
 	info := &tidegatev1.ReadInfo{Index: uint64(st.Index()), Node: now.NodeID}
 	// Never heard of a leader: as old as the process.
 	if age < 0 {
+		info.NoLeaderSinceStart = !now.Leader
 		age = max(0, s.deps.Now().Sub(now.Started))
 	}
 	if !now.Leader {
@@ -151,6 +152,12 @@ func (s *Server) readInfo(st *policy.State) *tidegatev1.ReadInfo {
 	return info
 }
 
+// writeInfo says what a write did to the log. A decision without changes has no entry: the index of its outcome is that
+// of the state that it was judged on.
 func writeInfo(out controller.Outcome) *tidegatev1.WriteInfo {
-	return &tidegatev1.WriteInfo{Index: uint64(out.Index), RepeatedRequest: out.Repeated}
+	info := &tidegatev1.WriteInfo{RepeatedRequest: out.Repeated}
+	if out.Repeated || len(out.Decision.Changes) > 0 {
+		info.Index = uint64(out.Index)
+	}
+	return info
 }

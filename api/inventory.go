@@ -51,8 +51,18 @@ func (s *inventoryService) Plan(ctx context.Context, req *tidegatev1.PlanRequest
 		if len(d.Violations) > 0 {
 			return nil, refusal(d)
 		}
-		return &tidegatev1.PlanResponse{Verdict: verdictProto(d.Verdict), Plan: planProto(d.Plan), Read: s.readInfoAt(s.ctrl.State(), index)}, nil
+		return &tidegatev1.PlanResponse{Verdict: planVerdict(d.Verdict), Plan: planProto(d.Plan), Read: s.readInfoAt(s.ctrl.State(), index)}, nil
 	})
+}
+
+// planVerdict is the verdict on documents. What is not refused is neither mitigated nor any other kind of verdict: those
+// are about attacks.
+func planVerdict(in policy.Verdict) *tidegatev1.Verdict {
+	out := verdictProto(in)
+	if in.Kind != policy.Refused && in.Kind != policy.Retry {
+		out.Kind = tidegatev1.VerdictKind_VERDICT_KIND_UNSPECIFIED
+	}
+	return out
 }
 
 // Apply changes documents.
@@ -89,7 +99,7 @@ func shortened(p *tidegatev1.Plan) *tidegatev1.Plan {
 		Added: first(p.GetAdded()), Changed: first(p.GetChanged()), Removed: first(p.GetRemoved()), Unchanged: p.GetUnchanged(),
 		LinksBefore: p.GetLinksBefore(), LinksAfter: p.GetLinksAfter(),
 		LinksRemoved: first(p.GetLinksRemoved()), ProtectedRemoved: first(p.GetProtectedRemoved()),
-		RemovalsToAllow: p.GetRemovalsToAllow(), Narrowed: first(p.GetNarrowed()), Ended: first(p.GetEnded()),
+		RemovalsToAllow: p.GetRemovalsToAllow(), Narrowed: first(p.GetNarrowed()), Ended: first(p.GetEnded()), Unenforced: first(p.GetUnenforced()),
 	}
 }
 
@@ -151,15 +161,12 @@ func (s *inventoryService) ListDocuments(_ context.Context, req *tidegatev1.List
 // Lookup says whose an address is, and whether it is protected.
 func (s *inventoryService) Lookup(_ context.Context, req *tidegatev1.LookupRequest) (*tidegatev1.LookupResponse, error) {
 	v := &violations{}
-	p := v.network("address", req.GetAddress(), true)
-	if p.IsValid() && !p.IsSingleIP() {
-		v.add("address", p.String()+" is a prefix", "name one address")
-	}
+	p := v.address("address", req.GetAddress())
 	if err := v.err(); err != nil {
 		return nil, err
 	}
 	st := s.ctrl.State()
-	return lookupProto(st, p.Addr(), s.readInfo(st)), nil
+	return lookupProto(st, p, s.readInfo(st)), nil
 }
 
 func lookupProto(st *policy.State, a netip.Addr, read *tidegatev1.ReadInfo) *tidegatev1.LookupResponse {

@@ -112,7 +112,7 @@ func (s *mitigationService) Get(_ context.Context, req *tidegatev1.GetRequest) (
 	st := s.ctrl.State()
 	m, ok := st.Mitigation(id)
 	if !ok {
-		return nil, &notFoundError{what: fmt.Sprintf("there is no mitigation %s", req.GetId())}
+		return nil, noMitigation(id)
 	}
 	return &tidegatev1.GetResponse{Mitigation: mitigationProto(st, m), Read: s.readInfo(st)}, nil
 }
@@ -132,6 +132,11 @@ func (s *mitigationService) List(_ context.Context, req *tidegatev1.ListRequest)
 	var list []*policy.Mitigation
 	for m := range selected(st, policy.CustomerID(req.GetCustomer()), req.GetIncludeOver()) {
 		list = append(list, m)
+	}
+	if c := req.GetCustomer(); c != "" && len(list) == 0 {
+		if _, ok := st.Customer(policy.CustomerID(c)); !ok {
+			return nil, noCustomer(st, c)
+		}
 	}
 	slices.Reverse(list)
 	out := &tidegatev1.ListResponse{Read: s.readInfo(st)}

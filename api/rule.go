@@ -27,15 +27,21 @@ func (s *ruleService) ListPeers(ctx context.Context, _ *tidegatev1.ListPeersRequ
 	st := s.ctrl.State()
 	out := &tidegatev1.ListPeersResponse{Silent: silent(nodes), Read: s.readInfo(st)}
 	for _, n := range nodes {
-		if n.speaker != nil {
-			out.Peers = append(out.Peers, n.speaker.GetPeers()...)
+		state, why := "unknown", "the node does not answer"
+		switch peers := n.speaker.GetPeers(); {
+		case n.speaker == nil:
+		case len(peers) == 0 && n.node.GetUnready() != "":
+			state, why = "waiting for a leader", n.node.GetUnready()
+		default:
+			out.Peers = append(out.Peers, peers...)
 			continue
 		}
-		// What a silent node's sessions do is not known; that it should have them is.
+		// What a silent node's sessions do is not known; that it should have them is. A node that has not heard from a
+		// leader opens none.
 		for r := range st.Routers() {
 			out.Peers = append(out.Peers, &tidegatev1.Peer{
-				Node: n.member.ID, Router: r.Name, Address: r.Address.String(), Asn: uint32(r.ASN), State: "unknown",
-				Since: timeProto(n.since), LastError: "the node does not answer",
+				Node: n.member.ID, Router: r.Name, Address: r.Address.String(), Asn: uint32(r.ASN), State: state,
+				Since: timeProto(n.since), LastError: why,
 			})
 		}
 	}
@@ -55,7 +61,7 @@ func (s *ruleService) ListRules(ctx context.Context, req *tidegatev1.ListRulesRe
 	st := s.ctrl.State()
 	if only != 0 {
 		if _, ok := st.Mitigation(only); !ok {
-			return nil, &notFoundError{what: fmt.Sprintf("there is no mitigation %s", req.GetMitigation())}
+			return nil, noMitigation(only)
 		}
 	}
 	nodes := s.askAll(ctx, true)
@@ -74,6 +80,16 @@ func (s *ruleService) ListRules(ctx context.Context, req *tidegatev1.ListRulesRe
 	}
 	if only == 0 {
 		out.Rules = append(out.Rules, leftovers(sessions, req.GetRouter())...)
+	}
+	// A router that is no document any more may still hear what is on its way out.
+	if name := req.GetRouter(); name != "" && len(out.GetRules()) == 0 {
+		var known []string
+		for r := range st.Routers() {
+			known = append(known, r.Name)
+		}
+		if !slices.Contains(known, name) {
+			return nil, &notFoundError{what: fmt.Sprintf("there is no router %s; %s", quote(name), thereIs("router", known))}
+		}
 	}
 	return out, nil
 }
@@ -138,6 +154,9 @@ func sessionRow(n nodeAnswer, router string, known map[onSession]*tidegatev1.Rul
 	}
 	row.State = tidegatev1.RuleState_RULE_STATE_COMMITTED
 	row.Detail = "the node's speaker has not taken it up yet"
+	if why := n.node.GetUnready(); why != "" {
+		row.Detail = "not announced: the node waits for a leader (" + why + ")"
+	}
 	return row
 }
 

@@ -92,6 +92,16 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cfg *tls.Config) err
 	g := s.GRPC(cfg)
 	failed := make(chan error, 1)
 	go func() { failed <- g.Serve(l) }()
+	listening, stop := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.listen(listening)
+	}()
+	defer func() {
+		stop()
+		<-ended
+	}()
 	var err error
 	select {
 	case err = <-failed:

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -72,6 +73,25 @@ func (v *violations) network(field, s string, bare bool) netip.Prefix {
 		return netip.Prefix{}
 	}
 	return p
+}
+
+// address reads one address. A prefix of full length is one, too. The zero address means that a violation was noted.
+func (v *violations) address(field, s string) netip.Addr {
+	const example = "write one address such as 203.0.113.5 or 2001:db8::5"
+	p, problem, fix := parseNetwork(s, true)
+	switch {
+	case strings.Contains(s, "/") && (!p.IsValid() || !p.IsSingleIP()):
+		v.add(field, quote(s)+" is a prefix", example)
+	case strings.HasSuffix(problem, "is not an IP prefix"):
+		v.add(field, quote(s)+" is not an IP address", example)
+	case s == "":
+		v.add(field, problem, example)
+	case problem != "":
+		v.add(field, problem, fix)
+	default:
+		return p.Addr()
+	}
+	return netip.Addr{}
 }
 
 func parseNetwork(s string, bare bool) (p netip.Prefix, problem, fix string) {
@@ -221,13 +241,24 @@ func (v *violations) action(field string, a *tidegatev1.Action) policy.Action {
 	return policy.Action{}
 }
 
-// plain is an error as a problem: without the words that say which of our functions failed.
+// plain is an error as a problem: without the words that say which of our functions failed, and without the name of the
+// kind of error at its end, which the words before it say better.
 func plain(err error) string {
-	_, rest, ok := strings.Cut(err.Error(), ": ")
-	if !ok || !strings.HasPrefix(err.Error(), "cannot ") {
-		return err.Error()
+	text := bare(err)
+	_, rest, ok := strings.Cut(text, ": ")
+	if !ok || !strings.HasPrefix(text, "cannot ") {
+		return text
 	}
 	return rest
+}
+
+// bare is the text of an error without that of the innermost error that it wraps.
+func bare(err error) string {
+	inner := err
+	for next := errors.Unwrap(inner); next != nil; next = errors.Unwrap(inner) {
+		inner = next
+	}
+	return strings.TrimSuffix(err.Error(), ": "+inner.Error())
 }
 
 // tooLong notes a text of more octets than it may have, and reports whether it does.
@@ -252,13 +283,18 @@ func (v *violations) text(field, s string, most int, missing string) {
 	}
 }
 
-// matchProblem is why the text of a match was refused, with the column in what the caller wrote.
-func matchProblem(err error, shift int) string {
+// matchProblem is why the text of a match was refused, with the column in what the caller wrote, and how to mend it.
+func matchProblem(err error, shift int) (problem, fix string) {
+	const example = `write conditions such as "proto udp sport 53", without a destination`
 	var syntax *flowspec.SyntaxError
 	if !errors.As(err, &syntax) {
-		return plain(err)
+		return plain(err), example
 	}
-	return fmt.Sprintf("column %d: %s: %s", max(1, syntax.Column-shift), quote(syntax.Text), syntax.Err)
+	problem = fmt.Sprintf("column %d: ", max(1, syntax.Column-shift))
+	if syntax.Text != "" {
+		problem += quote(syntax.Text) + ": "
+	}
+	return problem + bare(syntax.Err), cmp.Or(syntax.Fix, example)
 }
 
 // mitigationID reads an id such as M17.

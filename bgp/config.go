@@ -49,8 +49,7 @@ type Config struct {
 
 	spareEngines int // started before the first router; see enginePool
 
-	// fault is for tests: it is asked after GoBGP has done what it was told, and what it returns stands for GoBGP's error.
-	fault func(engineWork) error
+	fault func(w engineWork, do func() error) error // stands between the speaker and GoBGP in tests; nil otherwise
 }
 
 // Deps is what a Speaker needs from its surroundings.

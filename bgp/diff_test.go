@@ -237,6 +237,11 @@ func compareTwins(t *testing.T, quick, whole *twin) {
 	}
 	same("obsolete", entries(x.obsolete), entries(y.obsolete))
 	same("table", table(x), table(y))
+	outdated := func(n *neighbour) []string {
+		live := slices.DeleteFunc(slices.Clone(n.outdated), func(e *entry) bool { return n.table[e.j.route.Key] != e })
+		return slices.Sorted(slices.Values(entries(live)))
+	}
+	same("outdated", outdated(x), outdated(y))
 	for i := range 64 {
 		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 32)
 		if x.coverage.overlaps(p) != y.coverage.overlaps(p) {

@@ -174,8 +174,10 @@ func (e *engine) connect(ctx context.Context, r *wanted.Router) error {
 // disconnect removes the neighbour, with a Cease notification if the session is up. GoBGP does this within about a
 // second even when the router has stopped reading.
 func (e *engine) disconnect(ctx context.Context, address netip.Addr) error {
-	err := e.bgp.DeletePeer(ctx, &api.DeletePeerRequest{Address: address.String()})
-	if err = e.outcome(workDisconnect, err); err != nil {
+	err := e.do(workDisconnect, func() error {
+		return e.bgp.DeletePeer(ctx, &api.DeletePeerRequest{Address: address.String()})
+	})
+	if err != nil {
 		return fmt.Errorf("cannot remove router at %q: %w", address, err)
 	}
 	return nil
@@ -208,12 +210,12 @@ const (
 	workDisconnect engineWork = "disconnect"
 )
 
-// outcome is err, or what a test wants to see in its place.
-func (e *engine) outcome(w engineWork, err error) error {
-	if err == nil && e.cfg.fault != nil {
-		return e.cfg.fault(w)
+// do does work, unless a test has something else in mind.
+func (e *engine) do(w engineWork, work func() error) error {
+	if e.cfg.fault != nil {
+		return e.cfg.fault(w, work)
 	}
-	return err
+	return work()
 }
 
 // handover is one announcement to hand to GoBGP, or its withdrawal.
@@ -235,8 +237,11 @@ func (e *engine) announce(batch []handover) error {
 	if len(paths) == 0 {
 		return nil
 	}
-	_, err := e.bgp.AddPath(apiutil.AddPathRequest{Paths: paths})
-	if err = e.outcome(workAnnounce, err); err != nil {
+	err := e.do(workAnnounce, func() error {
+		_, err := e.bgp.AddPath(apiutil.AddPathRequest{Paths: paths})
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("cannot announce %d rules: %w", len(paths), err)
 	}
 	return nil
@@ -256,8 +261,8 @@ func (e *engine) withdraw(batch []handover) error {
 	if len(paths) == 0 {
 		return nil
 	}
-	err := e.bgp.DeletePath(apiutil.DeletePathRequest{Paths: paths})
-	if err = e.outcome(workWithdraw, err); err != nil {
+	err := e.do(workWithdraw, func() error { return e.bgp.DeletePath(apiutil.DeletePathRequest{Paths: paths}) })
+	if err != nil {
 		return fmt.Errorf("cannot withdraw %d rules: %w", len(paths), err)
 	}
 	return nil

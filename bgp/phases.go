@@ -223,7 +223,7 @@ func (n *neighbour) nextBatch(now time.Time) []handover {
 	}
 	r := &n.assigned.router
 	batch := n.overdue()
-	limit = min(limit, len(n.todo))
+	limit = min(limit, len(batch)+len(n.todo))
 	for len(batch) < limit {
 		j := n.todo[0]
 		old := n.table[j.route.Key]

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidegate/tidegate/bgp/wanted"
@@ -93,6 +94,8 @@ type Controller struct {
 	cluster *Cluster
 	self    controller.Member
 
+	// Behind makes the node one that has heard from no leader since its start: its speaker has no sessions.
+	Behind atomic.Bool
 	// Believes, when set, is whom this node takes for the leader, as after an election that it has not heard of.
 	Believes string
 	// Speaker, when set, is what the node's speaker says; else it has sent every rule of the State to every router.
@@ -145,6 +148,9 @@ func (n *Controller) Status() controller.Status {
 	}
 	if !known {
 		st.SinceLeaderContact = 10 * time.Second
+	}
+	if n.Behind.Load() {
+		st.CaughtUp, st.SinceLeaderContact = false, -1
 	}
 	return st
 }
@@ -265,14 +271,17 @@ func (n *Controller) GoneAtLatest(m *policy.Mitigation) time.Time {
 
 // SpeakerStatus returns what Speaker says or, without one, that everything was sent.
 func (n *Controller) SpeakerStatus() wanted.Status {
+	if n.Behind.Load() {
+		return wanted.Status{}
+	}
 	if n.Speaker != nil {
 		return n.Speaker()
 	}
 	s := n.State()
-	set, _ := s.Wanted(policy.WantedInput{
+	set := s.Wanted(policy.WantedInput{
 		Deadline: func(*policy.Mitigation) wanted.Instant { return 1 },
-		Secret:   func(string) string { return "" },
-	})
+		Secret:   func(string) (string, bool) { return "secret", true },
+	}).Set
 	out := wanted.Status{Revision: uint64(s.Index()), Settled: uint64(s.Index())}
 	for _, r := range set.Routers {
 		session := wanted.SessionStatus{Router: r, State: wanted.SessionEstablished, Since: s.At()}

@@ -225,7 +225,7 @@ func TestFilesRefuse(t *testing.T) {
 		cluster string
 		want    string
 	}{
-		{"other cluster", good, "prod", `belongs to cluster "lab", this is "prod"`},
+		{"other cluster", good, "prod", `belongs to cluster "lab"; a node of cluster "prod"`},
 		{"missing", auth.FilesIn(t.TempDir()), "lab", "cannot load certificate"},
 		{"key of another", auth.Files{CA: good.CA, Cert: good.Cert, Key: other.Key}, "lab", "private key does not match"},
 		{"authority missing", auth.Files{CA: good.CA + "x", Cert: good.Cert, Key: good.Key}, "lab", "cannot read authority"},

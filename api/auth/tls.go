@@ -131,11 +131,16 @@ func memberFiles(f Files, cluster string) (tls.Certificate, *x509.CertPool, erro
 	if err != nil {
 		return tls.Certificate{}, nil, err
 	}
+	fix := fmt.Sprintf("a node of cluster %q (the name in the node's file, %q without a cluster section) needs one of member/NAME: tidegate pki issue makes it",
+		cluster, "tidegate")
+	if in != cluster && id.Role != Member {
+		return tls.Certificate{}, nil, fmt.Errorf("cannot use certificate %q of %q in cluster %q: %w, and it belongs to another cluster; %s", f.Cert, id, in, errNotMember, fix)
+	}
 	if in != cluster {
-		return tls.Certificate{}, nil, fmt.Errorf("cannot use certificate %q: it belongs to cluster %q, this is %q", f.Cert, in, cluster)
+		return tls.Certificate{}, nil, fmt.Errorf("cannot use certificate %q of %q: it belongs to cluster %q; %s", f.Cert, id, in, fix)
 	}
 	if id.Role != Member {
-		return tls.Certificate{}, nil, fmt.Errorf("cannot use certificate %q of %q: %w", f.Cert, id, errNotMember)
+		return tls.Certificate{}, nil, fmt.Errorf("cannot use certificate %q of %q: %w; %s", f.Cert, id, errNotMember, fix)
 	}
 	return cert, pool, nil
 }

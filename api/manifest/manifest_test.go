@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -339,9 +340,10 @@ func TestPrint(t *testing.T) {
 		{"mitigation", &tidegatev1.Mitigation{
 			Id: "M17", Targets: []string{"203.0.113.7/32"}, Action: &tidegatev1.Action{Discard: true}, Lifetime: durationpb.New(time.Hour),
 			Created: timestamppb.New(time.Date(2026, 3, 1, 2, 3, 4, 0, time.UTC)),
-		}, "id: M17\ntargets:\n- 203.0.113.7/32\naction:\n  discard: true\nlifetime: 1h\ncreated: '2026-03-01T02:03:04Z'\n"},
-		{"enum", &tidegatev1.Verdict{Kind: tidegatev1.VerdictKind_VERDICT_KIND_MITIGATED}, "kind: mitigated\n"},
-		{"unknown enum", &tidegatev1.Verdict{Kind: 99}, "kind: '99'\n"},
+		}, "id: M17\ntargets:\n- 203.0.113.7/32\naction:\n  discard: true\nrules: []\npieces: []\nexempt: []\nunprotected: []\nnotes: []\n" +
+			"groups: []\nlifetime: 1h\ncreated: '2026-03-01T02:03:04Z'\ncauses: []\nrouters: []\noverridden: []\n"},
+		{"enum", &tidegatev1.Verdict{Kind: tidegatev1.VerdictKind_VERDICT_KIND_MITIGATED}, "kind: mitigated\nviolations: []\n"},
+		{"unknown enum", &tidegatev1.Verdict{Kind: 99}, "kind: '99'\nviolations: []\n"},
 		{
 			"document inside", &tidegatev1.GetDocumentResponse{Document: wantInventory()[1], Read: &tidegatev1.ReadInfo{Index: 7}},
 			"document:\n  kind: ProtectedBlock\n  name: links-1\n  purpose: link-block\n  prefixes:\n  - 198.51.100.0/24\nread:\n  index: 7\n",
@@ -384,4 +386,27 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("parse(write(x)) is not x (-want +got):\n%s\n%s", diff, b.String())
 		}
 	})
+}
+
+// JSON says what Print says.
+func TestJSON(t *testing.T) {
+	got, err := JSON(&tidegatev1.ListResponse{
+		Mitigations: []*tidegatev1.Mitigation{{
+			Id: "M17", Rules: []string{`dst 203.0.113.7/32 => "x"`}, Lifetime: durationpb.New(90 * time.Second), Rounded: true, Changed: 1 << 60,
+		}},
+		Read: &tidegatev1.ReadInfo{Index: 7},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := json.Compact(&b, got); err != nil {
+		t.Fatal(err)
+	}
+	want := `{"mitigations":[{"id":"M17","targets":[],"rules":["dst 203.0.113.7/32 => \"x\""],"pieces":[],"exempt":[],"unprotected":[],` +
+		`"rounded":true,"notes":[],"groups":[],"lifetime":"1m30s","causes":[],"changed":1152921504606846976,"routers":[],"overridden":[]}],` +
+		`"read":{"index":7}}`
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Errorf("JSON (-want +got):\n%s", diff)
+	}
 }

@@ -1,6 +1,8 @@
 package manifest
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -30,7 +32,7 @@ func Write(w io.Writer, docs ...*tidegatev1.Document) error {
 				return fmt.Errorf("cannot write documents: %w", err)
 			}
 		}
-		if err := dump(w, documentNode(m, f)); err != nil {
+		if err := dump(w, printer{}.documentNode(m, f)); err != nil {
 			return err
 		}
 	}
@@ -38,17 +40,64 @@ func Write(w io.Writer, docs ...*tidegatev1.Document) error {
 }
 
 // Print writes any message as YAML, in the form of the documents: proto field names, durations like 1h30m, times in
-// RFC 3339, unset fields left out. A tidegate.v1.Document is printed as Write does.
+// RFC 3339, unset fields left out but for lists, which are empty then: who reads a list need not ask whether there is
+// one. A tidegate.v1.Document is printed as Write does.
 func Print(w io.Writer, m proto.Message) error {
 	if d, ok := m.(*tidegatev1.Document); ok {
 		return Write(w, d)
 	}
-	return dump(w, mapping(m.ProtoReflect()))
+	return dump(w, printer{lists: true}.mapping(m.ProtoReflect()))
+}
+
+// JSON is Print in JSON: the same keys, the same words.
+func JSON(m proto.Message) ([]byte, error) {
+	var b bytes.Buffer
+	if err := writeJSON(&b, printer{lists: true}.messageNode(m.ProtoReflect())); err != nil {
+		return nil, fmt.Errorf("cannot write JSON: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// writeJSON writes a node that a printer made. Its numbers and truth values are those of JSON, but for infinity and
+// not-a-number, which JSON does not have: they become words.
+func writeJSON(b *bytes.Buffer, n *yaml.Node) error {
+	open, end := byte('['), byte(']')
+	switch {
+	case n.Kind == yaml.MappingNode:
+		open, end = '{', '}'
+	case n.Kind == yaml.ScalarNode && n.Tag != "!!str" && json.Valid([]byte(n.Value)):
+		b.WriteString(n.Value)
+		return nil
+	case n.Kind == yaml.ScalarNode:
+		e := json.NewEncoder(b)
+		e.SetEscapeHTML(false) // rules have a > in them
+		return e.Encode(n.Value)
+	}
+	b.WriteByte(open)
+	for i, c := range n.Content {
+		switch {
+		case i == 0:
+		case open == '{' && i%2 == 1:
+			b.WriteByte(':')
+		default:
+			b.WriteByte(',')
+		}
+		if err := writeJSON(b, c); err != nil {
+			return err
+		}
+	}
+	b.WriteByte(end)
+	return nil
+}
+
+// printer turns messages into nodes.
+type printer struct {
+	lists bool // also those that are empty
 }
 
 // documentNode is the document in the field f of the oneof, with its kind in front.
-func documentNode(m protoreflect.Message, f protoreflect.FieldDescriptor) *yaml.Node {
-	body := mapping(m.Get(f).Message())
+func (p printer) documentNode(m protoreflect.Message, f protoreflect.FieldDescriptor) *yaml.Node {
+	body := p.mapping(m.Get(f).Message())
 	body.Content = append([]*yaml.Node{text(kindKey), text(string(f.Message().Name()))}, body.Content...)
 	return body
 }
@@ -65,34 +114,34 @@ func dump(w io.Writer, n *yaml.Node) error {
 }
 
 // mapping is a message as a node.
-func mapping(m protoreflect.Message) *yaml.Node {
+func (p printer) mapping(m protoreflect.Message) *yaml.Node {
 	out := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
 		f := fields.Get(i)
-		if !m.Has(f) {
+		if !m.Has(f) && !(p.lists && f.IsList()) {
 			continue
 		}
-		out.Content = append(out.Content, text(string(f.Name())), fieldNode(m.Get(f), f))
+		out.Content = append(out.Content, text(string(f.Name())), p.fieldNode(m.Get(f), f))
 	}
 	return out
 }
 
-func fieldNode(v protoreflect.Value, f protoreflect.FieldDescriptor) *yaml.Node {
+func (p printer) fieldNode(v protoreflect.Value, f protoreflect.FieldDescriptor) *yaml.Node {
 	if !f.IsList() {
-		return valueNode(v, f)
+		return p.valueNode(v, f)
 	}
 	out := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq"}
 	for i := range v.List().Len() {
-		out.Content = append(out.Content, valueNode(v.List().Get(i), f))
+		out.Content = append(out.Content, p.valueNode(v.List().Get(i), f))
 	}
 	return out
 }
 
-func valueNode(v protoreflect.Value, f protoreflect.FieldDescriptor) *yaml.Node {
+func (p printer) valueNode(v protoreflect.Value, f protoreflect.FieldDescriptor) *yaml.Node {
 	switch f.Kind() {
 	case protoreflect.MessageKind:
-		return messageNode(v.Message())
+		return p.messageNode(v.Message())
 	case protoreflect.EnumKind:
 		return text(enumText(f.Enum(), v.Enum()))
 	case protoreflect.BoolKind:
@@ -110,7 +159,7 @@ func valueNode(v protoreflect.Value, f protoreflect.FieldDescriptor) *yaml.Node 
 	}
 }
 
-func messageNode(m protoreflect.Message) *yaml.Node {
+func (p printer) messageNode(m protoreflect.Message) *yaml.Node {
 	switch x := m.Interface().(type) {
 	case *durationpb.Duration:
 		return text(formatDuration(x.AsDuration()))
@@ -118,10 +167,10 @@ func messageNode(m protoreflect.Message) *yaml.Node {
 		return text(x.AsTime().UTC().Format(time.RFC3339Nano))
 	case *tidegatev1.Document:
 		if f := m.WhichOneof(m.Descriptor().Oneofs().Get(0)); f != nil {
-			return documentNode(m, f)
+			return p.documentNode(m, f)
 		}
 	}
-	return mapping(m)
+	return p.mapping(m)
 }
 
 // enumText is the name of an enum value without what all of its values begin with: mitigated.

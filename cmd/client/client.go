@@ -24,6 +24,8 @@ type Config struct {
 	// Patience is how long a call is repeated while every server answers Unavailable: an election takes one or two
 	// seconds. Zero means one round.
 	Patience time.Duration
+	// Notice, when set, is told of a server that kept a call waiting without an answer, before the next one is asked.
+	Notice func(text string)
 }
 
 // Client is the API's services over one list of servers.
@@ -46,11 +48,16 @@ func New(cfg Config) (*Client, error) {
 	if cfg.TLSDir == "" {
 		return nil, &UsageError{Text: "no certificate is named; give --tls-dir or set TIDEGATE_TLS_DIR to a directory with ca.pem, cert.pem and key.pem"}
 	}
+	for _, s := range cfg.Servers {
+		if err := checkServer(s); err != nil {
+			return nil, err
+		}
+	}
 	tlsConfig, err := loadTLS(cfg.TLSDir)
 	if err != nil {
 		return nil, err
 	}
-	p := &pool{patience: cfg.Patience}
+	p := &pool{patience: cfg.Patience, servers: cfg.Servers, tlsDir: cfg.TLSDir, notice: cfg.Notice}
 	for _, s := range cfg.Servers {
 		conn, err := grpc.NewClient("passthrough:///"+s, api.DialOptions(tlsConfig)...)
 		if err != nil {
@@ -75,30 +82,42 @@ func (c *Client) Close() error { return c.pool.close() }
 // unavailable, and so on. A write is safe to repeat, since it carries its request id.
 type pool struct {
 	conns    []*grpc.ClientConn
+	servers  []string // of conns
+	tlsDir   string
 	patience time.Duration
+	notice   func(string) // nil: nobody listens
 }
 
 // between is the pause between two rounds over the servers.
 const between = 100 * time.Millisecond
 
+// slow is how long a server may keep a call waiting before the user is told which one it was.
+const slow = time.Second
+
 // each calls f with one connection after the other until one answers something else than Unavailable.
 func (p *pool) each(ctx context.Context, f func(*grpc.ClientConn) error) error {
 	until := time.Now().Add(p.patience)
 	for {
-		var err error
-		for _, c := range p.conns {
-			if err = f(c); status.Code(err) != codes.Unavailable {
+		var r round
+		for i, c := range p.conns {
+			began := time.Now()
+			err := f(c)
+			if status.Code(err) != codes.Unavailable {
 				return err
 			}
+			r.add(p.servers[i], err)
+			if p.notice != nil && time.Since(began) >= slow && i+1 < len(p.conns) {
+				p.notice(fmt.Sprintf("server %s did not answer (%s); the next one is asked", p.servers[i], trouble(err)))
+			}
 		}
-		if time.Now().After(until) || tooLate(ctx) {
-			return err
+		if r.final() || time.Now().After(until) || tooLate(ctx) {
+			return r.err(p.tlsDir)
 		}
 		t := time.NewTimer(between)
 		select {
 		case <-ctx.Done():
 			t.Stop()
-			return err
+			return r.err(p.tlsDir)
 		case <-t.C:
 		}
 	}

@@ -237,7 +237,7 @@ func TestServersInOrder(t *testing.T) {
 
 func TestPatience(t *testing.T) {
 	calls := 0
-	p := &pool{conns: []*grpc.ClientConn{nil}, patience: time.Minute}
+	p := &pool{conns: []*grpc.ClientConn{nil}, servers: []string{"127.0.0.1:7400"}, patience: time.Minute}
 	err := p.each(t.Context(), func(*grpc.ClientConn) error {
 		if calls++; calls < 3 {
 			return status.Error(codes.Unavailable, "no leader")

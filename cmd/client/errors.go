@@ -40,7 +40,7 @@ func ExitCodes() []ExitCode {
 		{ExitRefused, "refused: understood, and not done for the reason printed (gRPC FAILED_PRECONDITION); nothing changed"},
 		{ExitNotFound, "not found: there is no such mitigation, customer or document (gRPC NOT_FOUND)"},
 		{ExitUnavailable, "unavailable: no server answers, no leader, or overloaded; try again, with the same --request-id if it was a write"},
-		{ExitDenied, "not permitted: the certificate's role may not do this, or no certificate was accepted"},
+		{ExitDenied, "not permitted: the certificate's role may not do this, or one of the two certificates was not accepted"},
 	}
 }
 
@@ -169,6 +169,9 @@ func LocateAll(fields []*pb.FieldViolation, docs []*manifest.Document) error {
 	return &UsageError{Text: strings.Join(lines, "\n")}
 }
 
+// InDoubt begins the text of an error that leaves open whether a write was done.
+const InDoubt = "no answer in time (a write may have been done or not): "
+
 // lead is how the paragraph begins, so that the first word tells what kind of trouble it is.
 func lead(c codes.Code) string {
 	switch c {
@@ -183,7 +186,7 @@ func lead(c codes.Code) string {
 	case codes.ResourceExhausted:
 		return "overloaded: "
 	case codes.DeadlineExceeded:
-		return "no answer in time (a write may have been done or not): "
+		return InDoubt
 	case codes.Aborted:
 		return "the outcome is not known; ask again with the same --request-id: "
 	case codes.PermissionDenied:

@@ -11,6 +11,7 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/tidegate/tidegate/api/auth"
@@ -51,6 +52,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	d := &demo{cfg: cfg, s: &screen{w: cfg.Out, colour: cfg.Colour, width: cfg.Width, start: time.Now()}}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	d.s.w = &audience{w: cfg.Out, gone: func(err error) { cancel(fmt.Errorf("cannot print: %w", err)) }}
 	d.lab, err = newLab(cfg.TempDir, cfg.Executable, func(m *member) {
 		cancel(fmt.Errorf("node %s ended by itself:\n%s", m.ID, strings.Join(m.lastWords(5), "\n")))
 	})
@@ -74,6 +76,20 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return cause // what came of it is less telling than what ended it
 	}
 	return err
+}
+
+// audience is who reads the story. When nobody does any more (head(1) has seen enough), the demo ends and tidies up.
+type audience struct {
+	w    io.Writer
+	gone func(error)
+}
+
+func (a *audience) Write(b []byte) (int, error) {
+	n, err := a.w.Write(b)
+	if err != nil {
+		a.gone(err)
+	}
+	return n, err
 }
 
 // tell runs the chapters in order.
@@ -141,7 +157,7 @@ func (d *demo) disconnect() {
 // end stops the children and tidies up; after a failure it says where the logs are.
 func (d *demo) end(err error) error {
 	interrupted := errors.Is(err, context.Canceled)
-	failed := err != nil && !interrupted
+	failed := err != nil && !interrupted && !errors.Is(err, syscall.EPIPE)
 	cerr := d.lab.close(failed)
 	if failed {
 		fmt.Fprintf(d.s.w, "\n%s The nodes' logs are kept: %s\n", d.s.paint("31;1", "The demo failed."), filepath.Join(d.lab.dir, "*.log"))

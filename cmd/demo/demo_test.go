@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -229,3 +230,21 @@ func TestWitnessSees(t *testing.T) {
 		t.Error("a gap was not seen")
 	}
 }
+
+// TestAudienceGone: when nobody reads any more the demo ends, leaves nothing behind, and does not call that a failure of
+// the nodes.
+func TestAudienceGone(t *testing.T) {
+	dir := t.TempDir()
+	err := Run(t.Context(), Config{Out: closedPipe{}, Executable: "/bin/false", TempDir: dir})
+	if !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("got %v, want a broken pipe", err)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+type closedPipe struct{}
+
+func (closedPipe) Write([]byte) (int, error) { return 0, syscall.EPIPE }

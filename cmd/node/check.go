@@ -77,6 +77,10 @@ func (c *checker) identity() {
 			c.add(Caution, "api", "listens on %s, and the others call %s", c.cfg.API, m.API)
 		}
 	}
+	if len(others) == 0 {
+		c.add(Good, "node", "%s of cluster %s, the only member", c.cfg.Node, c.cfg.Cluster.Name)
+		return
+	}
 	c.add(Good, "node", "%s of cluster %s, with %s", c.cfg.Node, c.cfg.Cluster.Name, strings.Join(others, ", "))
 	if n := len(c.cfg.Cluster.Members); n%2 == 0 {
 		c.add(Caution, "cluster.members", "%d members bear the loss of no more nodes than %d do", n, n-1)

@@ -121,8 +121,8 @@ func readTop(s *section, dir string) Config {
 	} else {
 		c.Cluster = Cluster{Name: DefaultCluster}
 	}
-	if !c.Single() && c.TLS == (TLSFiles{}) {
-		s.bad("tls", "is missing; a cluster needs certificates of one authority: make them with `tidegate pki`")
+	if len(c.Cluster.Members) > 0 && c.TLS == (TLSFiles{}) {
+		s.bad("tls", "is missing; a cluster section needs certificates of one authority: make them with `tidegate pki`, or leave out cluster on a single node")
 	}
 	if c.API == c.HTTP && c.API != "" {
 		s.bad("http", "is the same address as api, %s", c.API)

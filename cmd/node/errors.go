@@ -9,6 +9,9 @@ import (
 // ErrTLS is wrapped by errors about certificates, keys and their directories.
 var ErrTLS = errors.New("certificates are not usable")
 
+// ErrSecret is wrapped by errors about the files of secrets.
+var ErrSecret = errors.New("secret is not usable")
+
 // ErrAlreadyRan is returned by a second Run.
 var ErrAlreadyRan = errors.New("node has already run")
 

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/tidegate/tidegate/api"
 	"github.com/tidegate/tidegate/controller"
 )
 
@@ -21,29 +22,13 @@ type cluster interface {
 	Status() controller.Status
 }
 
-// Unready says why a node should not be sent work: one sentence for each reason, none when it is ready.
-func unready(c cluster) []string {
-	var out []string
-	st := c.Status()
-	if !st.Serving {
-		out = append(out, "not serving: "+st.StoppedBecause)
-	}
-	if _, _, known := c.Leader(); !known {
-		out = append(out, "no leader is known")
-	}
-	if !st.CaughtUp {
-		out = append(out, "not caught up with a leader since the start")
-	}
-	return out
-}
-
 // handler answers /livez, /readyz and /metrics. A node that is not ready is alive all the same: it goes on announcing,
 // and a restart would not help it.
 func handler(c cluster, metrics prometheus.Gatherer) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if why := unready(c); len(why) > 0 {
+		if why := api.Unready(c); len(why) > 0 {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			fmt.Fprintln(w, strings.Join(why, "\n"))
 			return

@@ -65,15 +65,21 @@ func readSecretFiles(files map[string]string) (map[string]string, error) {
 	for name, path := range files {
 		b, err := os.ReadFile(path)
 		if err != nil {
-			return nil, fmt.Errorf("cannot read secret %q: %w", name, err)
+			return nil, fmt.Errorf("%w: cannot read secret %q: %w", ErrSecret, name, err)
 		}
 		secret := strings.TrimRight(string(b), "\r\n")
 		if secret == "" {
-			return nil, fmt.Errorf("cannot use secret %q: file %q is empty", name, path)
+			return nil, fmt.Errorf("%w: cannot use secret %q: file %q is empty", ErrSecret, name, path)
 		}
 		out[name] = secret
 	}
 	return out, nil
+}
+
+// secret is the secret of that name, and whether this node's file has it.
+func (n *Node) secret(name string) (string, bool) {
+	s, ok := n.secrets[name]
+	return s, ok
 }
 
 // Run works until ctx ends, then stops everything in order; then it returns nil. It returns the first failure
@@ -127,7 +133,7 @@ func (n *Node) wire() (*wiring, error) {
 	}
 	deps := controller.Deps{
 		Logger: n.log.With("part", "controller"), Elapsed: elapsed, Now: time.Now, Speaker: w.speaker,
-		Secret: func(name string) string { return n.secrets[name] }, Registerer: w.registry,
+		Secret: n.secret, Registerer: w.registry,
 	}
 	if err := w.network(&deps); err != nil {
 		return nil, err
@@ -189,6 +195,14 @@ func (w *wiring) parts() ([]part, error) {
 	if err != nil {
 		return nil, err
 	}
+	w.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "tidegate_ready", Help: "1 when this node is ready for work, as /readyz says; else 0.",
+	}, func() float64 {
+		if len(api.Unready(w.controller)) > 0 {
+			return 0
+		}
+		return 1
+	}))
 	return []part{
 		{"http", func(ctx context.Context) error {
 			return serveHTTP(ctx, w.http, handler(w.controller, w.registry))
@@ -253,7 +267,7 @@ func (w *wiring) watchHealth(ctx context.Context, s interface{ SetServing(bool) 
 	defer t.Stop()
 	was, first := false, true
 	for {
-		why := unready(w.controller)
+		why := api.Unready(w.controller)
 		s.SetServing(len(why) == 0)
 		if is := len(why) == 0; is != was || first {
 			if is {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tidegate/tidegate/api"
 	"github.com/tidegate/tidegate/api/auth"
 	"github.com/tidegate/tidegate/api/auth/pki"
 	"github.com/tidegate/tidegate/controller"
@@ -268,7 +269,7 @@ func TestUnready(t *testing.T) {
 	}
 	for _, r := range rows {
 		t.Run(r.name, func(t *testing.T) {
-			if diff := cmp.Diff(r.want, unready(r.c)); diff != "" {
+			if diff := cmp.Diff(r.want, api.Unready(r.c)); diff != "" {
 				t.Errorf("reasons (-want +got):\n%s", diff)
 			}
 		})

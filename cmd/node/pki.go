@@ -31,6 +31,13 @@ func (c Config) OwnPKI() OwnPKI {
 // ownsPKI reports whether the node makes its own certificates.
 func (c Config) ownsPKI() bool { return c.TLS == (TLSFiles{}) }
 
+// MakesPKI reports whether the node's next start makes the certificates of a first operator: it has none of its own yet,
+// and no others are named.
+func (c Config) MakesPKI() bool {
+	_, err := os.Stat(auth.FilesIn(c.OwnPKI().Admin).Cert)
+	return c.ownsPKI() && len(c.Cluster.Members) == 0 && errors.Is(err, fs.ErrNotExist)
+}
+
 // files are the node's certificate files.
 func (c Config) files() auth.Files {
 	if c.ownsPKI() {

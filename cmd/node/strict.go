@@ -175,9 +175,12 @@ func (s *section) done() {
 	}
 }
 
-// nearest is the known word within two edits of word, or "".
+// nearest is the known word within two edits of word, or "". Of a short word two edits leave nothing.
 func nearest(word string, known []string) string {
 	best, out := 3, ""
+	if len(word) < 5 {
+		best = 2
+	}
 	for _, k := range known {
 		if d := distance(word, k); d < best {
 			best, out = d, k

@@ -58,11 +58,18 @@ func (p *Printer) plan(pl *pb.Plan, dry bool) {
 	if n := pl.GetRemovalsToAllow(); n > 0 && dry {
 		p.Sentence("%s", p.paint(cell{fmt.Sprintf("This takes protection away: apply needs --allow-removals %d.", n), yellow}))
 	}
+	narrowed, ended := "Narrowed, since protection was added", "Ended, since nothing was left to act on"
+	if dry {
+		narrowed, ended = "Would be narrowed, since protection is added", "Would end, since nothing is left to act on"
+	}
 	if m := pl.GetNarrowed(); len(m) > 0 {
-		p.Sentence("Narrowed, since protection was added: %s.", strings.Join(m, ", "))
+		p.Sentence("%s: %s.", narrowed, strings.Join(m, ", "))
 	}
 	if m := pl.GetEnded(); len(m) > 0 {
-		p.Sentence("Ended, since nothing was left to act on: %s.", strings.Join(m, ", "))
+		p.Sentence("%s: %s.", ended, strings.Join(m, ", "))
+	}
+	if m := pl.GetUnenforced(); len(m) > 0 {
+		p.Caution(fmt.Sprintf("after this change no router hears %s: nothing enforces what is active there.", strings.Join(m, ", ")))
 	}
 }
 

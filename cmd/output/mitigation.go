@@ -2,6 +2,7 @@ package output
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	pb "github.com/tidegate/tidegate/proto/tidegate/v1"
@@ -164,7 +165,7 @@ func (p *Printer) Card(m *pb.Mitigation) {
 		}
 		p.toned(name, cell{u, yellow})
 	}
-	p.lines("rules", m.GetRules(), shownRules)
+	p.lines("rules", rulesOf(m), shownRules)
 	p.line("rate", rateLine(m))
 	p.line("groups", strings.Join(m.GetGroups(), ", "))
 	p.line("routers", strings.Join(m.GetRouters(), ", "))
@@ -179,6 +180,48 @@ func (p *Printer) Card(m *pb.Mitigation) {
 		p.toned("note", cell{n, yellow})
 	}
 }
+
+// rulesOf are the rules of a mitigation, and by which other one the action is said instead.
+func rulesOf(m *pb.Mitigation) []string {
+	by := make(map[string]string)
+	for _, o := range m.GetOverridden() {
+		by[o.GetRule()] = o.GetBy()
+	}
+	out := slices.Clone(m.GetRules())
+	for i, r := range out {
+		if id := by[r]; id != "" {
+			out[i] += " (overridden by " + id + ")"
+		}
+	}
+	return out
+}
+
+// Unheard says that no session with the routers of a mitigation is established; empty when one is, or when there is
+// nothing to say.
+func Unheard(m *pb.Mitigation, peers []*pb.Peer) string {
+	sessions := 0
+	for _, s := range peers {
+		if !slices.Contains(m.GetRouters(), s.GetRouter()) {
+			continue
+		}
+		if s.GetState() == "established" {
+			return ""
+		}
+		sessions++
+	}
+	switch {
+	case m.GetId() == "" || len(m.GetRules()) == 0:
+		return ""
+	case len(m.GetRouters()) == 0:
+		return fmt.Sprintf("%s is committed, and there is no router that hears it.", m.GetId())
+	default:
+		return fmt.Sprintf("%s is committed, and no router hears it yet: 0 of %s with %s established; see tidegate peers.",
+			m.GetId(), count(sessions, "session"), strings.Join(m.GetRouters(), ", ")+isAre(sessions))
+	}
+}
+
+// Caution prints a sentence that must not be overlooked.
+func (p *Printer) Caution(text string) { p.warn(yellow, "Caution: %s", text) }
 
 func orNew(id string) string {
 	if id == "" {
@@ -225,11 +268,11 @@ func rateLine(m *pb.Mitigation) string {
 	if m.GetAction().GetRate() == "" || m.GetRatePerRule() == "" {
 		return ""
 	}
-	routers := "each router"
-	if n := len(m.GetRouters()); n > 0 {
-		routers = count(n, "router")
+	rules := fmt.Sprintf("%s x %s", count(len(m.GetRules()), "rule"), m.GetRatePerRule())
+	if len(m.GetRouters()) == 0 || m.GetRateTotal() == "" { // it is over, or there is no router
+		return rules + " on each router"
 	}
-	return fmt.Sprintf("%s x %s x %s = %s", count(len(m.GetRules()), "rule"), routers, m.GetRatePerRule(), m.GetRateTotal())
+	return fmt.Sprintf("%s x %s x %s = %s", count(len(m.GetRules()), "rule"), count(len(m.GetRouters()), "router"), m.GetRatePerRule(), m.GetRateTotal())
 }
 
 // Exemption is an exemption in words.
@@ -243,16 +286,24 @@ func Exemption(e *pb.Exemption) string {
 // written says where a write stands in the log.
 func (p *Printer) written(w *pb.WriteInfo) {
 	switch {
+	case w == nil:
 	case w.GetRepeatedRequest():
 		p.Sentence("This request was done before (log entry %d); this is the answer given then.", w.GetIndex())
-	case w.GetIndex() > 0:
+	case w.GetIndex() == 0:
+		p.Sentence("Nothing to change.")
+	default:
 		p.Sentence("%s", p.paint(cell{fmt.Sprintf("Committed as log entry %d.", w.GetIndex()), dim}))
 	}
 }
 
 // stale warns when an answer comes from a node that has not heard from a leader for a while.
 func (p *Printer) stale(r *pb.ReadInfo) {
-	if age := r.GetAge().AsDuration(); age.Seconds() >= 2 {
+	age := r.GetAge().AsDuration()
+	if r.GetNoLeaderSinceStart() {
+		p.Caution(fmt.Sprintf("node %s has heard from no leader since it started %s ago; the last entries of the log may be missing here.", r.GetNode(), Short(age)))
+		return
+	}
+	if age.Seconds() >= 2 {
 		p.Sentence("%s", p.paint(cell{fmt.Sprintf("Caution: node %s last heard from a leader %s ago; this may be old.", r.GetNode(), Short(age)), yellow}))
 	}
 }

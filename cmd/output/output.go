@@ -1,6 +1,6 @@
 // Package output prints what the API answers: as aligned tables for people, as JSON or YAML for programs. It owns no
 // logic beyond choosing words; the command line and the demo call it. JSON and YAML carry the names of the .proto
-// files, whatever the table shows.
+// files and the same words as each other, whatever the table shows.
 package output
 
 import (
@@ -13,7 +13,6 @@ import (
 
 	"go.yaml.in/yaml/v4"
 	"golang.org/x/term"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tidegate/tidegate/api/manifest"
@@ -70,9 +69,9 @@ func (p *Printer) width() int {
 func (p *Printer) message(m proto.Message) (bool, error) {
 	switch p.Format {
 	case JSON:
-		raw, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
+		raw, err := manifest.JSON(m)
 		if err != nil {
-			return true, fmt.Errorf("cannot print answer as json: %w", err)
+			return true, err
 		}
 		return true, p.encoded(raw)
 	case YAML:
@@ -103,7 +102,7 @@ func (p *Printer) encoded(raw []byte) error {
 	return err
 }
 
-// encode gives raw JSON its final form. protojson varies its white space on purpose, so that is laid out anew.
+// encode gives raw JSON its final form.
 func encode(raw []byte, f Format) ([]byte, error) {
 	if f == JSON {
 		var out bytes.Buffer

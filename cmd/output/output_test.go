@@ -67,7 +67,7 @@ func answers() map[string]func(p *Printer) error {
 	plan := &pb.Plan{
 		Added: []*pb.DocumentRef{{Kind: "Customer", Name: "lab-c"}}, Changed: []*pb.DocumentRef{{Kind: "Router", Name: "edge1"}},
 		Removed: []*pb.DocumentRef{{Kind: "Customer", Name: "school-b"}}, Unchanged: 3, LinksBefore: 5, LinksAfter: 4,
-		LinksRemoved: []string{"198.51.100.2/31"}, RemovalsToAllow: 1, Narrowed: []string{"M17"}, Ended: []string{"M12"},
+		LinksRemoved: []string{"198.51.100.2/31"}, RemovalsToAllow: 1, Narrowed: []string{"M17"}, Ended: []string{"M12"}, Unenforced: []string{"M9"},
 	}
 	session := func(node, router string, state pb.RuleState, detail string) *pb.RuleOnSession {
 		return &pb.RuleOnSession{Node: node, Router: router, State: state, Detail: detail}
@@ -139,10 +139,45 @@ func answers() map[string]func(p *Printer) error {
 		},
 		"rules":      func(p *Printer) error { return p.Rules(rules) },
 		"rules-none": func(p *Printer) error { return p.Rules(&pb.ListRulesResponse{Read: read}) },
-		"peers":      func(p *Printer) error { return p.Peers(peers) },
-		"cluster":    func(p *Printer) error { return p.Cluster(cluster) },
+		"rules-behind": func(p *Printer) error {
+			return p.Rules(&pb.ListRulesResponse{Read: &pb.ReadInfo{Node: "n1", Age: durationpb.New(4 * time.Second), NoLeaderSinceStart: true}})
+		},
+		"peers":   func(p *Printer) error { return p.Peers(peers) },
+		"cluster": func(p *Printer) error { return p.Cluster(cluster) },
 		"cluster-leaderless": func(p *Printer) error {
 			return p.Cluster(&pb.StatusResponse{Cluster: "demo", Term: 5, Read: old})
+		},
+		"cluster-behind": func(p *Printer) error {
+			const why = "no leader is known; not caught up with a leader since the start"
+			return p.Cluster(&pb.StatusResponse{Cluster: "demo", Term: 5, Nodes: []*pb.Node{
+				{Id: "n1", ApiAddress: "192.0.2.11:7400", Voter: true, Answered: true, Serving: true, Unready: why, SessionsWanted: 0, Started: stamp(-4 * time.Second)},
+				{Id: "n2", ApiAddress: "192.0.2.12:7400", Voter: true, Answered: true, Serving: true, Detail: "the configured members differ from those stored", Started: stamp(-time.Hour)},
+				{Id: "n3", ApiAddress: "192.0.2.13:7400", Voter: true, Detail: "does not answer (the connection was refused), and has not since this node started"},
+			}, Read: &pb.ReadInfo{Node: "n1", Age: durationpb.New(4 * time.Second), NoLeaderSinceStart: true}})
+		},
+		"peers-behind": func(p *Printer) error {
+			return p.Peers(&pb.ListPeersResponse{Peers: []*pb.Peer{
+				{Node: "n1", Router: "edge1", Address: "192.0.2.1", Asn: 65010, State: "waiting for a leader", LastError: "no leader is known"},
+			}, Silent: []*pb.SilentNode{{Node: "n2", Detail: "no answer in time"}}, Read: read})
+		},
+		"merged": func(p *Printer) error {
+			return p.Started(&pb.StartResponse{
+				Verdict:    &pb.Verdict{Kind: pb.VerdictKind_VERDICT_KIND_MERGED, Code: "already_active", Text: "M17 does this already", Mitigation: "M17"},
+				Mitigation: &pb.Mitigation{Id: "M17", Customer: "uni-a", Phase: "active", Expires: stamp(8 * time.Minute)}, Write: &pb.WriteInfo{},
+			})
+		},
+		"applied-unchanged": func(p *Printer) error {
+			return p.Applied(&pb.ApplyResponse{Plan: &pb.Plan{Unchanged: 8, LinksBefore: 5, LinksAfter: 5}, Write: &pb.WriteInfo{}})
+		},
+		"overridden": func(p *Printer) error {
+			m := sampleMitigation()
+			m.Overridden = []*pb.Override{{Rule: m.GetRules()[1], By: "M18"}}
+			return p.Mitigation(&pb.GetResponse{Mitigation: m, Read: read})
+		},
+		"over-rate": func(p *Printer) error {
+			m := overMitigation()
+			m.Action, m.Routers, m.RateTotal = &pb.Action{Rate: "20Mbps"}, nil, ""
+			return p.Mitigation(&pb.GetResponse{Mitigation: m, Read: read})
 		},
 		"reported": func(p *Printer) error {
 			return p.Reported(&pb.ReportResponse{Verdicts: []*pb.Verdict{verdict, refused, {
@@ -241,5 +276,28 @@ func TestShort(t *testing.T) {
 		if got := Short(d); got != want {
 			t.Errorf("Short(%v) = %q, want %q", d, got, want)
 		}
+	}
+}
+
+func TestUnheard(t *testing.T) {
+	m := &pb.Mitigation{Id: "M17", Rules: []string{"r"}, Routers: []string{"edge1"}}
+	peer := func(router, state string) *pb.Peer { return &pb.Peer{Node: "n1", Router: router, State: state} }
+	rows := []struct {
+		name  string
+		m     *pb.Mitigation
+		peers []*pb.Peer
+		want  string
+	}{
+		{"one hears it", m, []*pb.Peer{peer("edge1", "connecting"), peer("edge1", "established")}, ""},
+		{"only another router is up", m, []*pb.Peer{peer("edge1", "connecting"), peer("edge2", "established")}, "M17 is committed, and no router hears it yet: 0 of 1 session with edge1 is established; see tidegate peers."},
+		{"no router", &pb.Mitigation{Id: "M17", Rules: []string{"r"}}, nil, "M17 is committed, and there is no router that hears it."},
+		{"not started", &pb.Mitigation{Rules: []string{"r"}}, nil, ""},
+	}
+	for _, r := range rows {
+		t.Run(r.name, func(t *testing.T) {
+			if diff := cmp.Diff(r.want, Unheard(r.m, r.peers)); diff != "" {
+				t.Errorf("text (-want +got):\n%s", diff)
+			}
+		})
 	}
 }

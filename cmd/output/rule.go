@@ -31,7 +31,7 @@ func (p *Printer) Rules(r *pb.ListRulesResponse) error {
 		return err
 	}
 	if len(r.GetRules()) == 0 {
-		p.Sentence("No rules are announced.")
+		p.Sentence("%s", nothing(r.GetRead(), "No rules are announced.", "No rules are known here."))
 	}
 	evidence := sameEvidence(r.GetRules())
 	for _, rule := range r.GetRules() {
@@ -59,6 +59,14 @@ func (p *Printer) Rules(r *pb.ListRulesResponse) error {
 	p.silent(r.GetSilent())
 	p.stale(r.GetRead())
 	return nil
+}
+
+// nothing is what an empty answer means: a node that has heard from no leader since its start cannot speak for the cluster.
+func nothing(r *pb.ReadInfo, there, here string) string {
+	if r.GetNoLeaderSinceStart() {
+		return here
+	}
+	return there
 }
 
 // sameEvidence is what is known from the routers, when that is the same of all rules.
@@ -101,7 +109,7 @@ func (p *Printer) Peers(r *pb.ListPeersResponse) error {
 	if done, err := p.message(r); done {
 		return err
 	}
-	t := &table{head: []string{"NODE", "ROUTER", "ADDRESS", "AS", "STATE", "SINCE", "FAMILIES", "SENT"}, empty: "No routers are configured."}
+	t := &table{head: []string{"NODE", "ROUTER", "ADDRESS", "AS", "STATE", "SINCE", "FAMILIES", "SENT"}, empty: nothing(r.GetRead(), "No routers are configured.", "No routers are known here.")}
 	for _, s := range r.GetPeers() {
 		state := cell{s.GetState(), yellow}
 		if s.GetState() == "established" {
@@ -139,11 +147,13 @@ func trouble(s *pb.Peer) string {
 func (p *Printer) silent(nodes []*pb.SilentNode) {
 	for _, n := range nodes {
 		text := fmt.Sprintf("Node %s does not answer", n.GetNode())
-		if n.GetSince() != nil {
-			text += " since " + p.clock(n.GetSince())
-		}
 		if n.GetDetail() != "" {
 			text += " (" + n.GetDetail() + ")"
+		}
+		if n.GetSince() != nil {
+			text += "; it last did at " + p.clock(n.GetSince())
+		} else {
+			text += ", and has not since the node that was asked started"
 		}
 		p.warn(yellow, "%s: its sessions are unknown.", text)
 	}
@@ -170,8 +180,15 @@ func (p *Printer) Cluster(r *pb.StatusResponse) error {
 	}
 	p.table(t)
 	for _, n := range r.GetNodes() {
-		if n.GetDetail() != "" && (!n.GetAnswered() || !n.GetServing()) {
-			p.warn(red, "%s: %s.", n.GetId(), n.GetDetail())
+		detail, tone := n.GetDetail(), red
+		switch {
+		case detail != "" && n.GetAnswered() && n.GetServing():
+			tone = yellow
+		case detail == "" && n.GetUnready() != "":
+			detail = n.GetUnready()
+		}
+		if detail != "" {
+			p.warn(tone, "%s: %s.", n.GetId(), detail)
 		}
 	}
 	p.stale(r.GetRead())
@@ -194,11 +211,14 @@ func (p *Printer) nodeCells(n *pb.Node) []cell {
 		role = "non-voter"
 	}
 	if !n.GetAnswered() {
-		return append(plainCells(n.GetId(), role, n.GetApiAddress(), "-", "-", "-", "-", "-", "-"), cell{"does not answer", red})
+		return append(plainCells(n.GetId(), "-", n.GetApiAddress(), "-", "-", "-", "-", "-", "-"), cell{"does not answer", red})
 	}
 	state := cell{"serving", green}
-	if !n.GetServing() {
+	switch {
+	case !n.GetServing():
 		state = cell{"NOT SERVING", red}
+	case n.GetUnready() != "":
+		state = cell{"not ready", yellow}
 	}
 	return append(plainCells(n.GetId(), role, n.GetApiAddress(), fmt.Sprint(n.GetAppliedIndex()), fmt.Sprint(n.GetCommitIndex()),
 		orDash(short(n.GetLeaseRemaining())), fmt.Sprintf("%d/%d", n.GetSessionsEstablished(), n.GetSessionsWanted()),

@@ -184,7 +184,7 @@ func short(d *durationpb.Duration) string {
 	return Short(d.AsDuration())
 }
 
-// clock is a time of day, with the date when it is not that of Now.
+// clock is a time of day with its zone, and with the date when it is not that of Now.
 func (p *Printer) clock(t *timestamppb.Timestamp) string {
 	if t == nil {
 		return ""
@@ -195,9 +195,9 @@ func (p *Printer) clock(t *timestamppb.Timestamp) string {
 	}
 	at, now := t.AsTime().In(loc), p.Now.In(loc)
 	if at.Format(time.DateOnly) == now.Format(time.DateOnly) {
-		return at.Format("15:04:05")
+		return at.Format("15:04:05 MST")
 	}
-	return at.Format("2006-01-02 15:04:05")
+	return at.Format("2006-01-02 15:04:05 MST")
 }
 
 // when is a time and how far it is away.

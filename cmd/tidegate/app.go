@@ -63,6 +63,12 @@ func (a *app) run(ctx context.Context, args []string) int {
 	return code
 }
 
+// notice tells of something on the way to an answer.
+func (a *app) notice(text string) {
+	_, width := a.terminal(a.stderr)
+	output.Paragraph(a.stderr, "tidegate: ", text, width)
+}
+
 // toldError is an error that the user has been told already; it only sets the exit code.
 type toldError struct{ err error }
 
@@ -72,6 +78,10 @@ func (e *toldError) Unwrap() error { return e.err }
 // complain prints an error as one paragraph, and what is wrong field by field below it.
 func (a *app) complain(err error) {
 	e := client.Explain(err)
+	if a.requestID == "" {
+		// What only reads, or judges without doing, leaves nothing in doubt.
+		e.Text = strings.Replace(e.Text, client.InDoubt, "no answer in time: ", 1)
+	}
 	_, width := a.terminal(a.stderr)
 	for i, line := range strings.Split(e.Text, "\n") {
 		prefix := "tidegate: "
@@ -111,7 +121,10 @@ type body func(ctx context.Context, c *client.Client, p *output.Printer, args []
 // command makes a command that asks a cluster.
 func (a *app) command(use, short, long string, args cobra.PositionalArgs, f body) *cobra.Command {
 	return a.local(use, short, long, args, func(ctx context.Context, p *output.Printer, args []string) error {
-		c, err := client.New(client.Config{Servers: a.servers, TLSDir: a.tlsDir, Patience: patience})
+		if a.timeout <= 0 {
+			return &client.UsageError{Text: fmt.Sprintf("--timeout %s leaves no time for an answer; write a duration such as 15s", a.timeout)}
+		}
+		c, err := client.New(client.Config{Servers: a.servers, TLSDir: a.tlsDir, Patience: patience, Notice: a.notice})
 		if err != nil {
 			return err
 		}
@@ -183,14 +196,14 @@ func exactly(names ...string) cobra.PositionalArgs {
 type writeFlags struct{ reason, requestID string }
 
 func (w *writeFlags) add(c *cobra.Command) {
-	c.Flags().StringVar(&w.reason, "reason", "", "why, in your words; it is kept and shown (mandatory)")
+	c.Flags().StringVar(&w.reason, "reason", "", "why, in your words; it is kept with what is done (mandatory)")
 	c.Flags().StringVar(&w.requestID, "request-id", "", "repeat a write whose outcome is unknown without doing it twice (default: a new random one)")
 }
 
 // why returns the reason, which must be given.
 func (w *writeFlags) why() (string, error) {
 	if strings.TrimSpace(w.reason) == "" {
-		return "", &client.UsageError{Text: `--reason is missing; say why, e.g. --reason "DNS flood, ticket 4711"; it is kept with the mitigation`}
+		return "", &client.UsageError{Text: `--reason is missing; say why, e.g. --reason "DNS flood, ticket 4711"; it is kept with what is done`}
 	}
 	return w.reason, nil
 }
@@ -211,6 +224,3 @@ func told(err error) error {
 	}
 	return &toldError{err: err}
 }
-
-// long puts the name of a command into the text that it shares with another.
-func long(text, name string) string { return fmt.Sprintf(text, name) }

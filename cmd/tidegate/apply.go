@@ -23,6 +23,13 @@ run are narrowed in the same step when protection is added.
 
 An apply that takes away more than a few links, or protected space, must name the number: --allow-removals N.`
 
+const planLong = `Reads documents as apply does, and shows what apply would do with them: which documents, how many links, what protected
+space would be taken away, and which mitigations would be narrowed or ended. Nothing is changed. Its exit code is that
+of the apply: 3 when apply would be refused.
+
+  tidegate plan -f inventory/
+  tidegate plan -f inventory/ --prune             as if the files were the whole inventory`
+
 // documentFlags are what apply and plan have in common.
 type documentFlags struct {
 	file   string
@@ -74,7 +81,7 @@ func (a *app) applyCommand() *cobra.Command {
 
 func (a *app) planCommand() *cobra.Command {
 	var f documentFlags
-	cmd := a.command("plan -f FILE|DIR", "show what apply would do, and change nothing", applyLong, exactly(),
+	cmd := a.command("plan -f FILE|DIR", "show what apply would do, and change nothing", planLong, exactly(),
 		func(ctx context.Context, c *client.Client, p *output.Printer, _ []string) error {
 			docs, err := f.load(a)
 			if err != nil {

@@ -106,6 +106,7 @@ func TestCommands(t *testing.T) {
 		{"an operator may not apply", operator, inventory, "apply|-f|-", 6, "", "not permitted: "},
 		{"apply", admin, inventory, "apply|-f|-", 0, "3 documents added, 0 changed, 0 removed, 0 unchanged; links 0 -> 1.", ""},
 		{"apply again", admin, inventory, "apply|-f|-", 0, "0 documents added, 0 changed, 0 removed, 3 unchanged", ""},
+		{"nothing to apply", admin, inventory, "apply|-f|-", 0, "Nothing to change.", ""},
 		{"a document with host bits", admin, "kind: Customer\nid: x\nname: X\nofficial: [203.0.113.1/24]\n", "apply|-f|-", 2, "", `-:4:12: official[0]: "203.0.113.1/24" has host bits; write 203.0.113.0/24`},
 		{"an unknown key", admin, "kind: Customer\nid: x\noficial: []\n", "apply|-f|-", 2, "", "-:3:1: oficial: there is no such key in Customer"},
 		{"truncated YAML", admin, "kind: Customer\nofficial: [203.", "apply|-f|-", 2, "", "-:"},
@@ -117,11 +118,14 @@ func TestCommands(t *testing.T) {
 		{"customer show nobody", operator, "", "customer|show|nobody", 4, "", "not found: "},
 		{"lookup a link", operator, "", "customer|lookup|203.0.113.5", 0, "No rule ever acts on packets to 203.0.113.5", ""},
 		{"lookup nonsense", operator, "", "customer|lookup|203.0.113", 2, "", "malformed: "},
+		{"lookup a word", operator, "", "customer|lookup|foo", 2, "", `"foo" is not an IP address; write one address such as 203.0.113.5`},
+		{"lookup a prefix", operator, "", "customer|lookup|203.0.113.0/24", 2, "", `"203.0.113.0/24" is a prefix; write one address`},
 		{"documents", operator, "", "document|list", 0, "Policy reflected  priority 1: dns_amplification: discard", ""},
 		{"document get", operator, "", "document|get|Customer/uni-a", 0, "kind: Customer\nid: uni-a\n", ""},
 		{"preview", operator, "", "mitigation|preview|--target|203.0.113.0/24|--match|proto udp sport 53|--rate|60Mbps", 0, "rate 6 rules x 1 router x 10Mbps", ""},
 		{"preview of a link", operator, "", "mitigation|preview|--target|203.0.113.5|--discard", 3, "refused (target_protected)", ""},
-		{"start", operator, "", "mitigation|start|--target|203.0.113.17|--match|proto udp sport 53|--discard|--lifetime|10m|--reason|flood|--request-id|r1", 0, "Committed as log entry", ""},
+		{"start", operator, "", "mitigation|start|--target|203.0.113.17|--match|proto udp sport 53|--discard|--lifetime|10m|--reason|flood|--request-id|r1", 0, "Caution: M1 is committed, and no router hears it yet: 0 of 1 session with edge1 is established", ""},
+		{"start, once more", operator, "", "mitigation|start|--target|203.0.113.17|--match|proto udp sport 53|--discard|--lifetime|10m|--reason|flood", 0, "Nothing to change.", ""},
 		{"start, repeated", operator, "", "mitigation|start|--target|203.0.113.17|--match|proto udp sport 53|--discard|--lifetime|10m|--reason|flood|--request-id|r1", 0, "This request was done before", ""},
 		{"the same id for something else", operator, "", "mitigation|start|--target|203.0.113.8|--discard|--lifetime|10m|--reason|flood|--request-id|r1", 3, "", "refused: "},
 		{"start without a reason", operator, "", "mitigation|start|--target|203.0.113.17|--discard", 2, "", "--reason is missing"},
@@ -138,6 +142,10 @@ func TestCommands(t *testing.T) {
 		{"list", operator, "", "mitigation|list", 0, "M1  uni-a     203.0.113.17/32  discard", ""},
 		{"show", operator, "", "mitigation|show|M1", 0, "why          flood", ""},
 		{"show what is not there", operator, "", "mitigation|show|M99", 4, "", "there is no mitigation M99"},
+		{"list of a customer that there is not", operator, "", "mitigation|list|--customer|nope", 4, "", `there is no customer "nope"; there is uni-a (unknown_customer)`},
+		{"rules of a router that there is not", operator, "", "rules|--router|nope", 4, "", `there is no router "nope"; there is edge1`},
+		{"extend what is not there", operator, "", "mitigation|extend|M99|--lifetime|5m|--reason|x", 4, "", "(unknown_mitigation)"},
+		{"show, like extend", operator, "", "mitigation|show|M99", 4, "", "(unknown_mitigation)"},
 		{"rules", operator, "", "rules", 0, "dst 203.0.113.17/32 proto udp sport 53 => discard", ""},
 		{"peers", operator, "", "peers", 0, "solo  edge1   127.0.0.1  65010", ""},
 		{"cluster status", operator, "", "cluster|status", 0, "solo  leader", ""},
@@ -150,12 +158,20 @@ func TestCommands(t *testing.T) {
 		{"a signal by an operator", operator, "", "signal|send|--attack|c|--target|203.0.113.9|--vector|dns_amplification", 6, "", "not permitted: "},
 		{"a detector looks", detector, "", "mitigation|list", 6, "", "not permitted: "},
 		{"signal preview", detector, "", "signal|preview|--attack|d|--target|203.0.113.9|--vector|dns_amplification", 0, "Preview: nothing was changed.", ""},
-		{"end of the attack", detector, "", "signal|end|--attack|a|--seq|2", 0, "verdict      ended", ""},
+		{"end without a number", detector, "", "signal|end|--attack|a", 2, "", "--seq is missing"},
+		{"an update", detector, "", "signal|send|--attack|a|--seq|5|--update|--target|203.0.113.9|--vector|dns_amplification", 0, "verdict", ""},
+		{"a stale end", detector, "", "signal|end|--attack|a|--seq|3", 3, "is older", "nothing was ended"},
+		{"end of the attack", detector, "", "signal|end|--attack|a|--seq|6", 0, "verdict      ended", ""},
 		{"withdraw-all without a reason", operator, "", "mitigation|withdraw-all", 2, "", "--reason is missing"},
 		{"withdraw-all", operator, "", "mitigation|withdraw-all|--reason|quiet", 0, "There was nothing to withdraw.", ""},
 		{"a wrong format", operator, "", "peers|-o|xml", 2, "", `"xml" is not an output format`},
 		{"a wrong range", detector, "", "signal|send|--attack|e|--sport|x-y", 2, "", `--sport "x-y" is not a number`},
-		{"nobody at that address", operator, "", "peers|--server|127.0.0.1:1|--timeout|2s", 5, "", "unavailable: "},
+		{"nobody at that address", operator, "", "peers|--server|127.0.0.1:1|--timeout|2s", 5, "", "unavailable: the server does not answer: 127.0.0.1:1: nobody listens there (connection refused)"},
+		{"nobody at two addresses", operator, "", "peers|--server|127.0.0.1:1,127.0.0.1:2|--timeout|2s", 5, "", "no server answers: 127.0.0.1:1: nobody listens there (connection refused) 127.0.0.1:2: nobody"},
+		{"a server without a port", operator, "", "peers|--server|localhost", 2, "", `server "localhost" is not host:port`},
+		{"a server with a great port", operator, "", "peers|--server|localhost:99999", 2, "", "has no port from 1 to 65535; write host:port, e.g. localhost:7400"},
+		{"no time", operator, "", "peers|--timeout|0s", 2, "", "--timeout 0s leaves no time"},
+		{"a preview to nobody", operator, "", "mitigation|preview|--target|203.0.113.9|--discard|--server|127.0.0.1:1|--timeout|2s", 5, "", "nobody listens there"},
 		{"a write to nobody", operator, "", "mitigation|withdraw|M1|--reason|x|--request-id|r9|--server|127.0.0.1:1|--timeout|2s", 5, "", "add --request-id r9"},
 	}
 	for _, r := range rows {
@@ -170,9 +186,38 @@ func TestCommands(t *testing.T) {
 			if stdout == "" && stderr == "" {
 				t.Error("nothing was printed at all")
 			}
+			if !strings.Contains(r.args, "--reason") && strings.Contains(stderr, "--request-id") {
+				t.Errorf("a command that writes nothing speaks of repeating a write: %s", stderr)
+			}
 		})
 	}
 
+	t.Run("a certificate of another authority", func(t *testing.T) {
+		dir := t.TempDir()
+		for _, args := range [][]string{
+			{"pki", "init", "--dir", filepath.Join(dir, "ca"), "--cluster", "tidegate"},
+			{"pki", "issue", "operator/eve", "--dir", filepath.Join(dir, "ca"), "--out", filepath.Join(dir, "eve")},
+		} {
+			if code, _, stderr := s.run("", "", args...); code != 0 {
+				t.Fatal(stderr)
+			}
+		}
+		code, _, stderr := s.run(filepath.Join(dir, "eve"), "", "peers")
+		if code != 6 || !strings.Contains(stderr, "its certificate is not of the authority in ca.pem") || !strings.Contains(stderr, s.server) || !strings.Contains(stderr, filepath.Base(dir)) {
+			t.Errorf("a wrong authority: exit code %d, %s", code, stderr)
+		}
+		ca, err := os.ReadFile(filepath.Join(operator, "ca.pem"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "eve", "ca.pem"), ca, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		code, _, stderr = s.run(filepath.Join(dir, "eve"), "", "peers")
+		if code != 6 || !strings.Contains(stderr, "it did not accept the certificate in cert.pem") {
+			t.Errorf("a foreign certificate: exit code %d, %s", code, stderr)
+		}
+	})
 	t.Run("a copy of the inventory applies without a change", func(t *testing.T) {
 		code, copied, stderr := s.run(admin, "", "document", "list", "-o", "yaml")
 		if code != 0 {
@@ -215,6 +260,17 @@ func TestWithoutCluster(t *testing.T) {
 	if err := os.WriteFile(good, []byte("node: n1\ndata_dir: data\napi: 127.0.0.1:0\nhttp: localhost:0\nbgp: {asn: 65001, router_id: 192.0.2.1}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	const head = "node: n1\ndata_dir: data\napi: 127.0.0.1:0\nhttp: localhost:0\nbgp: {asn: 65001, router_id: 192.0.2.1}\n"
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(head+text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	one := write("one.yaml", "cluster: {name: x, raft: \"127.0.0.1:1\", members: [{id: n1, raft: \"127.0.0.1:1\", api: \"127.0.0.1:2\"}]}\n")
+	noCert := write("nocert.yaml", "tls: {ca: nope, cert: nope, key: nope}\n")
+	noSecret := write("nosecret.yaml", "secrets: {edge1: nope}\n")
 	s := &shell{t: t}
 	rows := []struct {
 		name           string
@@ -233,14 +289,22 @@ func TestWithoutCluster(t *testing.T) {
 		{"an argument too few", []string{"customer", "show"}, 2, "", "ID is missing; usage: tidegate customer show ID"},
 		{"no server", []string{"peers"}, 2, "", "no server is named"},
 		{"serve without a file", []string{"serve"}, 2, "", "config"},
-		{"serve with an unknown key", []string{"serve", "--config", file}, 2, "", "n.yaml:4: foo: unknown key"},
+		{"serve with an unknown key", []string{"serve", "--config", file}, 2, "", "n.yaml:4: foo: unknown key; known here:"},
 		{"check with an unknown key", []string{"check", "--config", file}, 2, "", "n.yaml:4: foo: unknown key"},
 		{"check", []string{"check", "--config", good}, 0, "ok  data_dir", ""},
 		{"serve without the file", []string{"serve", "--config", filepath.Join(dir, "nope")}, 2, "", "there is no such file"},
 		{"pki init", []string{"pki", "init", "--dir", filepath.Join(dir, "pki"), "--cluster", "demo"}, 0, "Authority of cluster demo", ""},
 		{"pki init again", []string{"pki", "init", "--dir", filepath.Join(dir, "pki")}, 2, "", "file exists already"},
 		{"pki issue", []string{"pki", "issue", "operator/alice", "--dir", filepath.Join(dir, "pki"), "--out", filepath.Join(dir, "alice")}, 0, "Certificate of operator/alice in cluster demo", ""},
-		{"pki issue a member without hosts", []string{"pki", "issue", "member/n1", "--dir", filepath.Join(dir, "pki"), "--out", filepath.Join(dir, "n1")}, 2, "", "addresses it is called at"},
+		{"pki issue a member without hosts", []string{"pki", "issue", "member/n1", "--dir", filepath.Join(dir, "pki"), "--out", filepath.Join(dir, "n1")}, 2, "", "add --host, e.g. --host 192.0.2.1"},
+		{"pki issue an operator with hosts", []string{"pki", "issue", "operator/x", "--host", "192.0.2.1", "--dir", filepath.Join(dir, "pki"), "--out", filepath.Join(dir, "x")}, 2, "", "leave out --host"},
+		{"the language of matches", []string{"help", "match"}, 0, "sport 53|123", ""},
+		{"plan's own help", []string{"plan", "--help"}, 0, "Nothing is changed.", ""},
+		{"the demo as json", []string{"demo", "-o", "json"}, 2, "", "leave out -o"},
+		{"check of a cluster of one without certificates", []string{"check", "--config", one}, 2, "", "tls: is missing"},
+		{"serve of a cluster of one without certificates", []string{"serve", "--config", one}, 2, "", "tls: is missing"},
+		{"serve with certificates that are not there", []string{"serve", "--config", noCert}, 2, "", "certificates are not usable"},
+		{"serve with a secret that is not there", []string{"serve", "--config", noSecret}, 2, "", "cannot read secret"},
 		{"pki issue nonsense", []string{"pki", "issue", "alice", "--dir", filepath.Join(dir, "pki")}, 2, "", "is not ROLE/NAME"},
 	}
 	for _, r := range rows {

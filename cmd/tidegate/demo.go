@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tidegate/tidegate/cmd/client"
 	"github.com/tidegate/tidegate/cmd/demo"
 	"github.com/tidegate/tidegate/cmd/output"
 )
@@ -20,6 +23,13 @@ leader, ends the attacks, and checks each promise against what the router heard.
 configuration, listens on loopback only, and removes everything at its end. The exit code is not 0 unless every
 expectation held.`, exactly(),
 		func(ctx context.Context, p *output.Printer, _ []string) error {
+			if p.Format != output.Table {
+				return &client.UsageError{Text: "the demo tells a story; leave out -o"}
+			}
+			// By default a closed pipe ends the process at once, and the children and their directory stay behind.
+			closed := make(chan os.Signal, 1)
+			signal.Notify(closed, syscall.SIGPIPE)
+			defer signal.Stop(closed)
 			exe, err := os.Executable()
 			if err != nil {
 				return fmt.Errorf("cannot find this program: %w", err)

@@ -30,6 +30,7 @@ func (a *app) mitigationExtend() *cobra.Command {
 	cmd.Flags().DurationVar(&lifetime, "lifetime", 0, "remaining lifetime, e.g. 30m (mandatory)")
 	cmd.MarkFlagRequired("lifetime") //nolint:errcheck // fails only for a flag that does not exist
 	w.add(cmd)
+	cmd.Flags().Lookup("reason").Usage = "why, in your words; it is kept in the replicated log, and not shown with the mitigation (mandatory)"
 	return cmd
 }
 

@@ -62,6 +62,12 @@ A member needs the addresses at which others call it:
 			if err != nil {
 				return &client.UsageError{Text: fmt.Sprintf("%s; tidegate pki init makes one", err)}
 			}
+			switch member := auth.Role(role) == auth.Member; {
+			case member && len(hosts) == 0:
+				return &client.UsageError{Text: "a member's certificate needs the addresses it is called at: add --host, e.g. --host 192.0.2.1"}
+			case !member && len(hosts) > 0:
+				return &client.UsageError{Text: "only a member is called by others: leave out --host"}
+			}
 			b, err := ca.Issue(auth.Role(role), name, hosts...)
 			if err != nil {
 				return &client.UsageError{Text: err.Error()}

@@ -2,7 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"net"
+	"net/netip"
 
 	"github.com/spf13/cobra"
 
@@ -17,20 +21,46 @@ func (a *app) serveCommand() *cobra.Command {
 
 The file holds what belongs to this node alone: its name, addresses, data directory, certificates, secrets and who else
 is in the cluster. Without a cluster section it is a single node; without a tls section that node makes its own
-certificates at its first start and logs where they lie. "tidegate check" looks at the file without starting.`,
+certificates at its first start and prints how to use them. "tidegate check" looks at the file without starting.`,
 		exactly(), func(ctx context.Context, _ *output.Printer, _ []string) error {
 			cfg, err := readConfig(file)
 			if err != nil {
 				return err
 			}
-			n, err := node.New(cfg, node.Deps{Logger: a.logger(cfg.Log), Version: version()})
-			if err != nil {
-				return err
+			deps := node.Deps{Logger: a.logger(cfg.Log), Version: version()}
+			if cfg.MakesPKI() {
+				deps.Listening = func(at node.Addresses) { a.welcome(cfg, at) }
 			}
-			return n.Run(ctx)
+			n, err := node.New(cfg, deps)
+			if err == nil {
+				err = n.Run(ctx)
+			}
+			if errors.Is(err, node.ErrTLS) || errors.Is(err, node.ErrSecret) { // as check says of them
+				return &client.UsageError{Text: err.Error()}
+			}
+			return err
 		})
 	configFlag(c, &file)
 	return c
+}
+
+// welcome says, after the first start of a single node, how to talk to it.
+func (a *app) welcome(cfg node.Config, at node.Addresses) {
+	server := at.API
+	if host, port, err := net.SplitHostPort(server); err == nil {
+		if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
+			server = net.JoinHostPort("127.0.0.1", port)
+		}
+	}
+	dirs := cfg.OwnPKI()
+	fmt.Fprintf(a.stdout, `This node made its own certificates. To talk to it, in another shell:
+
+  export TIDEGATE_SERVER=%s
+  export TIDEGATE_TLS_DIR=%s
+  tidegate cluster status
+
+Other certificates: %s (operator), %s (detector)
+`, server, dirs.Admin, dirs.Operator, dirs.Detector)
 }
 
 func configFlag(c *cobra.Command, file *string) {

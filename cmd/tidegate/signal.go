@@ -31,7 +31,7 @@ type signalFlags struct {
 func (f *signalFlags) add(c *cobra.Command) {
 	s := &f.signal
 	c.Flags().StringVar(&s.AttackId, "attack", "", "your name of the attack (mandatory)")
-	c.Flags().Uint64Var(&s.Seq, "seq", 1, "number of this report about the attack; a higher one updates")
+	c.Flags().Uint64Var(&s.Seq, "seq", 1, "number of this report about the attack; a higher one updates (mandatory for the end)")
 	c.Flags().StringSliceVar(&s.Targets, "target", nil, "attacked prefix or address; repeat it or separate by commas")
 	c.Flags().StringVar(&s.Vector, "vector", "", "kind of attack, see tidegate signal vectors")
 	c.Flags().UintSliceVar(&f.protocols, "protocol", nil, "IP protocol numbers")
@@ -106,8 +106,13 @@ func (a *app) signalSend() *cobra.Command {
 
 func (a *app) signalEnd() *cobra.Command {
 	var f signalFlags
-	cmd := a.command("end --attack ID --seq N", "report the end of an attack", "", exactly(),
+	var cmd *cobra.Command
+	cmd = a.command("end --attack ID --seq N", "report the end of an attack",
+		"Reports that an attack is over. Its --seq must be above those of the reports before it, or nothing ends.", exactly(),
 		func(ctx context.Context, c *client.Client, p *output.Printer, _ []string) error {
+			if !cmd.Flags().Changed("seq") {
+				return &client.UsageError{Text: "--seq is missing; write a number above that of the last report about the attack, e.g. --seq 2"}
+			}
 			f.signal.Kind = pb.SignalKind_SIGNAL_KIND_END
 			return a.report(ctx, c, p, &f)
 		})
@@ -130,6 +135,10 @@ func (a *app) report(ctx context.Context, c *client.Client, p *output.Printer, f
 	for _, v := range r.GetVerdicts() {
 		if err := client.Judge(v); err != nil {
 			return told(err)
+		}
+		if s.GetKind() == pb.SignalKind_SIGNAL_KIND_END && v.GetCode() == string(policy.CodeStale) {
+			a.notice("nothing was ended: the number is below that of a report before; repeat it with a higher --seq")
+			return told(&client.RefusedError{Verdict: v})
 		}
 	}
 	return nil
