@@ -44,15 +44,7 @@ func diff(a, b []wanted.Route) ([]hunk, bool) {
 		}
 		h := hunk{before: extent{i, i}, after: extent{j, j}}
 		for (i < len(a) || j < len(b)) && !(i < len(a) && j < len(b) && identical(&a[i], &b[j])) {
-			order := 0
-			switch {
-			case i == len(a):
-				order = 1
-			case j == len(b):
-				order = -1
-			default:
-				order = cmp.Compare(a[i].Key, b[j].Key)
-			}
+			order := lower(a[i:], b[j:])
 			if order <= 0 {
 				i++
 			}
@@ -66,6 +58,17 @@ func diff(a, b []wanted.Route) ([]hunk, bool) {
 		h.before.to, h.after.to = i, j
 		hunks = append(hunks, h)
 	}
+}
+
+// lower compares the keys of the first of a and the first of b; what is missing comes last. Not both may be empty.
+func lower(a, b []wanted.Route) int {
+	switch {
+	case len(a) == 0:
+		return 1
+	case len(b) == 0:
+		return -1
+	}
+	return cmp.Compare(a[0].Key, b[0].Key)
 }
 
 // identical reports whether two routes share their memory and so must be equal. Routes that are merely equal may be

@@ -74,19 +74,15 @@ func (n *neighbour) retarget(now time.Time) {
 // adjust is retarget for a plan that differs from the last one in a few routes only, when the table is just what the
 // last one wanted; else it reports false. It runs under mu.
 func (n *neighbour) adjust(last *assignment, now time.Time) bool {
-	p, r := n.assigned.plan, &n.assigned.router
-	if last == nil || p.after == 0 || p.after != last.plan.number || r.Group != last.router.Group || r.MaxRoutes != last.router.MaxRoutes ||
-		!n.session.established || len(n.todo)+len(n.obsolete)+len(n.overBudget) > 0 || len(n.table)+len(p.added) > r.MaxRoutes {
+	if !n.adjustable(last) {
 		return false
 	}
+	p, r := n.assigned.plan, &n.assigned.router
 	n.outdated = n.outdated[:0:0]
 	mine := func(j *judged) bool { return n.carries(j.family) && slices.Contains(j.route.Groups, r.Group) }
-	var lost map[flowspec.Key]bool
+	lost := make(map[flowspec.Key]bool, len(p.removed))
 	for _, j := range p.removed {
 		if mine(j) {
-			if lost == nil {
-				lost = make(map[flowspec.Key]bool, len(p.removed))
-			}
 			lost[j.route.Key] = true
 		}
 	}
@@ -116,6 +112,15 @@ func (n *neighbour) adjust(last *assignment, now time.Time) bool {
 	}
 	slices.SortFunc(n.obsolete, leastUrgent)
 	return true
+}
+
+// adjustable reports whether adjust can do what retarget does: the plan is the next one after last's, and nothing is
+// left to do of that.
+func (n *neighbour) adjustable(last *assignment) bool {
+	p, r := n.assigned.plan, &n.assigned.router
+	return last != nil && p.after != 0 && p.after == last.plan.number &&
+		r.Group == last.router.Group && r.MaxRoutes == last.router.MaxRoutes &&
+		n.session.established && len(n.todo)+len(n.obsolete)+len(n.overBudget) == 0 && len(n.table)+len(p.added) <= r.MaxRoutes
 }
 
 // addObsolete adds e, which is in the table under key, to what is no longer wanted.
