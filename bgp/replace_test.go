@@ -4,6 +4,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -12,55 +13,54 @@ import (
 	"github.com/tidegate/tidegate/bgp/wanted"
 )
 
-// A GoBGP that says that it failed may hold anything: its session ends, and another one announces what is wanted and
-// nothing else.
-func TestFailedEngineIsReplaced(t *testing.T) {
+// failing lets GoBGP fail once at work, at which it is when the Set becomes one of what. Its session must end, and
+// another GoBGP must announce what is wanted and nothing else: the one that failed may hold anything.
+func failing(t *testing.T, work string, rules func(a, c wanted.Route) []wanted.Route) {
+	t.Helper()
 	a, c := discard(t, "203.0.113.1/32"), discard(t, "203.0.113.2/32")
-	for _, row := range []struct {
-		name string
-		work string
-		when wanted.Set // with which the work comes to be done
-		want []wanted.Route
-	}{
-		{"announce", string(bgp.Announcing), wanted.Set{Routes: []wanted.Route{a, c}}, []wanted.Route{a, c}},
-		{"withdraw", string(bgp.Withdrawing), wanted.Set{Routes: []wanted.Route{c}}, []wanted.Route{c}},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			var left atomic.Int32
-			registry := prometheus.NewRegistry()
-			r := router(t)
-			b := join(t, func(cfg *bgp.Config, d *bgp.Deps) {
-				d.Registerer = registry
-				bgp.FailWhile(cfg, row.work, &left)
-			})
-			to := neighbour("r1", r)
-			w := base(1, to)
-			w.Routes = []wanted.Route{a}
-			b.set(w)
-			wait(t, r, "a rule", has(a.Key))
+	var left atomic.Int32
+	registry := prometheus.NewRegistry()
+	r := router(t)
+	b := join(t, func(cfg *bgp.Config, d *bgp.Deps) {
+		d.Registerer = registry
+		bgp.FailWhile(cfg, work, &left)
+	})
+	to := neighbour("r1", r)
+	w := base(1, to)
+	w.Routes = []wanted.Route{a}
+	b.set(w)
+	wait(t, r, "a rule", has(a.Key))
 
-			left.Store(1)
-			w = base(2, to)
-			w.Routes = row.when.Routes
-			b.set(w)
-			waitReached(t, b, 2)
-			wait(t, r, "what is wanted, in a second session", func(tab bgptest.Table) bool {
-				return len(r.Sessions()) == 2 && has(keysOf(row.want...)...)(tab)
-			})
-			if s := r.Sessions()[0]; s.Down.IsZero() {
-				t.Error("the session of the failed engine is still up")
-			}
-			if got := b.session("r1").LastError; !strings.Contains(got, "GoBGP failed") {
-				t.Errorf("last error %q", got)
-			}
-			if got := total(t, registry, "tidegate_bgp_engine_failures_total"); got != 1 {
-				t.Errorf("%v failures counted, want 1", got)
-			}
-			// Nobody forgot what the new one holds.
-			b.set(base(3, to))
-			wait(t, r, "nothing", has())
-		})
+	left.Store(1)
+	w = base(2, to)
+	w.Routes = rules(a, c)
+	b.set(w)
+	err := r.Wait(timeout(t, 15*time.Second), func(tab bgptest.Table, sessions []bgptest.Session) bool {
+		return len(sessions) == 2 && has(keysOf(w.Routes...)...)(tab)
+	})
+	if err != nil {
+		t.Fatalf("what is wanted, in a second session: %v", err)
 	}
+	if s := r.Sessions()[0]; s.Down.IsZero() {
+		t.Error("the session of the failed engine is still up")
+	}
+	if got := b.session("r1").LastError; !strings.Contains(got, "GoBGP failed") {
+		t.Errorf("last error %q", got)
+	}
+	if got := total(t, registry, "tidegate_bgp_engine_failures_total"); got != 1 {
+		t.Errorf("%v failures counted, want 1", got)
+	}
+	// Nobody forgot what the new one holds.
+	b.set(base(3, to))
+	wait(t, r, "nothing", has())
+}
+
+func TestEngineThatFailsToAnnounceIsReplaced(t *testing.T) {
+	failing(t, string(bgp.Announcing), func(a, c wanted.Route) []wanted.Route { return []wanted.Route{a, c} })
+}
+
+func TestEngineThatFailsToWithdrawIsReplaced(t *testing.T) {
+	failing(t, string(bgp.Withdrawing), func(_, c wanted.Route) []wanted.Route { return []wanted.Route{c} })
 }
 
 // An engine that could not load its rules is given up before it ever dials.
@@ -83,10 +83,8 @@ func TestEngineThatKeepsItsRouterIsNotUsedAgain(t *testing.T) {
 	var left atomic.Int32
 	left.Store(1)
 	old, other := router(t), router(t)
-	b := join(t, func(cfg *bgp.Config, _ *bgp.Deps) {
-		cfg.SpareEngines(1)
-		bgp.FailWhile(cfg, string(bgp.Disconnecting), &left)
-	})
+	// An engine that is given back is the next to be taken.
+	b := join(t, func(cfg *bgp.Config, _ *bgp.Deps) { bgp.FailWhile(cfg, string(bgp.Disconnecting), &left) })
 	a, c := discard(t, "203.0.113.1/32"), discard(t, "203.0.113.2/32")
 	w := base(1, neighbour("old", old))
 	w.Routes = []wanted.Route{a}
