@@ -333,7 +333,10 @@ func (r *Router) Cut(id SessionID) error {
 	if err != nil {
 		return err
 	}
-	return s.conn.Close()
+	if err := s.conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("cannot cut session %d: %w", id, err)
+	}
+	return nil
 }
 
 func (r *Router) session(id SessionID) (*session, error) {

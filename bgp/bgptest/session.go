@@ -296,7 +296,11 @@ func (s *session) keepAlive(every time.Duration) {
 // end sends a NOTIFICATION and closes the connection.
 func (s *session) end(n Notification) error {
 	_, err := s.conn.Write(message(typeNotification, []byte{n.Code, n.Subcode}))
-	return errors.Join(err, s.conn.Close())
+	// The other side may have answered by hanging up, so that the connection is closed already.
+	if closing := s.conn.Close(); !errors.Is(closing, net.ErrClosed) {
+		err = errors.Join(err, closing)
+	}
+	return err
 }
 
 // finish closes the connection and ends the goroutines.
