@@ -2,6 +2,7 @@ package bgp
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -356,7 +357,7 @@ func (n *neighbour) rise(ev peerEvent, now time.Time) {
 		}
 		n.counts.announced++
 	}
-	n.log.Info("session is up", "families", n.families, "loaded", len(n.table))
+	n.log.Info("session is up", "families", fmt.Sprint(n.families), "loaded", len(n.table))
 	n.retarget(now)
 }
 

@@ -6,8 +6,11 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/tidegate/tidegate/bgp/bgptest"
 	"github.com/tidegate/tidegate/bgp/flowspec"
@@ -75,6 +78,61 @@ func TestLeaderKilled(t *testing.T) {
 			t.Errorf("the witness was without %s: %v", r, gaps)
 		}
 	}
+	c.neverBeyond()
+}
+
+// TestNodeHeldBack stops a node with the lowest router id while the action of a rule changes from a rate limit to
+// discard. Routers go on hearing the old action from it, and must choose the new one all the same: its MED is lower.
+// Without the MED the lowest router id would win.
+func TestNodeHeldBack(t *testing.T) {
+	c := startCluster(t)
+	held := c.members[0]
+	others := remaining(c.members, held)
+	const match, mild, severe = "proto udp dport 4500", "dst 203.0.113.10/32 proto udp dport 4500 => rate 8Mbps", "dst 203.0.113.10/32 proto udp dport 4500 => discard"
+	c.as("operator").mitigation("--target", "203.0.113.10", "--match", match, "--rate", "8Mbps")
+	c.waitTables([]string{mild}, c.members...)
+
+	held.process.Signal(syscall.SIGSTOP)
+	t.Cleanup(func() { held.process.Signal(syscall.SIGCONT) })
+	c.asOn(others, "operator").mitigation("--target", "203.0.113.10", "--match", match, "--discard")
+	rules := parseRules(t, []string{mild, severe})
+	asked := 0
+	for _, r := range c.routers {
+		want := append(expected(r, rules[:1], []*member{held}), expected(r, rules[1:], others)...)
+		eventually(t, r.Name()+" hears both actions", func(ctx context.Context) error {
+			got, err := r.Table(ctx)
+			if err != nil {
+				return err
+			}
+			if diff := cmp.Diff(want, got, anyOrder()...); diff != "" {
+				return fmt.Errorf("(-want +got)\n%s", diff)
+			}
+			return nil
+		})
+		chooser, ok := r.(interface {
+			Best(context.Context) ([]lab.Seen, error)
+		})
+		if !ok {
+			continue
+		}
+		asked++
+		best, err := chooser.Best(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(best) != 1 || best[0].From == held.address || cmp.Diff(r.Shown(rules[1]), best[0].Rule) != "" {
+			t.Errorf("%s chose %+v, want %s of another node than %s", r.Name(), best, rules[1], held.id)
+		}
+	}
+	if asked == 0 {
+		t.Error("no router said which path it chose")
+	}
+	if best, ok := c.witness.Table().Best(rules[1].Match.Key()); !ok || !best.Rule.Actions[0].Discards() {
+		t.Errorf("the witness chose %+v", best)
+	}
+
+	held.process.Signal(syscall.SIGCONT)
+	c.waitTables([]string{severe}, c.members...)
 	c.neverBeyond()
 }
 

@@ -56,10 +56,15 @@ func (r *bird) birdc(ctx context.Context, command string) ([]byte, error) {
 }
 
 // Table implements Router.
-func (r *bird) Table(ctx context.Context) ([]Seen, error) {
+func (r *bird) Table(ctx context.Context) ([]Seen, error) { return r.show(ctx, "all") }
+
+// Best is the path of each rule that BIRD chose.
+func (r *bird) Best(ctx context.Context) ([]Seen, error) { return r.show(ctx, "primary all") }
+
+func (r *bird) show(ctx context.Context, which string) ([]Seen, error) {
 	var out []Seen
 	for _, f := range []flowspec.Family{flowspec.IPv4, flowspec.IPv6} {
-		text, err := r.birdc(ctx, "show route table ft"+strings.TrimPrefix(f.String(), "IPv")+" all")
+		text, err := r.birdc(ctx, "show route table ft"+strings.TrimPrefix(f.String(), "IPv")+" "+which)
 		if err != nil {
 			return nil, err
 		}
