@@ -280,8 +280,8 @@ type statusOf struct {
 		ID           string
 		Answered     bool
 		Serving      bool
-		AppliedIndex uint64 `json:"applied_index,string"`
-		CommitIndex  uint64 `json:"commit_index,string"`
+		AppliedIndex uint64 `json:"applied_index"`
+		CommitIndex  uint64 `json:"commit_index"`
 	}
 }
 
