@@ -40,8 +40,12 @@ type layer struct {
 var layers = []layer{
 	{path: "bgp/flowspec", pure: true},
 	{path: "bgp/wanted", may: []string{"bgp/flowspec"}, pure: true},
+	// What a router can do with a rule, and what it costs there; the policy asks before it announces.
+	{path: "bgp/profile", may: []string{"bgp/flowspec"}, pure: true},
+	// The same rules as configuration to paste.
+	{path: "bgp/render", may: []string{"bgp/flowspec"}, pure: true},
 	{
-		path: "policy", may: []string{"bgp/flowspec", "bgp/wanted"}, pure: true,
+		path: "policy", may: []string{"bgp/flowspec", "bgp/wanted", "bgp/profile"}, pure: true,
 		libraries: []string{
 			// A State is read by many at once: what it derives on demand, it derives under a
 			// sync.Once. Its digest walks the fields of every record by reflection.
@@ -56,7 +60,7 @@ var layers = []layer{
 	{path: "controller", may: []string{"policy", "bgp/flowspec", "bgp/wanted", "proto/tidegate/raft/v1"}},
 	{path: "bgp", may: []string{"bgp/flowspec", "bgp/wanted"}},
 	// What the speaker says of itself comes back through the controller as a value of the border, so api reads it.
-	{path: "api", may: []string{"controller", "policy", "bgp/flowspec", "bgp/wanted", "proto/tidegate/v1"}},
+	{path: "api", may: []string{"controller", "policy", "bgp/flowspec", "bgp/wanted", "bgp/profile", "proto/tidegate/v1"}},
 	{path: "cmd", may: []string{anything}},
 	{path: "integration", may: []string{anything}},
 }
@@ -356,7 +360,7 @@ func TestImportRulesBite(t *testing.T) {
 		},
 		{
 			name: "policy imports the controller", path: "policy", imp: []string{modulePath + "controller"},
-			want: []string{"policy imports " + modulePath + `controller: policy may import of ours only ["bgp/flowspec" "bgp/wanted"]`},
+			want: []string{"policy imports " + modulePath + `controller: policy may import of ours only ["bgp/flowspec" "bgp/wanted" "bgp/profile"]`},
 		},
 		{
 			name: "policy measures itself", path: "policy", imp: []string{prom},
@@ -391,7 +395,7 @@ func TestImportRulesBite(t *testing.T) {
 			name: "the api knows no speaker and no raft", path: "api/auth", imp: []string{modulePath + "bgp", raft},
 			want: []string{
 				"api/auth imports " + modulePath +
-					`bgp: api may import of ours only ["controller" "policy" "bgp/flowspec" "bgp/wanted" "proto/tidegate/v1"]`,
+					`bgp: api may import of ours only ["controller" "policy" "bgp/flowspec" "bgp/wanted" "bgp/profile" "proto/tidegate/v1"]`,
 				"api/auth imports " + raft + ": only controller does",
 			},
 		},
@@ -405,7 +409,7 @@ func TestImportRulesBite(t *testing.T) {
 			name: "nothing imports cmd", path: "api", imp: []string{modulePath + "cmd/node"},
 			want: []string{
 				"api imports " + modulePath +
-					`cmd/node: api may import of ours only ["controller" "policy" "bgp/flowspec" "bgp/wanted" "proto/tidegate/v1"]`,
+					`cmd/node: api may import of ours only ["controller" "policy" "bgp/flowspec" "bgp/wanted" "bgp/profile" "proto/tidegate/v1"]`,
 			},
 		},
 		{

@@ -407,6 +407,7 @@ func (b *border) fill(inv *inventory) {
 			Port:           r.Port,
 			ASN:            r.ASN,
 			Group:          r.Group,
+			Carries:        wanted.FlowSpec,
 			IPv4:           r.Speaks(flowspec.IPv4),
 			IPv6:           r.Speaks(flowspec.IPv6),
 			MaxRoutes:      r.MaxRules(),

@@ -268,8 +268,8 @@ func TestWantedRouters(t *testing.T) {
 		&PutMitigation{ruled(1)})
 	set := wantedOf(s, WantedInput{Secret: func(name string) (string, bool) { return "value of " + name, true }})
 	same(t, "routers", set.Routers, []wanted.Router{
-		{Name: "a", Address: netip.MustParseAddr("192.0.2.1"), Group: "edge", MaxRoutes: 8, IPv6: true},
-		{Name: "b", Address: netip.MustParseAddr("192.0.2.2"), Group: "transit", MaxRoutes: 2400, IPv4: true, IPv6: true, Password: "value of key"},
+		{Name: "a", Address: netip.MustParseAddr("192.0.2.1"), Group: "edge", Carries: wanted.FlowSpec, MaxRoutes: 8, IPv6: true},
+		{Name: "b", Address: netip.MustParseAddr("192.0.2.2"), Group: "transit", Carries: wanted.FlowSpec, MaxRoutes: 2400, IPv4: true, IPv6: true, Password: "value of key"},
 	})
 	same(t, "groups of a rule for all", set.Routes[0].Groups, []string{"edge", "transit"})
 	same(t, "no secret is kept", wantedOf(s, WantedInput{}).Routers[1].Password, "")

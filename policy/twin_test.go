@@ -491,7 +491,7 @@ func agreeOnBorder(t *testing.T, w *twin, set wanted.Set) {
 	var routers []wanted.Router
 	for _, d := range documentsOf[*Router](w, KindRouter) {
 		n := wanted.Router{
-			Name: d.Name, Address: d.Address, Port: d.Port, ASN: d.ASN, Group: d.Group,
+			Name: d.Name, Address: d.Address, Port: d.Port, ASN: d.ASN, Group: d.Group, Carries: wanted.FlowSpec,
 			MaxRoutes: d.MaxPrefix * 8 / 10, RulesPerSecond: d.RulesPerSecond,
 			IPv4: slices.Contains(d.Families, flowspec.IPv4), IPv6: slices.Contains(d.Families, flowspec.IPv6),
 			TTLSecurity: d.TTLSecurity, Multihop: d.Multihop,

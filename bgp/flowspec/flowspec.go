@@ -104,17 +104,56 @@ type ActionType uint8
 
 // The traffic filtering actions.
 const (
-	TrafficRateBytes ActionType = iota + 1 // RFC 8955 section 7.1
+	TrafficRateBytes   ActionType = iota + 1 // RFC 8955 section 7.1
+	TrafficRatePackets                       // RFC 8955 section 7.2
+	TrafficAction                            // RFC 8955 section 7.3
+	RTRedirect                               // RFC 8955 section 7.4, RFC 8956 section 6.1
+	TrafficMarking                           // RFC 8955 section 7.5
+	RedirectToIP                             // draft-ietf-idr-flowspec-redirect-ip
 )
 
-// Action is what a router does to matching packets.
+// Action is what a router does to matching packets. Fields that the type does not name are zero, so that two actions
+// are the same if and only if they are ==.
 type Action struct {
 	Type ActionType
-	// ASN is informative: the administrator field of the extended community, two octets on the wire.
+	// ASN, of the two rates, is informative: the administrator field of the extended community, two octets on the wire.
 	ASN ASN
-	// Rate is in bytes per second; 0 discards all matching traffic (RFC 8955 section 7.1). It is finite, and 0 or at
-	// least 1.
+	// Rate is in bytes per second (TrafficRateBytes) or packets per second (TrafficRatePackets); 0 discards all
+	// matching traffic (RFC 8955 sections 7.1 and 7.2). It is finite, and 0 or at least 1.
 	Rate float32
+	// Continue, of a TrafficAction, is the terminal bit T: set, later rules are evaluated too; clear, or without a
+	// TrafficAction, evaluation stops at this rule (RFC 8955 section 7.3).
+	Continue bool
+	// Sample, of a TrafficAction, is the bit S: matching packets are sampled and logged (RFC 8955 section 7.3).
+	Sample bool
+	// DSCP, of TrafficMarking, is the value that matching packets get, 0 to 63 (RFC 8955 section 7.5).
+	DSCP uint8
+	// Target, of RTRedirect, names the VRF by its import route target.
+	Target RouteTarget
+	// Address, of RedirectToIP, is where matching packets are forwarded to.
+	Address netip.Addr
+	// Copy, of RedirectToIP, forwards a copy there and the packet itself on its way: the C bit of the draft.
+	Copy bool
+}
+
+// RTForm tells the forms of a route target apart.
+type RTForm uint8
+
+// The forms of a route target in an rt-redirect.
+const (
+	RTFormAS2  RTForm = iota + 1 // two-octet AS, four octets of value: 0x8008 (RFC 8955 section 7.4)
+	RTFormIPv4                   // IPv4 address, two octets of value: 0x8108 (RFC 8955 section 7.4)
+	RTFormAS4                    // four-octet AS, two octets of value: 0x8208 (RFC 8955 section 7.4)
+	RTFormIPv6                   // IPv6 address, two octets of value: 0x000d in attribute 25 (RFC 8956 section 6.1)
+)
+
+// RouteTarget is a route target (RFC 4360 section 4, RFC 5668, RFC 5701). ASN is set for the AS forms, Address for the
+// others.
+type RouteTarget struct {
+	Form    RTForm
+	ASN     ASN
+	Address netip.Addr
+	Local   uint32
 }
 
 // Rule is a match and what is done to the packets in it. No action means: accept (RFC 8955 section 7).

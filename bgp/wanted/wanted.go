@@ -19,13 +19,16 @@ type Kind uint8
 // The kinds of route.
 const (
 	FlowSpec Kind = 1 // SAFI 133, RFC 8955 and 8956
+	RTBH     Kind = 2 // SAFI 1 with the BLACKHOLE community: all traffic to one prefix is discarded (RFC 7999)
 )
 
 // Route is one announcement.
 type Route struct {
 	Kind Kind
+	// Rule of an RTBH route has a destination as its one component, and no actions.
 	Rule flowspec.Rule
-	// Key is Rule.Match's key, computed once by whoever made the rule; the speaker checks it against the bytes.
+	// Key is Rule.Match's key, or RTBHKey of its destination, computed once by whoever made the rule; the speaker
+	// checks it against the bytes.
 	Key flowspec.Key
 	// MED fences stale nodes: 2^32-1 minus the log index of the key's last change that a router can see, so that the
 	// newest committed action has the lowest MED and wins best path (RFC 4271 section 9.1.2.2 c).
@@ -45,8 +48,14 @@ type Router struct {
 	Port    uint16 // 0: 179
 	ASN     flowspec.ASN
 	Group   string
-	IPv4    bool // negotiate ipv4-flowspec
-	IPv6    bool // negotiate ipv6-flowspec
+	// Carries is the kind of route that the session is for. FlowSpec and RTBH never share one: some routers refuse both
+	// in one OPEN, and what breaks the one must not take the other along.
+	Carries Kind
+	IPv4    bool // negotiate ipv4-flowspec, or ipv4-unicast for RTBH
+	IPv6    bool // negotiate ipv6-flowspec, or ipv6-unicast for RTBH
+	// DiscardIPv4 and DiscardIPv6 are the next hops of RTBH routes, which the router has a discard route for
+	// (RFC 7999 section 3.1, RFC 5635 section 3.1). Without one the router hears no RTBH route of that family.
+	DiscardIPv4, DiscardIPv6 netip.Addr
 	// MaxRoutes is the hard budget of this router, already reduced to the share of its max-prefix that we use.
 	MaxRoutes int
 	// RulesPerSecond paces announcements; 0 means unpaced.
@@ -71,6 +80,21 @@ type Set struct {
 	Protected []netip.Prefix // no route's destination may overlap one of these
 	Official  []netip.Prefix // every route's destination lies inside one of these
 	Routers   []Router
+	// ShortestRTBH is the least length that the prefix of an RTBH route may have; 0 means 32 and 128.
+	ShortestRTBH Lengths
 	// LeaseUntil is when the speaker withdraws everything unless a later Set extends it.
 	LeaseUntil Instant
+}
+
+// Lengths is a prefix length for each family, in bits.
+type Lengths struct{ IPv4, IPv6 uint8 }
+
+// RTBHKey is the identity of the RTBH route for p, which is masked: the AFI octet, 0, and the NLRI octets of RFC 4271
+// section 4.3. No component has type 0, so it is never a FlowSpec rule's.
+func RTBHKey(p netip.Prefix) flowspec.Key {
+	b := []byte{byte(flowspec.IPv6), 0, byte(p.Bits())}
+	if p.Addr().Is4() {
+		b[0] = byte(flowspec.IPv4)
+	}
+	return flowspec.Key(append(b, p.Addr().AsSlice()[:(p.Bits()+7)/8]...))
 }
