@@ -53,6 +53,14 @@ var (
 	ErrUnsafeOffset = errors.New("IPv6 offset resets sessions of common routers")
 )
 
+// The reasons for which rules that are valid by themselves are refused.
+var (
+	// ErrDuplicate is a second rule of the same Key in a RuleSet: a router holds one of them.
+	ErrDuplicate = errors.New("two rules with the same match")
+	// ErrNoPacket is a match that takes no packet (see Match.Simplify).
+	ErrNoPacket = errors.New("no packet matches")
+)
+
 // refusal is one of the Err values in a sentence of its own. The sentence says all that the value's name says, which
 // would read twice if it stood behind it; errors.Is finds the value all the same.
 type refusal struct {
