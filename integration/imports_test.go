@@ -39,6 +39,8 @@ type layer struct {
 
 var layers = []layer{
 	{path: "bgp/flowspec", pure: true},
+	// Random rules for everybody's tests. Chance is no pure thing, so it is a layer of its own; what ships may not import it.
+	{path: "bgp/flowspec/flowspectest", may: []string{"bgp/flowspec"}},
 	{path: "bgp/wanted", may: []string{"bgp/flowspec"}, pure: true},
 	// What a router can do with a rule, and what it costs there; the policy asks before it announces.
 	{path: "bgp/profile", may: []string{"bgp/flowspec"}, pure: true},
@@ -339,6 +341,11 @@ func TestImportRulesBite(t *testing.T) {
 		{
 			name: "flowspec's tests know no GoBGP", path: "bgp/flowspec", test: []string{gobgp},
 			want: []string{"bgp/flowspec imports " + gobgp + ": only bgp does"},
+		},
+		{name: "random rules have a layer of their own", path: "bgp/flowspec/flowspectest", imp: []string{"math/rand/v2", modulePath + "bgp/flowspec"}},
+		{
+			name: "flowspec does not know the random rules", path: "bgp/flowspec", imp: []string{modulePath + "bgp/flowspec/flowspectest"},
+			want: []string{"bgp/flowspec imports " + modulePath + "bgp/flowspec/flowspectest: bgp/flowspec may import of ours only []"},
 		},
 		{name: "wanted imports flowspec", path: "bgp/wanted", imp: []string{modulePath + "bgp/flowspec", "time"}},
 		{
