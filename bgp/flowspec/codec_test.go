@@ -409,14 +409,21 @@ func TestRoundTrip(t *testing.T) {
 func checkCommunity(t *testing.T, actions []Action) {
 	t.Helper()
 	for _, a := range actions {
-		b, err := AppendCommunity(nil, a)
-		if err != nil || len(b) != 8 {
-			t.Fatalf("AppendCommunity(%v) = %x, %v", a, b, err)
+		b, err := AppendCommunity([]byte{1}, a)
+		if err != nil {
+			t.Fatalf("AppendCommunity(%v): %v", a, err)
 		}
-		got, ok, err := DecodeCommunity([8]byte(b))
+		var got Action
+		var ok bool
+		switch b = b[1:]; {
+		case len(b) == 8 && a.Attribute() == AttrExtendedCommunities:
+			got, ok, err = DecodeCommunity([8]byte(b))
+		case len(b) == 20 && a.Attribute() == AttrIPv6ExtendedCommunities:
+			got, ok, err = DecodeCommunity6([20]byte(b))
+		}
 		a.ASN &= 0xffff
 		if err != nil || !ok || got != a {
-			t.Fatalf("DecodeCommunity(%x) = %v, %v, %v; want %v", b, got, ok, err, a)
+			t.Fatalf("%x of attribute %d is decoded as %v, %v, %v; want %v", b, a.Attribute(), got, ok, err, a)
 		}
 	}
 }

@@ -38,9 +38,12 @@ var (
 	// ErrTooLong is a rule of more than MaxNLRILength octets.
 	ErrTooLong = errors.New("too long for one NLRI")
 
-	// ErrAction is an unknown action, or two actions of the same type.
+	// ErrAction is an unknown action, one with fields of another type, or one out of order.
 	ErrAction = errors.New("invalid action")
-	// ErrRate is a rate that is not finite, negative, or above 0 and below 1 byte per second.
+	// ErrInterfering is actions of which routers would choose one as they like (RFC 8955 section 7.7), or an action that
+	// the family of the rule does not have. It is an ErrAction too.
+	ErrInterfering = fmt.Errorf("%w: interference", ErrAction)
+	// ErrRate is a rate that is not finite, negative, or above 0 and below 1 byte or packet per second.
 	ErrRate = errors.New("invalid rate")
 
 	// ErrTooManyValues is a component of more than MaxSafeValues operator and value pairs (see CheckSafe).

@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 )
 
@@ -60,28 +61,74 @@ func randomComponent(r *rand.Rand, f Family, t ComponentType) Component {
 	return c
 }
 
-// randomAction returns an action that can be sent, its rate any of the floats that may be.
-func randomAction(r *rand.Rand) Action {
-	a := Action{Type: TrafficRateBytes, ASN: ASN(r.Uint32())}
-	if r.IntN(2) == 0 {
-		a.ASN = 0
-	}
-	switch r.IntN(4) {
-	case 0:
-	case 1:
-		a.Rate = float32(r.IntN(1e9)+1) * 125
+// randomAction returns an action that can be sent in a rule of family f, its values any of those that may be.
+func randomAction(r *rand.Rand, f Family) Action {
+	switch t := ActionType(1 + r.IntN(int(RedirectToIP))); t {
+	case TrafficAction:
+		return Action{Type: t, Sample: r.IntN(2) == 0, Continue: r.IntN(2) == 0}
+	case RTRedirect:
+		return Redirect(randomTarget(r, f))
+	case TrafficMarking:
+		return Mark(uint8(r.IntN(64)))
+	case RedirectToIP:
+		return RedirectIP(randomAddress(r, f), r.IntN(2) == 0)
 	default:
-		for a.Rate < 1 || math.IsInf(float64(a.Rate), 0) || a.Rate != a.Rate {
-			a.Rate = math.Float32frombits(r.Uint32() >> 1)
+		a := Action{Type: t, ASN: ASN(r.Uint32()), Rate: randomRate(r)}
+		if r.IntN(2) == 0 {
+			a.ASN = 0
 		}
+		return a
 	}
-	return a
 }
 
+// randomRate returns 0, a round rate, or any of the floats that may be.
+func randomRate(r *rand.Rand) float32 {
+	switch r.IntN(4) {
+	case 0:
+		return 0
+	case 1:
+		return float32(r.IntN(1e9)+1) * 125
+	}
+	for {
+		if v := math.Float32frombits(r.Uint32() >> 1); v >= 1 && !math.IsInf(float64(v), 0) {
+			return v
+		}
+	}
+}
+
+func randomTarget(r *rand.Rand, f Family) RouteTarget {
+	t := RouteTarget{Form: RTForm(1 + r.IntN(int(RTFormIPv6))), Local: r.Uint32() & 0xffff}
+	if t.Form == RTFormIPv6 && f == IPv4 {
+		t.Form = RTFormAS2
+	}
+	switch t.Form {
+	case RTFormAS2:
+		t.ASN, t.Local = ASN(r.Uint32()&0xffff), r.Uint32()
+	case RTFormAS4:
+		t.ASN = ASN(r.Uint32() >> r.IntN(32))
+	case RTFormIPv4:
+		t.Address = randomAddress(r, IPv4)
+	case RTFormIPv6:
+		t.Address = randomAddress(r, IPv6)
+	}
+	return t
+}
+
+// randomAddress returns a unicast address.
+func randomAddress(r *rand.Rand, f Family) netip.Addr {
+	if f == IPv4 {
+		return netip.AddrFrom4([4]byte{198, byte(r.Uint32()), byte(r.Uint32()), byte(r.Uint32())})
+	}
+	return netip.AddrFrom16([16]byte{0x20, 1, byte(r.Uint32()), 7: byte(r.Uint32()), 15: byte(r.Uint32())})
+}
+
+// randomRule returns a rule of as many actions as go together.
 func randomRule(r *rand.Rand) Rule {
 	rule := Rule{Match: randomMatch(r)}
-	if r.IntN(4) != 0 {
-		rule.Actions = []Action{randomAction(r)}
+	for range r.IntN(5) {
+		if more, err := NewRule(rule.Match, append(slices.Clone(rule.Actions), randomAction(r, rule.Match.Family))...); err == nil {
+			rule = more
+		}
 	}
 	return rule
 }

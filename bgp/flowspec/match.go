@@ -212,22 +212,6 @@ func (c Component) Equal(o Component) bool {
 	return c.Type == o.Type && c.Prefix == o.Prefix && c.Offset == o.Offset && slices.Equal(c.Ops, o.Ops)
 }
 
-// Validate reports whether the match is valid and every action can be sent, none of a type twice.
-func (r Rule) Validate() error {
-	if err := r.Match.Validate(); err != nil {
-		return err
-	}
-	for i, a := range r.Actions {
-		if err := a.Validate(); err != nil {
-			return err
-		}
-		if slices.ContainsFunc(r.Actions[:i], func(b Action) bool { return a.Type == b.Type }) {
-			return fmt.Errorf("cannot use rule: two actions of type %d: %w", a.Type, ErrAction)
-		}
-	}
-	return nil
-}
-
 // Equal reports whether r and o have equal matches and the same actions in the same order.
 func (r Rule) Equal(o Rule) bool {
 	return r.Match.Equal(o.Match) && slices.Equal(r.Actions, o.Actions)

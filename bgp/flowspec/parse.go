@@ -47,7 +47,22 @@ func (e *SyntaxError) Unwrap() error { return e.Err }
 // contrary. Items are joined by | (or) and & (and); & binds closer. Items stay in the order given, so that every
 // valid rule has a text.
 //
-// After => stands accept (no action), discard, or rate with a rate as in ParseRate; "as ASN" may follow the last two.
+// After => stands accept, which is no action, or one or more actions joined by commas, in any order:
+//
+//	discard                      everything (traffic-rate-bytes of 0, RFC 8955 section 7.1)
+//	rate 10Mbps                  what is above the rate, as in ParseRate (section 7.1)
+//	rate 5kpps                   the same in packets, as in ParsePacketRate (section 7.2)
+//	sample                       sample and log (section 7.3)
+//	continue                     evaluate later rules too: T set (section 7.3); sample continue is both
+//	stop                         a traffic-action that says neither, as if there were none
+//	redirect 65001:666           into the VRF that imports the route target (section 7.4)
+//	redirect 192.0.2.1:666       the same with an IPv4 address, or [2001:db8::1]:666 with an IPv6 address
+//	mark 8                       set the DSCP (section 7.5)
+//	redirect-ip 192.0.2.1        forward to that address (draft-ietf-idr-flowspec-redirect-ip)
+//	redirect-ip 192.0.2.1 copy   forward a copy to that address
+//
+// "as ASN" may follow discard and rate. A route target whose AS fits into two octets but is sent in four is written
+// 65001L:666. Actions that interfere are refused (see Rule.Validate).
 //
 // Errors are of type *SyntaxError.
 func ParseRule(s string) (Rule, error) {
@@ -58,11 +73,15 @@ func ParseRule(s string) (Rule, error) {
 	}
 	at, word := p.word()
 	if word != "=>" {
-		return Rule{}, p.fail(at, word, nil, "write => and what is done: accept, discard or rate 10Mbps")
+		return Rule{}, p.fail(at, word, nil, "no action").advise("write => and what is done, such as => discard")
 	}
-	r := Rule{Match: m}
-	if r.Actions, err = p.actions(); err != nil {
+	actions, err := p.actions(m.Family)
+	if err != nil {
 		return Rule{}, err
+	}
+	r, err := NewRule(m, actions...)
+	if err != nil { // an error of the actions has had its column before
+		return Rule{}, p.wrap(at, "", err)
 	}
 	return r, nil
 }
@@ -406,84 +425,4 @@ func (p *parser) bits(t ComponentType, at int, text string) (uint64, error) {
 		return 0, p.fail(at, text, ErrValue, "%s has the bits 0x%x", t, limit)
 	}
 	return v, nil
-}
-
-// actions reads what follows =>, up to the end.
-func (p *parser) actions() ([]Action, error) {
-	at, word := p.word()
-	if word == "accept" {
-		if at, word = p.word(); word != "" {
-			return nil, p.fail(at, word, nil, "nothing may follow accept")
-		}
-		return nil, nil
-	}
-	var out []Action
-	for {
-		a, err := p.action(at, word)
-		if err != nil {
-			return nil, err
-		}
-		for _, b := range out {
-			if a.Type == b.Type {
-				return nil, p.fail(at, word, ErrAction, "a second rate, one is possible")
-			}
-		}
-		out = append(out, a)
-		next, sep := p.word()
-		if sep == "" {
-			return out, nil
-		}
-		if sep != "," {
-			return nil, p.fail(next, sep, nil, "actions are joined by a comma")
-		}
-		at, word = p.word()
-	}
-}
-
-func (p *parser) action(at int, word string) (Action, error) {
-	var a Action
-	switch word {
-	case "discard":
-		a = Discard()
-	case "rate":
-		var err error
-		if a, err = p.rate(); err != nil {
-			return a, err
-		}
-	default:
-		return a, p.fail(at, word, ErrAction, "write accept, discard or rate 10Mbps")
-	}
-	next := p.pos
-	if _, as := p.word(); as != "as" {
-		p.pos = next
-		return a, nil
-	}
-	start, text := p.word()
-	asn, err := strconv.ParseUint(text, 10, 32)
-	if err != nil {
-		return a, p.fail(start, text, ErrValue, "not an AS number")
-	}
-	a.ASN = ASN(asn)
-	return a, nil
-}
-
-func (p *parser) rate() (Action, error) {
-	at, text := p.word()
-	if text != "" && strings.Trim(text, "0123456789.") == "" { // "10 Mbps"
-		next := p.pos
-		if _, unit := p.word(); unit != "" && unit != "," && unit != "as" {
-			text += " " + unit
-		} else {
-			p.pos = next
-		}
-	}
-	r, err := ParseRate(text)
-	if err != nil {
-		return Action{}, p.wrap(at, "", err).advise("write discard or a rate of at least 8bps, such as 10Mbps")
-	}
-	a := RateLimit(r)
-	if err := a.Validate(); err != nil { // too great for the wire
-		return Action{}, p.wrap(at, text, err)
-	}
-	return a, nil
 }

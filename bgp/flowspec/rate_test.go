@@ -73,6 +73,7 @@ func TestParseRateRefuses(t *testing.T) {
 		{"1Mibps", "unknown unit"},
 		{"1  Mbps", "unknown unit"},
 		{"1Mbps ", "unknown unit"},
+		{"5kpps", "packets, where a rate of bits or bytes is wanted"},
 		{strings.Repeat("9", 320) + "Tbps", "too great"},
 		{strings.Repeat("1", 397) + "Mbps", "longer than 400"},
 	} {
@@ -80,6 +81,51 @@ func TestParseRateRefuses(t *testing.T) {
 			got, err := ParseRate(tt.in)
 			if !errors.Is(err, ErrRate) || !strings.Contains(err.Error(), tt.says) || got != 0 {
 				t.Errorf("ParseRate = %v, %v, want %q", float64(got), err, tt.says)
+			}
+		})
+	}
+}
+
+func TestParsePacketRate(t *testing.T) {
+	for _, tt := range []struct {
+		in   string
+		want PacketsPerSecond
+		out  string
+	}{
+		{"0pps", 0, "0pps"},
+		{"1pps", 1, "1pps"},
+		{"5kpps", 5000, "5kpps"},
+		{"5 kpps", 5000, "5kpps"},
+		{"5000pps", 5000, "5kpps"},
+		{"2.5Mpps", 2_500_000, "2.5Mpps"},
+		{"1.25pps", 1.25, "1.25pps"},
+		{"0.001Gpps", 1_000_000, "1Mpps"},
+		{"3000Gpps", 3e12, "3000Gpps"},
+	} {
+		t.Run(tt.in, func(t *testing.T) {
+			got, err := ParsePacketRate(tt.in)
+			if err != nil || got != tt.want {
+				t.Fatalf("ParsePacketRate = %v, %v, want %v", float64(got), err, float64(tt.want))
+			}
+			if s := got.String(); s != tt.out {
+				t.Errorf("String = %q, want %q", s, tt.out)
+			}
+		})
+	}
+	for _, tt := range []struct{ in, says string }{
+		{"", "not a number"},
+		{"pps", "not a number"},
+		{"5", "no unit"},
+		{"5Mbps", `unknown unit "Mbps", known are pps, kpps`},
+		{"5Kpps", "unknown unit"},
+		{"0.5pps", "below 1 packet/s, which a router may round to 0"},
+		{"-1pps", "negative"},
+		{strings.Repeat("9", 320) + "Gpps", "too great"},
+	} {
+		t.Run(tt.in, func(t *testing.T) {
+			got, err := ParsePacketRate(tt.in)
+			if !errors.Is(err, ErrRate) || !strings.Contains(err.Error(), tt.says) || got != 0 {
+				t.Errorf("ParsePacketRate = %v, %v, want %q", float64(got), err, tt.says)
 			}
 		})
 	}
@@ -99,6 +145,10 @@ func TestRateRoundTrip(t *testing.T) {
 		got, err := ParseRate(want.String())
 		if err != nil || got != want {
 			t.Fatalf("%v is printed %q and read %v, %v", float64(want), want, float64(got), err)
+		}
+		packets, err := ParsePacketRate(PacketsPerSecond(want).String())
+		if err != nil || packets != PacketsPerSecond(want) {
+			t.Fatalf("%v is printed %q and read %v, %v", float64(want), PacketsPerSecond(want), float64(packets), err)
 		}
 	}
 	// What cannot be parsed is still printed.

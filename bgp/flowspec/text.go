@@ -2,6 +2,7 @@ package flowspec
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -124,7 +125,7 @@ func (t ComponentType) names() []name {
 
 // String returns the rule as text, such as
 //
-//	dst 203.0.113.0/24 proto udp sport 53|123 len 1000-1500 => rate 10Mbps
+//	dst 203.0.113.0/24 proto udp sport 53|123 len 1000-1500 => rate 10Mbps, mark 8
 //
 // For a rule that passes Validate, ParseRule of it gives the same rule again. The syntax is described at ParseRule.
 func (r Rule) String() string {
@@ -141,24 +142,75 @@ func (r Rule) String() string {
 	return string(b)
 }
 
-// String returns the action as in the text form of a rule: "discard" or "rate 10Mbps", and the ASN if there is one.
+// String returns the action as in the text form of a rule, such as "discard", "rate 5kpps", "sample continue", "redirect
+// 65001:666", "mark 8" or "redirect-ip 192.0.2.1 copy". The syntax is described at ParseRule.
 func (a Action) String() string {
-	if a.Type != TrafficRateBytes {
-		return "action " + strconv.Itoa(int(a.Type))
-	}
-	s := "discard"
-	if a.Rate != 0 {
-		// The shortest digits that mean this float32, unless reading them as a float64 first gives another one.
-		s = formatRate(float64(a.Rate), 32)
-		if r, err := ParseRate(s); err == nil && float32(r) != a.Rate {
-			s = formatRate(float64(a.Rate), 64)
+	switch a.Type {
+	case TrafficRateBytes, TrafficRatePackets:
+		return a.rateText()
+	case TrafficAction:
+		switch {
+		case a.Sample && a.Continue:
+			return "sample continue"
+		case a.Sample:
+			return "sample"
+		case a.Continue:
+			return "continue"
 		}
-		s = "rate " + s
+		return "stop"
+	case RTRedirect:
+		return "redirect " + a.Target.String()
+	case TrafficMarking:
+		return "mark " + strconv.Itoa(int(a.DSCP))
+	case RedirectToIP:
+		s := "redirect-ip " + a.Address.String()
+		if a.Copy {
+			s += " copy"
+		}
+		return s
+	}
+	return "action " + strconv.Itoa(int(a.Type))
+}
+
+func (a Action) rateText() string {
+	s := "discard"
+	if a.Rate != 0 || a.Type == TrafficRatePackets {
+		// The shortest digits that mean this float32, unless reading them as a float64 first gives another one.
+		s = "rate " + a.formatRate(32)
+		if r, err := parseRateAction(a.formatRate(32)); err == nil && r.Rate != a.Rate {
+			s = "rate " + a.formatRate(64)
+		}
 	}
 	if a.ASN != 0 {
 		s += " as " + strconv.FormatUint(uint64(a.ASN), 10)
 	}
 	return s
+}
+
+func (a Action) formatRate(bits int) string {
+	if a.Type == TrafficRatePackets {
+		return formatRate(float64(a.Rate), bits, packetUnits())
+	}
+	return formatBytes(float64(a.Rate), bits)
+}
+
+// String returns the route target as ASN:LOCAL or ADDRESS:LOCAL, an IPv6 address in brackets. A four-octet AS that two
+// octets could hold has an L, as in 65001L:666, for routers keep it apart from 65001:666.
+func (t RouteTarget) String() string {
+	local := ":" + strconv.FormatUint(uint64(t.Local), 10)
+	switch t.Form {
+	case RTFormIPv4:
+		return t.Address.String() + local
+	case RTFormIPv6:
+		return "[" + t.Address.String() + "]" + local
+	case RTFormAS2, RTFormAS4:
+		s := strconv.FormatUint(uint64(t.ASN), 10)
+		if t.Form == RTFormAS4 && t.ASN <= math.MaxUint16 {
+			s += "L"
+		}
+		return s + local
+	}
+	return "route target of form " + strconv.Itoa(int(t.Form))
 }
 
 // String returns the match as text, such as "dst 203.0.113.0/24 proto udp". It begins with the word ipv4 or ipv6 only

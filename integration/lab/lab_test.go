@@ -193,7 +193,7 @@ func TestParsersRefuse(t *testing.T) {
 		{"bird unknown condition", bird4("flow4 { dst 192.0.2.0/24; ttl 3; }  [n0 x from 127.0.0.1]")},
 		{"bird unfinished", bird4("flow4 { dst 192.0.2.0/24")},
 		{"bird redirect", bird4(birdLine + "\tBGP.ext_community: (rt, 65001, 5)\n")},
-		{"bird other community", bird4(birdLine + "\tBGP.ext_community: (generic, 0x80080000, 0x0)\n")},
+		{"bird other community", bird4(birdLine + "\tBGP.ext_community: (generic, 0x800a0000, 0x0)\n")},
 		{"bird mixed mask", bird4("flow4 { tcp flags 0x2/0x12; }  [n0 x from 127.0.0.1]")},
 		{"gobgpd not JSON", gobgp4("connection refused")},
 		{"gobgpd redirect", gobgp4(`{"x":[{"nlri":{"value":[{"type":1,"value":{"prefix":"192.0.2.0/24"}}]},"attrs":[{"type":16,"value":[{"type":128,"subtype":8}]}],"neighbor-ip":"127.0.0.1"}]}`)},
