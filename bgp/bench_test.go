@@ -49,7 +49,7 @@ func startBare(t testing.TB, r *bgptest.Router) bareGoBGP {
 }
 
 // paths makes what routes say in GoBGP's own types, with the attributes that the speaker sends.
-func (b bareGoBGP) paths(t testing.TB, routes []wanted.Route) []*apiutil.Path {
+func (b bareGoBGP) paths(t testing.TB, routes []*wanted.Route) []*apiutil.Path {
 	t.Helper()
 	out := make([]*apiutil.Path, 0, len(routes))
 	for _, r := range routes {
@@ -166,7 +166,7 @@ func BenchmarkOneRule(b *testing.B) {
 			}
 			bare.add(b, bare.paths(b, w.Routes))
 			one := discard(b, "203.0.113.7/32")
-			onePath := bare.paths(b, []wanted.Route{one})
+			onePath := bare.paths(b, []*wanted.Route{one})
 			with := w
 			with.Routes = append(slices.Clone(w.Routes), one)
 			there := func(t bgptest.Table) bool { return t.Has(one.Key) }

@@ -90,7 +90,7 @@ func (s *Speaker) Set(ctx context.Context, w wanted.Set) error {
 	if w.Revision == 0 {
 		return fmt.Errorf("cannot set: %w", ErrUnset)
 	}
-	// The next Set is compared with this one, so a caller that changes it all the same must not hide what changed.
+	// The next Set is compared with this one, so a caller that changes the list all the same must not hide what changed.
 	w.Routes = slices.Clone(w.Routes)
 	s.setting.Lock() // so that mu is not held while w is checked
 	defer s.setting.Unlock()
@@ -249,10 +249,7 @@ func (b *board) take(set *wanted.Set) {
 	if same {
 		before = b.verdicts
 	}
-	routes := make([]*wanted.Route, len(set.Routes))
-	for i := range set.Routes {
-		routes[i] = &set.Routes[i]
-	}
+	routes := slices.Clone(set.Routes)
 	slices.SortStableFunc(routes, func(a, b *wanted.Route) int { return cmp.Compare(a.Key, b.Key) })
 	// A new slice each time: Status reads the one before.
 	b.verdicts = make([]*judged, 0, len(routes))
@@ -325,8 +322,8 @@ func (b *board) plan(now wanted.Instant) *plan {
 		}
 	}
 	first := wanted.Instant(1<<63 - 1) // of the routes' ends, those that are refused too
-	for i := range b.set.Routes {
-		first = min(first, b.set.Routes[i].NotAfter)
+	for _, r := range b.set.Routes {
+		first = min(first, r.NotAfter)
 	}
 	if first > now {
 		p.routes, p.whole = b.sorted, true

@@ -214,26 +214,26 @@ func neighbour(name string, r *bgptest.Router, change ...func(*wanted.Router)) w
 }
 
 // discard is the route that discards all traffic to dst.
-func discard(t testing.TB, dst string) wanted.Route {
+func discard(t testing.TB, dst string) *wanted.Route {
 	t.Helper()
 	return route(netip.MustParsePrefix(dst), flowspec.Discard())
 }
 
-func route(p netip.Prefix, a flowspec.Action) wanted.Route {
+func route(p netip.Prefix, a flowspec.Action) *wanted.Route {
 	f := flowspec.IPv6
 	if p.Addr().Is4() {
 		f = flowspec.IPv4
 	}
 	m := flowspec.Match{Family: f, Components: []flowspec.Component{flowspec.Destination(p)}}
-	return wanted.Route{
+	return &wanted.Route{
 		Kind: wanted.FlowSpec, Rule: flowspec.Rule{Match: m, Actions: []flowspec.Action{a}}, Key: m.Key(),
 		MED: 1<<32 - 2, NotAfter: 1 << 62, Groups: []string{"edge"},
 	}
 }
 
 // hosts makes n host routes from 10.0.0.0 on.
-func hosts(n int) []wanted.Route {
-	out := make([]wanted.Route, n)
+func hosts(n int) []*wanted.Route {
+	out := make([]*wanted.Route, n)
 	for i := range out {
 		a := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
 		out[i] = route(netip.PrefixFrom(a, 32), flowspec.Discard())
@@ -278,7 +278,7 @@ func has(keys ...flowspec.Key) func(bgptest.Table) bool {
 	}
 }
 
-func keysOf(routes ...wanted.Route) []flowspec.Key {
+func keysOf(routes ...*wanted.Route) []flowspec.Key {
 	out := make([]flowspec.Key, len(routes))
 	for i := range routes {
 		out[i] = routes[i].Key
@@ -290,7 +290,7 @@ func TestAnnounceAndWithdraw(t *testing.T) {
 	r := router(t)
 	b := join(t)
 	w := base(1, neighbour("r1", r))
-	w.Routes = []wanted.Route{discard(t, "203.0.113.0/25"), discard(t, "2001:db8:1::/48")}
+	w.Routes = []*wanted.Route{discard(t, "203.0.113.0/25"), discard(t, "2001:db8:1::/48")}
 	b.set(w)
 	wait(t, r, "two rules", has(keysOf(w.Routes...)...))
 

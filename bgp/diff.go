@@ -31,19 +31,20 @@ type difference struct {
 }
 
 // diff finds where a and b differ, or reports false when they differ in more than a few routes. What lies between the
-// hunks is the same in both, whatever their order; if both are in order of key, the hunks are small.
-func diff(a, b []wanted.Route) ([]hunk, bool) {
+// hunks is the same in both, whatever their order; if both are in order of key, the hunks are small. Routes are the same
+// if they are one value in memory: those that are merely equal are looked at as if they had changed.
+func diff(a, b []*wanted.Route) ([]hunk, bool) {
 	var hunks []hunk
 	changed := 0
 	for i, j := 0, 0; ; {
-		for i < len(a) && j < len(b) && identical(&a[i], &b[j]) {
+		for i < len(a) && j < len(b) && a[i] == b[j] {
 			i, j = i+1, j+1
 		}
 		if i == len(a) && j == len(b) {
 			return hunks, true
 		}
 		h := hunk{before: extent{i, i}, after: extent{j, j}}
-		for (i < len(a) || j < len(b)) && !(i < len(a) && j < len(b) && identical(&a[i], &b[j])) {
+		for (i < len(a) || j < len(b)) && (i == len(a) || j == len(b) || a[i] != b[j]) {
 			order := lower(a[i:], b[j:])
 			if order <= 0 {
 				i++
@@ -61,7 +62,7 @@ func diff(a, b []wanted.Route) ([]hunk, bool) {
 }
 
 // lower compares the keys of the first of a and the first of b; what is missing comes last. Not both may be empty.
-func lower(a, b []wanted.Route) int {
+func lower(a, b []*wanted.Route) int {
 	switch {
 	case len(a) == 0:
 		return 1
@@ -69,14 +70,6 @@ func lower(a, b []wanted.Route) int {
 		return -1
 	}
 	return cmp.Compare(a[0].Key, b[0].Key)
-}
-
-// identical reports whether two routes share their memory and so must be equal. Routes that are merely equal may be
-// said not to be.
-func identical(a, b *wanted.Route) bool {
-	return a.Kind == b.Kind && a.MED == b.MED && a.NotAfter == b.NotAfter && a.Urgency == b.Urgency &&
-		sameMemory(a.Rule.Match.Components, b.Rule.Match.Components) && a.Rule.Match.Family == b.Rule.Match.Family &&
-		sameMemory(a.Rule.Actions, b.Rule.Actions) && sameMemory(a.Groups, b.Groups) && a.Key == b.Key
 }
 
 // sameMemory reports whether a and b are one slice.
@@ -87,7 +80,7 @@ func samePrefixes(a, b []netip.Prefix) bool { return sameMemory(a, b) || slices.
 
 // checkKeys refuses routes of which two give one group the same key: nobody could say which action it should hear. It
 // reports whether they are in order of key.
-func checkKeys(routes []wanted.Route) (ordered bool, err error) {
+func checkKeys(routes []*wanted.Route) (ordered bool, err error) {
 	if ordered, err = checkOrder(routes, extent{0, len(routes)}); ordered || err != nil {
 		return ordered, err
 	}
@@ -110,7 +103,7 @@ func checkKeys(routes []wanted.Route) (ordered bool, err error) {
 
 // checkOrder is checkKeys of routes that are in order, or else reports false. It looks only at those within the extent and
 // at those around it whose place or key may clash with theirs.
-func checkOrder(routes []wanted.Route, within extent) (ordered bool, err error) {
+func checkOrder(routes []*wanted.Route, within extent) (ordered bool, err error) {
 	for i := max(1, within.from); i < len(routes); i++ {
 		switch order := cmp.Compare(routes[i-1].Key, routes[i].Key); {
 		case order > 0:
@@ -131,7 +124,7 @@ func checkOrder(routes []wanted.Route, within extent) (ordered bool, err error) 
 	return true, nil
 }
 
-func twice(routes []wanted.Route, first, second int, group string) error {
+func twice(routes []*wanted.Route, first, second int, group string) error {
 	return fmt.Errorf("cannot use route %d: route %d has the same key %q for group %q: %w",
 		second, first, routes[second].Key, group, ErrInvalidSet)
 }
@@ -155,6 +148,9 @@ func checkChange(last *difference, w *wanted.Set) (*difference, error) {
 			return nil, fmt.Errorf("cannot use prefix %q: %w", p, ErrInvalidSet)
 		}
 	}
+	if i := slices.Index(w.Routes, nil); i >= 0 {
+		return nil, fmt.Errorf("cannot use route %d: it is nil: %w", i, ErrInvalidSet)
+	}
 	if last != nil && last.ordered {
 		var few bool
 		if d.hunks, few = diff(before.Routes, w.Routes); few {
@@ -173,7 +169,7 @@ func checkChange(last *difference, w *wanted.Set) (*difference, error) {
 	return d, err
 }
 
-func checkHunks(routes []wanted.Route, hunks []hunk) (ordered bool, err error) {
+func checkHunks(routes []*wanted.Route, hunks []hunk) (ordered bool, err error) {
 	for _, h := range hunks {
 		if ordered, err = checkOrder(routes, h.after); !ordered {
 			return false, err
@@ -192,7 +188,7 @@ func (b *board) change(d *difference) {
 		verdicts = append(verdicts, b.verdicts[at:h.before.from]...)
 		old, first := b.verdicts[h.before.from:h.before.to], len(verdicts)
 		for i := h.after.from; i < h.after.to; i++ {
-			verdicts = append(verdicts, b.verdict(&d.to.Routes[i], old))
+			verdicts = append(verdicts, b.verdict(d.to.Routes[i], old))
 		}
 		for _, j := range old {
 			if !slices.Contains(verdicts[first:], j) {

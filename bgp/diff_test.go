@@ -22,13 +22,13 @@ type mutation struct {
 	now wanted.Instant
 }
 
-func (m *mutation) route(n int) wanted.Route {
+func (m *mutation) route(n int) *wanted.Route {
 	p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(n)}), 32)
 	if n%16 == 15 {
 		p = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 255, 0, byte(n)}), 32) // protected: refused
 	}
 	match := destinationOnly(p)
-	r := wanted.Route{
+	r := &wanted.Route{
 		Kind: wanted.FlowSpec, Key: match.Key(), MED: m.rnd.Uint32N(3), NotAfter: m.now + 10_000, Urgency: m.rnd.Uint32N(3),
 		Rule: flowspec.Rule{Match: match, Actions: []flowspec.Action{flowspec.Discard()}}, Groups: []string{"edge", "core"},
 	}
@@ -51,21 +51,21 @@ func (m *mutation) next(w *wanted.Set) *wanted.Set {
 	n.Revision++
 	n.Routes = slices.Clone(w.Routes)
 	if m.rnd.IntN(3) > 0 {
-		n.Routes = slices.DeleteFunc(n.Routes, func(r wanted.Route) bool { return r.NotAfter <= m.now })
+		n.Routes = slices.DeleteFunc(n.Routes, func(r *wanted.Route) bool { return r.NotAfter <= m.now })
 	}
-	slices.SortStableFunc(n.Routes, func(a, b wanted.Route) int { return strings.Compare(string(a.Key), string(b.Key)) })
+	slices.SortStableFunc(n.Routes, func(a, b *wanted.Route) int { return strings.Compare(string(a.Key), string(b.Key)) })
 	for range m.rnd.IntN(4) {
 		r := m.route(m.rnd.IntN(64))
-		i, found := slices.BinarySearchFunc(n.Routes, r.Key, func(r wanted.Route, k flowspec.Key) int { return strings.Compare(string(r.Key), string(k)) })
+		i, found := slices.BinarySearchFunc(n.Routes, r.Key, func(r *wanted.Route, k flowspec.Key) int { return strings.Compare(string(r.Key), string(k)) })
 		for found && i < len(n.Routes) && n.Routes[i].Key == r.Key {
 			n.Routes = slices.Delete(n.Routes, i, i+1)
 		}
 		switch m.rnd.IntN(8) {
 		case 0, 1: // removed
 		case 2: // for each group another
-			other := r
+			other := *r
 			r.Groups, other.Groups, other.MED = []string{"edge"}, []string{"core"}, 9
-			n.Routes = slices.Insert(n.Routes, i, r, other)
+			n.Routes = slices.Insert(n.Routes, i, r, &other)
 		default:
 			n.Routes = slices.Insert(n.Routes, i, r)
 		}

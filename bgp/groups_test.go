@@ -34,14 +34,14 @@ func TestSameKeyForTwoGroups(t *testing.T) {
 		neighbour("b", rb, func(w *wanted.Router) { w.Group = "b"; w.MaxRoutes = 2 }),
 	}
 	p := netip.MustParsePrefix("203.0.113.0/25")
-	version := func(med uint32, a flowspec.Action, groups ...string) wanted.Route {
+	version := func(med uint32, a flowspec.Action, groups ...string) *wanted.Route {
 		r := route(p, a)
 		r.MED, r.Groups = med, groups
 		return r
 	}
 	b := join(t)
 	revision, key := uint64(0), route(p, flowspec.Discard()).Key
-	set := func(routes ...wanted.Route) {
+	set := func(routes ...*wanted.Route) {
 		t.Helper()
 		revision++
 		w := base(revision, to...)
@@ -94,7 +94,7 @@ func TestSameKeyForTwoGroups(t *testing.T) {
 	// A route counts in the budget of those who hear it: one key is one rule at each router.
 	more := discard(t, "203.0.113.128/25")
 	more.Groups = []string{"a", "b"}
-	first := []wanted.Route{version(4, limit, "a"), version(4, flowspec.Discard(), "b")}
+	first := []*wanted.Route{version(4, limit, "a"), version(4, flowspec.Discard(), "b")}
 	first[0].Urgency, first[1].Urgency = 1, 1
 	set(append(first, more)...)
 	wait(t, rb, "two rules", has(key, more.Key))
@@ -115,7 +115,7 @@ func TestSupersededIsShown(t *testing.T) {
 	to := neighbour("r1", r, func(w *wanted.Router) { w.RulesPerSecond = 1 })
 	old := discard(t, "203.0.113.0/24")
 	w := base(1, to)
-	w.Routes = []wanted.Route{old}
+	w.Routes = []*wanted.Route{old}
 	b.set(w)
 	wait(t, r, "the rule", has(old.Key))
 	b.waitStates("r1", map[flowspec.Key]wanted.RouteState{old.Key: wanted.RouteSent})
@@ -124,7 +124,7 @@ func TestSupersededIsShown(t *testing.T) {
 	low, high := discard(t, "203.0.113.0/25"), discard(t, "203.0.113.128/25")
 	low.Urgency = 1
 	w = base(2, to)
-	w.Routes = []wanted.Route{high, low}
+	w.Routes = []*wanted.Route{high, low}
 	b.set(w)
 	b.waitStates("r1", map[flowspec.Key]wanted.RouteState{
 		low.Key: wanted.RouteSent, high.Key: wanted.RoutePaced, old.Key: wanted.RouteSuperseded,

@@ -226,18 +226,18 @@ func TestConfigErrors(t *testing.T) {
 }
 
 // claims makes routes of which only the keys and groups, in words, are filled in.
-func claims(words ...string) []wanted.Route {
-	var out []wanted.Route
+func claims(words ...string) []*wanted.Route {
+	var out []*wanted.Route
 	for _, w := range words {
 		f := strings.Fields(w)
-		out = append(out, wanted.Route{Key: flowspec.Key(f[0]), Groups: f[1:]})
+		out = append(out, &wanted.Route{Key: flowspec.Key(f[0]), Groups: f[1:]})
 	}
 	return out
 }
 
 // A key may stand several times if no group hears it twice; a group that one route names twice is heard once.
 func TestKeyForDisjointGroups(t *testing.T) {
-	for _, routes := range [][]wanted.Route{
+	for _, routes := range [][]*wanted.Route{
 		claims("x a", "y a"), claims("x a", "x b c", "y a", "x d"), claims("x a a", "x b b"), claims("x", "x", "x a"),
 	} {
 		if err := checkSet(&wanted.Set{Routes: routes}); err != nil {

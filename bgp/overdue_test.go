@@ -11,9 +11,9 @@ import (
 )
 
 // hostsIn is n rules inside of 203.0.113.0/24, most urgent of all.
-func hostsIn(t *testing.T, n int) []wanted.Route {
+func hostsIn(t *testing.T, n int) []*wanted.Route {
 	t.Helper()
-	var out []wanted.Route
+	var out []*wanted.Route
 	for i := range n {
 		r := discard(t, fmt.Sprintf("203.0.113.%d/32", i))
 		r.Urgency = 9
@@ -24,14 +24,14 @@ func hostsIn(t *testing.T, n int) []wanted.Route {
 
 // outstay puts a wide discard on a router that takes one rule a second, then wants what then says and 16 rules that
 // overlap it. What done waits for must have come after at most most, although the pace needs 16 s for the rest.
-func outstay(t *testing.T, life, most time.Duration, then func(first wanted.Route) []wanted.Route, done func(flowspec.Key) func(bgptest.Table) bool) {
+func outstay(t *testing.T, life, most time.Duration, then func(first *wanted.Route) []*wanted.Route, done func(flowspec.Key) func(bgptest.Table) bool) {
 	t.Helper()
 	r := router(t)
 	b := join(t)
 	to := neighbour("r1", r, func(w *wanted.Router) { w.RulesPerSecond = 1 })
 	before := discard(t, "198.51.100.0/24")
 	w := base(1, to)
-	w.Routes = []wanted.Route{before}
+	w.Routes = []*wanted.Route{before}
 	b.set(w)
 	wait(t, r, "a session", has(before.Key)) // which takes its time to come
 	first := discard(t, "203.0.113.0/24")
@@ -39,12 +39,13 @@ func outstay(t *testing.T, life, most time.Duration, then func(first wanted.Rout
 		first.NotAfter = b.clock.in(life)
 	}
 	w = base(2, to)
-	w.Routes = []wanted.Route{first}
+	w.Routes = []*wanted.Route{first}
 	b.set(w)
 	wait(t, r, "the wide rule", has(first.Key))
 	begin := time.Now()
 	w = base(3, to)
-	w.Routes = append(then(first), hostsIn(t, 16)...)
+	again := *first // what is in a Set is not changed any more
+	w.Routes = append(then(&again), hostsIn(t, 16)...)
 	b.set(w)
 	wait(t, r, "the end of the wide rule", done(first.Key))
 	if took := time.Since(begin); took > most {
@@ -56,7 +57,7 @@ func gone(k flowspec.Key) func(bgptest.Table) bool {
 	return func(t bgptest.Table) bool { return !t.Has(k) }
 }
 
-func nothing(wanted.Route) []wanted.Route { return nil }
+func nothing(*wanted.Route) []*wanted.Route { return nil }
 
 // A rule that left the Set before its NotAfter came leaves the router then, whatever still waits for the pace.
 func TestPacedRuleEndsWithItsLifetime(t *testing.T) {
@@ -66,8 +67,8 @@ func TestPacedRuleEndsWithItsLifetime(t *testing.T) {
 // An action whose time is over does not wait for the pace that its replacement waits for.
 func TestPacedActionEndsWithItsLifetime(t *testing.T) {
 	outstay(t, 3*time.Second, 4500*time.Millisecond,
-		func(first wanted.Route) []wanted.Route {
-			return []wanted.Route{route(first.Rule.Match.Components[0].Prefix, flowspec.RateLimit(1e6))}
+		func(first *wanted.Route) []*wanted.Route {
+			return []*wanted.Route{route(first.Rule.Match.Components[0].Prefix, flowspec.RateLimit(1e6))}
 		},
 		func(k flowspec.Key) func(bgptest.Table) bool {
 			return func(t bgptest.Table) bool {
@@ -84,9 +85,9 @@ func TestPacedWithdrawalIsBounded(t *testing.T) {
 
 // A rule that is refused now leaves at once, whatever waits.
 func TestPacedRefusalIsWithdrawnAtOnce(t *testing.T) {
-	outstay(t, 0, 4*time.Second, func(first wanted.Route) []wanted.Route {
+	outstay(t, 0, 4*time.Second, func(first *wanted.Route) []*wanted.Route {
 		first.Rule.Actions = nil
-		return []wanted.Route{first}
+		return []*wanted.Route{first}
 	}, gone)
 }
 
@@ -97,7 +98,7 @@ func TestUnrelatedAnnouncementsHoldNothingUp(t *testing.T) {
 	to := neighbour("r1", r, func(w *wanted.Router) { w.RulesPerSecond = 1 })
 	first := discard(t, "198.51.100.0/24")
 	w := base(1, to)
-	w.Routes = []wanted.Route{first}
+	w.Routes = []*wanted.Route{first}
 	b.set(w)
 	wait(t, r, "the rule", has(first.Key))
 	begin := time.Now()

@@ -214,13 +214,13 @@ func TestImplicitReplace(t *testing.T) {
 	b := join(t)
 	to := neighbour("r1", r)
 	w := base(1, to)
-	w.Routes = []wanted.Route{discard(t, "203.0.113.0/25")}
+	w.Routes = []*wanted.Route{discard(t, "203.0.113.0/25")}
 	b.set(w)
 	wait(t, r, "the rule", has(w.Routes[0].Key))
 	before := len(r.Updates())
 
 	w.Revision++
-	w.Routes = []wanted.Route{route(netip.MustParsePrefix("203.0.113.0/25"), flowspec.RateLimit(125_000))}
+	w.Routes = []*wanted.Route{route(netip.MustParsePrefix("203.0.113.0/25"), flowspec.RateLimit(125_000))}
 	w.Routes[0].MED--
 	b.set(w)
 	wait(t, r, "the new action", func(t bgptest.Table) bool {

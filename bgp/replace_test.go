@@ -15,7 +15,7 @@ import (
 
 // failing lets GoBGP fail once at work, at which it is when the Set becomes one of what. Its session must end, and
 // another GoBGP must announce what is wanted and nothing else: the one that failed may hold anything.
-func failing(t *testing.T, work string, rules func(a, c wanted.Route) []wanted.Route) {
+func failing(t *testing.T, work string, rules func(a, c *wanted.Route) []*wanted.Route) {
 	t.Helper()
 	a, c := discard(t, "203.0.113.1/32"), discard(t, "203.0.113.2/32")
 	var left atomic.Int32
@@ -27,7 +27,7 @@ func failing(t *testing.T, work string, rules func(a, c wanted.Route) []wanted.R
 	})
 	to := neighbour("r1", r)
 	w := base(1, to)
-	w.Routes = []wanted.Route{a}
+	w.Routes = []*wanted.Route{a}
 	b.set(w)
 	wait(t, r, "a rule", has(a.Key))
 
@@ -56,11 +56,11 @@ func failing(t *testing.T, work string, rules func(a, c wanted.Route) []wanted.R
 }
 
 func TestEngineThatFailsToAnnounceIsReplaced(t *testing.T) {
-	failing(t, string(bgp.Announcing), func(a, c wanted.Route) []wanted.Route { return []wanted.Route{a, c} })
+	failing(t, string(bgp.Announcing), func(a, c *wanted.Route) []*wanted.Route { return []*wanted.Route{a, c} })
 }
 
 func TestEngineThatFailsToWithdrawIsReplaced(t *testing.T) {
-	failing(t, string(bgp.Withdrawing), func(_, c wanted.Route) []wanted.Route { return []wanted.Route{c} })
+	failing(t, string(bgp.Withdrawing), func(_, c *wanted.Route) []*wanted.Route { return []*wanted.Route{c} })
 }
 
 // An engine that could not load its rules is given up before it ever dials.
@@ -87,14 +87,14 @@ func TestEngineThatKeepsItsRouterIsNotUsedAgain(t *testing.T) {
 	b := join(t, func(cfg *bgp.Config, _ *bgp.Deps) { bgp.FailWhile(cfg, string(bgp.Disconnecting), &left) })
 	a, c := discard(t, "203.0.113.1/32"), discard(t, "203.0.113.2/32")
 	w := base(1, neighbour("old", old))
-	w.Routes = []wanted.Route{a}
+	w.Routes = []*wanted.Route{a}
 	b.set(w)
 	wait(t, old, "its rule", has(a.Key))
 
 	b.set(base(2)) // without the router
 	wait(t, old, "the end of its session", has())
 	w = base(3, neighbour("other", other))
-	w.Routes = []wanted.Route{c}
+	w.Routes = []*wanted.Route{c}
 	b.set(w)
 	wait(t, other, "its rule", has(c.Key))
 	if h := old.History(c.Key); len(h) > 0 || len(old.Sessions()) != 1 {
@@ -112,7 +112,7 @@ func TestUnusableRouterIsNotDialled(t *testing.T) {
 	unusable := to
 	unusable.Unusable = why
 	w := base(1, unusable, neighbour("brisk", brisk))
-	w.Routes = []wanted.Route{discard(t, "203.0.113.1/32")}
+	w.Routes = []*wanted.Route{discard(t, "203.0.113.1/32")}
 	b.set(w)
 	wait(t, brisk, "the rule", has(w.Routes[0].Key))
 	waitStatus(t, b, "the reason", func() bool {

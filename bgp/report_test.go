@@ -32,9 +32,9 @@ func hearing(t *testing.T, w *wanted.Set, now wanted.Instant) (*Speaker, *neighb
 }
 
 // hostRoute is a route that discards traffic to 10.0.0.last.
-func hostRoute(last byte, groups ...string) wanted.Route {
+func hostRoute(last byte, groups ...string) *wanted.Route {
 	m := destinationOnly(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, last}), 32))
-	return wanted.Route{
+	return &wanted.Route{
 		Kind: wanted.FlowSpec, Key: m.Key(), NotAfter: 1 << 62, Groups: groups,
 		Rule: flowspec.Rule{Match: m, Actions: []flowspec.Action{flowspec.Discard()}},
 	}
@@ -54,14 +54,14 @@ func TestStatusShowsEveryState(t *testing.T) {
 	w.Routes[7].NotAfter = 50 * second // 10.0.0.8 has expired
 	w.Routes[0], w.Routes[8] = w.Routes[8], w.Routes[0]
 	six := destinationOnly(netip.MustParsePrefix("2001:db8::1/128"))
-	w.Routes = append(w.Routes, wanted.Route{
+	w.Routes = append(w.Routes, &wanted.Route{
 		Kind: wanted.FlowSpec, Key: six.Key(), NotAfter: 1 << 62, Groups: []string{"edge"},
 		Rule: flowspec.Rule{Match: six, Actions: []flowspec.Action{flowspec.Discard()}},
 	}, hostRoute(200, "other"))
 	w.Official = append(w.Official, netip.MustParsePrefix("2001:db8::/32"))
 	s, n := hearing(t, w, 60*second)
 
-	of := func(last byte) *judged { r := hostRoute(last, "edge"); return judge(n.assigned.plan.guard, &r) }
+	of := func(last byte) *judged { return judge(n.assigned.plan.guard, hostRoute(last, "edge")) }
 	announced := func(last byte, d duty, at wanted.Instant) *announcement {
 		a := newAnnouncement(of(last), &n.ledger)
 		a.duty.Store(d)
@@ -185,7 +185,7 @@ func TestGoneIsPerGroup(t *testing.T) {
 	edge.NotAfter = 10
 	w := &wanted.Set{
 		Revision: 1, LeaseUntil: 1 << 62, Official: prefixes("10.0.0.0/8"),
-		Routes: []wanted.Route{edge, core}, Routers: []wanted.Router{{Name: "r1"}},
+		Routes: []*wanted.Route{edge, core}, Routers: []wanted.Router{{Name: "r1"}},
 	}
 	_, n := hearing(t, w, 20)
 	p := n.assigned.plan

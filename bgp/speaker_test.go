@@ -95,13 +95,13 @@ func TestLocalOnly(t *testing.T) {
 	b := join(t)
 	theirs := discard(t, "203.0.113.128/25")
 	ours := discard(t, "203.0.113.0/25")
-	for _, route := range []wanted.Route{theirs, ours} {
+	for _, route := range []*wanted.Route{theirs, ours} {
 		if err := r1.Announce(bgptest.Route{Rule: route.Rule, MED: 0, HasMED: true}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	w := base(1, neighbour("r1", r1), neighbour("r2", r2))
-	w.Routes = []wanted.Route{ours}
+	w.Routes = []*wanted.Route{ours}
 	b.set(w)
 	for _, r := range []*bgptest.Router{r1, r2} {
 		wait(t, r, "our rule", has(ours.Key))
@@ -111,7 +111,7 @@ func TestLocalOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	more := discard(t, "2001:db8:1::/48")
-	w.Revision, w.Routes = 2, []wanted.Route{ours, more}
+	w.Revision, w.Routes = 2, []*wanted.Route{ours, more}
 	b.set(w)
 	for _, r := range []*bgptest.Router{r1, r2} {
 		wait(t, r, "our rules", has(ours.Key, more.Key))
@@ -138,16 +138,16 @@ func TestGroupsAndFamilies(t *testing.T) {
 	a.Groups, c.Groups, none.Groups = []string{"transit"}, []string{"transit", "peering"}, nil
 	six.Groups = []string{"peering"}
 	w := base(1, routers...)
-	w.Routes = []wanted.Route{a, c, none, six}
+	w.Routes = []*wanted.Route{a, c, none, six}
 	b.set(w)
 	wait(t, r1, "transit", has(a.Key, c.Key))
 	wait(t, r2, "peering", has(c.Key, six.Key))
 	wait(t, r3, "peering without IPv6", has(c.Key))
 
-	a2, c2 := a, c
+	a2, c2 := *a, *c
 	a2.Groups, c2.Groups = []string{"peering"}, []string{"transit"}
 	w = base(2, routers...)
-	w.Routes = []wanted.Route{a2, c2}
+	w.Routes = []*wanted.Route{&a2, &c2}
 	b.set(w)
 	wait(t, r1, "transit after the change", has(c.Key))
 	wait(t, r2, "peering after the change", has(a.Key))
@@ -181,7 +181,7 @@ func TestDeadlines(t *testing.T) {
 	short.NotAfter, long.NotAfter = b.clock.in(time.Hour), b.clock.in(3*time.Hour)
 	w := base(1, to)
 	w.LeaseUntil = b.clock.in(2 * time.Hour)
-	w.Routes = []wanted.Route{short, long}
+	w.Routes = []*wanted.Route{short, long}
 	b.set(w)
 	wait(t, r, "both", has(short.Key, long.Key))
 
@@ -205,8 +205,9 @@ func TestDeadlines(t *testing.T) {
 	b.waitStates("r1", map[flowspec.Key]wanted.RouteState{short.Key: wanted.RouteExpired, long.Key: wanted.RouteExpired})
 
 	w.Revision, w.LeaseUntil = 3, b.clock.in(time.Hour)
-	w.Routes[1].NotAfter = b.clock.in(time.Second / 2) // passes by itself, by the real clock
-	w.Routes = slices.Clone(w.Routes)
+	again := *long
+	again.NotAfter = b.clock.in(time.Second / 2) // passes by itself, by the real clock
+	w.Routes = []*wanted.Route{short, &again}
 	b.set(w)
 	wait(t, r, "the route with a new lease", has(long.Key))
 	wait(t, r, "nothing after half a second", has())
@@ -219,7 +220,7 @@ func TestRefusedIsWithdrawn(t *testing.T) {
 	to := neighbour("r1", r)
 	good, bad := discard(t, "203.0.113.0/25"), discard(t, "203.0.113.128/25")
 	w := base(1, to)
-	w.Routes = []wanted.Route{good, bad}
+	w.Routes = []*wanted.Route{good, bad}
 	b.set(w)
 	wait(t, r, "both", has(good.Key, bad.Key))
 
@@ -246,7 +247,7 @@ func TestRefusedIsWithdrawn(t *testing.T) {
 	wait(t, r, "nothing without official space", has())
 
 	w = base(4, to)
-	w.Routes = []wanted.Route{good, bad}
+	w.Routes = []*wanted.Route{good, bad}
 	b.set(w)
 	wait(t, r, "both again", has(good.Key, bad.Key))
 	if err := b.Set(context.Background(), wanted.Set{}); !errors.Is(err, bgp.ErrUnset) {
@@ -362,7 +363,7 @@ func TestReasons(t *testing.T) {
 		neighbour("password", password, func(r *wanted.Router) { r.Password = "s3cret" }),
 		neighbour("ttl", router(t), func(r *wanted.Router) { r.TTLSecurity = true }),
 		neighbour("only-v6", noFlowSpec))
-	w.Routes = []wanted.Route{discard(t, "203.0.113.1/32"), discard(t, "2001:db8::1/128")}
+	w.Routes = []*wanted.Route{discard(t, "203.0.113.1/32"), discard(t, "2001:db8::1/128")}
 	b.set(w)
 	wait(t, noFlowSpec, "the IPv6 rule", has(w.Routes[1].Key))
 	for name, want := range map[string]string{
@@ -425,7 +426,7 @@ func TestStaleNodeLoses(t *testing.T) {
 
 	b := join(t)
 	w := base(1, neighbour("r1", r))
-	w.Routes = []wanted.Route{old}
+	w.Routes = []*wanted.Route{old}
 	both := func(t bgptest.Table) bool { return len(t.Paths(old.Key)) == 2 }
 	b.set(w)
 	wait(t, r, "both nodes at the older action", both)
@@ -434,7 +435,7 @@ func TestStaleNodeLoses(t *testing.T) {
 	}
 	newer := route(p, flowspec.Discard())
 	newer.MED = 1<<32 - 1 - 101
-	w.Revision, w.Routes = 2, []wanted.Route{newer}
+	w.Revision, w.Routes = 2, []*wanted.Route{newer}
 	b.set(w)
 	wait(t, r, "the newer action as best path", func(t bgptest.Table) bool {
 		best, ok := t.Best(old.Key)

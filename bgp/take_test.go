@@ -15,7 +15,7 @@ func manyRoutes(n int, revision uint64) *wanted.Set {
 	for i := range n {
 		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32)
 		m := destinationOnly(p)
-		w.Routes = append(w.Routes, wanted.Route{
+		w.Routes = append(w.Routes, &wanted.Route{
 			Kind: wanted.FlowSpec, Key: m.Key(), NotAfter: 1 << 62, Groups: []string{"edge"},
 			Rule: flowspec.Rule{Match: m, Actions: []flowspec.Action{flowspec.Discard()}},
 		})
@@ -60,8 +60,7 @@ func TestReuseEqualsJudging(t *testing.T) {
 		if len(b.verdicts) != len(second.Routes) {
 			t.Errorf("%d verdicts for %d routes", len(b.verdicts), len(second.Routes))
 		}
-		for i := range second.Routes {
-			r := &second.Routes[i]
+		for i, r := range second.Routes {
 			got, want := verdictOf(b, r), judge(b.guard, r)
 			if (got.refusal == nil) != (want.refusal == nil) || got.route.MED != r.MED || got.route.NotAfter != r.NotAfter ||
 				got.route.Urgency != r.Urgency || got.route.Groups[0] != r.Groups[0] ||

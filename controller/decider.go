@@ -316,7 +316,9 @@ func (s *session) commit(b *batch) (applyResult, error) {
 		return applyResult{}, fmt.Errorf("%w: %w", ErrNotApplied, err)
 	}
 	start := s.elapsed()
+	index := s.raft.LastIndex() + 1
 	f := s.raft.Apply(data, enqueueTimeout)
+	s.fsm.prepare(b.base, index, data)
 	if err := await(s.fsm.stopped, f); err != nil {
 		return applyResult{}, fmt.Errorf("cannot commit: %w", err)
 	}

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ type fsm struct {
 	applied func(term uint64, s *policy.State)
 
 	state   atomic.Pointer[policy.State]
+	ahead   atomic.Pointer[step]
 	stopped chan struct{} // closed when the FSM stopped
 
 	mu      sync.Mutex    // guards the fields below
@@ -52,7 +54,7 @@ func (f *fsm) Apply(l *raft.Log) any {
 		// Applied already when this process started, from its own log (see warmUp).
 		return applyResult{state: s}
 	}
-	next, conflict, err := f.step(s, l)
+	next, conflict, err := f.follow(s, l)
 	if err != nil {
 		f.halt(fmt.Errorf("cannot apply log entry %d: %w", l.Index, err))
 		return applyResult{err: f.stoppedBy()}
@@ -66,21 +68,49 @@ func (f *fsm) Apply(l *raft.Log) any {
 	return applyResult{state: next}
 }
 
+// step is what an entry makes of a State. It is a function of its first three fields and of nothing else, so whoever
+// has time may compute it before the entry is committed.
+type step struct {
+	from  *policy.State
+	index uint64
+	data  []byte
+	next  *policy.State
+}
+
+// prepare computes what the entry will make of the State, should it get that index, while the log is being written. The
+// result is used by Apply only for the very same State, index and octets: what is committed is what counts. It is
+// called by the decider's goroutine.
+func (f *fsm) prepare(from *policy.State, index uint64, data []byte) {
+	next, conflict, err := f.step(from, index, data)
+	if conflict || err != nil {
+		return // Apply comes to the same, and says so
+	}
+	f.ahead.Store(&step{from: from, index: index, data: data, next: next})
+}
+
+// follow is step for a committed entry, with what was computed ahead if that fits.
+func (f *fsm) follow(s *policy.State, l *raft.Log) (next *policy.State, conflict bool, err error) {
+	if a := f.ahead.Swap(nil); a != nil && a.from == s && a.index == l.Index && bytes.Equal(a.data, l.Data) {
+		return a.next, false, nil
+	}
+	return f.step(s, l.Index, l.Data)
+}
+
 // step returns the state after the entry, or that the entry was decided on another state than s.
-func (f *fsm) step(s *policy.State, l *raft.Log) (next *policy.State, conflict bool, err error) {
+func (f *fsm) step(s *policy.State, index uint64, data []byte) (next *policy.State, conflict bool, err error) {
 	defer func() { // a panic here would be the same panic on every node, and again after each restart
 		if r := recover(); r != nil {
 			err = fmt.Errorf("panic: %v", r)
 		}
 	}()
-	env, err := f.packer.unpack(l.Data)
+	env, err := f.packer.unpack(data)
 	if err != nil {
 		return nil, false, err
 	}
 	if env.base != s.Index() {
 		return nil, true, nil
 	}
-	next, err = advance(s, policy.Index(l.Index), env)
+	next, err = advance(s, policy.Index(index), env)
 	return next, false, err
 }
 

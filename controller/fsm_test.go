@@ -66,6 +66,63 @@ func TestBaseMismatchIsNoOp(t *testing.T) {
 	}
 }
 
+// TestPreparedIsWhatIsCommitted holds that what was computed ahead is used for the very entry that is committed, on the
+// very State that it was computed on, and for no other.
+func TestPreparedIsWhatIsCommitted(t *testing.T) {
+	at := time.Unix(1e9, 0).UTC()
+	docs := inventory()
+	for _, c := range []struct {
+		name string
+		// prepare computes something ahead of the entry 3, which is data on the State s.
+		prepare func(f *fsm, s *policy.State, data []byte)
+		used    bool
+	}{
+		{"the entry itself", func(f *fsm, s *policy.State, data []byte) { f.prepare(s, 3, data) }, true},
+		{"an entry with the same octets elsewhere in memory", func(f *fsm, s *policy.State, data []byte) { f.prepare(s, 3, bytes.Clone(data)) }, true},
+		{"nothing", func(*fsm, *policy.State, []byte) {}, false},
+		{"another index", func(f *fsm, s *policy.State, data []byte) { f.prepare(s, 4, data) }, false},
+		{"another entry", func(f *fsm, s *policy.State, _ []byte) {
+			f.prepare(s, 3, f.mustPack(t, 2, at, &policy.DeleteDocument{Ref: docs[0].Ref()}))
+		}, false},
+		{"another State", func(f *fsm, s *policy.State, data []byte) {
+			other, err := s.Apply(policy.Entry{Index: 2, At: at}, []policy.Change{&policy.PutDocument{Document: docs[1]}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.prepare(other, 3, data)
+		}, false},
+		{"an entry that nobody can read", func(f *fsm, s *policy.State, _ []byte) { f.prepare(s, 3, []byte("x")) }, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := testFSM(t)
+			if r, _ := f.Apply(&raft.Log{Index: 2, Data: f.mustPack(t, 0, at, &policy.PutDocument{Document: docs[0]})}).(applyResult); r.err != nil {
+				t.Fatal(r.err)
+			}
+			s := f.state.Load()
+			data := f.mustPack(t, 2, at, &policy.PutLease{})
+			c.prepare(f, s, data)
+			var ahead *policy.State
+			if a := f.ahead.Load(); a != nil {
+				ahead = a.next
+			}
+			r, _ := f.Apply(&raft.Log{Index: 3, Data: data}).(applyResult)
+			if r.err != nil || r.conflict {
+				t.Fatalf("got %+v", r)
+			}
+			if got := ahead != nil && r.state == ahead; got != c.used {
+				t.Errorf("what was computed ahead is used: %t, want %t", got, c.used)
+			}
+			want, err := s.Apply(policy.Entry{Index: 3, At: at, By: operator, Reason: "test"}, []policy.Change{&policy.PutLease{}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.state.Digest() != want.Digest() || f.ahead.Load() != nil {
+				t.Errorf("the State is not the one that the entry makes, or something is still kept")
+			}
+		})
+	}
+}
+
 // TestConflictIsDecidedAgain lets an entry that is not the decider's slip in between.
 func TestConflictIsDecidedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

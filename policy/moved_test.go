@@ -81,7 +81,7 @@ func TestMissingSecretMakesRouterUnusable(t *testing.T) {
 	}
 	known := func(name string) (string, bool) { return "value of " + name, true }
 	last := s.Wanted(WantedInput{})
-	var none []wanted.Route
+	var none []*wanted.Route
 	next := s.Wanted(WantedInput{Secret: known, Last: last}).Set
 	same(t, "unusable once the secret is there", next.Routers[1].Unusable, "")
 	same(t, "routes", next.Routes, append(none, last.Set.Routes...))

@@ -279,7 +279,7 @@ func (s *State) Wanted(in WantedInput) *Wanted {
 		s.amend(w, &in)
 		return w
 	}
-	w.Set.Routes = make([]wanted.Route, 0, s.routes.n)
+	w.Set.Routes = make([]*wanted.Route, 0, s.routes.n)
 	s.routes.root().Walk(func(_ []byte, r *route) bool {
 		w.Set.Routes = r.appendWanted(w.Set.Routes, b.groups, &in, &w.Next)
 		return false
@@ -300,9 +300,9 @@ func (s *State) amend(w *Wanted, in *WantedInput) {
 		return
 	}
 	rest := last.Set.Routes
-	routes := make([]wanted.Route, 0, max(len(rest), s.routes.n)+len(keys))
+	routes := make([]*wanted.Route, 0, max(len(rest), s.routes.n)+len(keys))
 	for _, k := range keys {
-		i, _ := slices.BinarySearchFunc(rest, k, func(r wanted.Route, k flowspec.Key) int { return cmp.Compare(r.Key, k) })
+		i, _ := slices.BinarySearchFunc(rest, k, func(r *wanted.Route, k flowspec.Key) int { return cmp.Compare(r.Key, k) })
 		routes, rest = append(routes, rest[:i]...), rest[i:]
 		for len(rest) > 0 && rest[0].Key == k {
 			rest = rest[1:]
@@ -315,24 +315,23 @@ func (s *State) amend(w *Wanted, in *WantedInput) {
 }
 
 // appendWanted appends what is to be announced for the key of r.
-func (r *route) appendWanted(routes []wanted.Route, groups []string, in *WantedInput, next *wanted.Instant) []wanted.Route {
+func (r *route) appendWanted(routes []*wanted.Route, groups []string, in *WantedInput, next *wanted.Instant) []*wanted.Route {
 	if len(r.owners) > 1 {
 		return r.divide(routes, groups, in, next)
 	}
-	routes = append(routes, r.wire)
-	w := &routes[len(routes)-1]
+	w := r.wire
 	if len(r.Groups) == 0 {
 		w.Groups = groups
 	}
 	if in.Deadline != nil {
 		w.NotAfter = in.Deadline(r.owners[0].m)
 	}
-	return routes
+	return append(routes, &w)
 }
 
 // divide appends what each group hears of a key with several owners: the first owner that is meant for the group and
 // whose deadline has not come.
-func (r *route) divide(routes []wanted.Route, groups []string, in *WantedInput, next *wanted.Instant) []wanted.Route {
+func (r *route) divide(routes []*wanted.Route, groups []string, in *WantedInput, next *wanted.Instant) []*wanted.Route {
 	deadlines := r.deadlines(in, next)
 	claimed := make(map[string]bool, len(groups))
 	for i, o := range r.owners {
@@ -356,7 +355,7 @@ func (r *route) divide(routes []wanted.Route, groups []string, in *WantedInput, 
 				w.NotAfter = max(w.NotAfter, deadlines[j])
 			}
 		}
-		routes = append(routes, w)
+		routes = append(routes, &w)
 	}
 	return routes
 }

@@ -401,7 +401,7 @@ func agreeOnRoutes(t *testing.T, s *State, w *twin) {
 	}).Set
 	same(t, "Revision", set.Revision, uint64(w.index))
 	same(t, "LeaseUntil", set.LeaseUntil, wanted.Instant(77))
-	same(t, "keys in order", slices.IsSortedFunc(set.Routes, func(a, b wanted.Route) int { return cmp.Compare(a.Key, b.Key) }), true)
+	same(t, "keys in order", slices.IsSortedFunc(set.Routes, func(a, b *wanted.Route) int { return cmp.Compare(a.Key, b.Key) }), true)
 	var groups []string
 	for _, d := range documentsOf[*Router](w, KindRouter) {
 		groups = append(groups, d.Group)
@@ -416,7 +416,7 @@ func agreeOnRoutes(t *testing.T, s *State, w *twin) {
 		same(t, "Route", got, &RouteState{want.rule, want.owners, want.changed, want.groups, want.urgency, want.expires})
 		again, _ := s.Route(k)
 		same(t, "Route again", again, got)
-		var routes []wanted.Route
+		var routes []*wanted.Route
 		for _, r := range set.Routes {
 			if r.Key == k {
 				routes = append(routes, r)
@@ -438,7 +438,7 @@ func agreeOnRoutes(t *testing.T, s *State, w *twin) {
 }
 
 // wanted is what the speaker must be told of a key when these router groups exist.
-func (r twinRoute) wanted(k flowspec.Key, groups []string) []wanted.Route {
+func (r twinRoute) wanted(k flowspec.Key, groups []string) []*wanted.Route {
 	deadline := func(c claim) wanted.Instant { return wanted.Instant(c.m.Expires.UnixNano()) }
 	base := wanted.Route{Kind: wanted.FlowSpec, Key: k, MED: math.MaxUint32 - uint32(r.changed)}
 	if len(r.claims) == 1 {
@@ -446,7 +446,7 @@ func (r twinRoute) wanted(k flowspec.Key, groups []string) []wanted.Route {
 		if r.groups == nil {
 			base.Groups = groups
 		}
-		return []wanted.Route{base}
+		return []*wanted.Route{&base}
 	}
 	first := map[string]int{}
 	for _, g := range groups {
@@ -454,7 +454,7 @@ func (r twinRoute) wanted(k flowspec.Key, groups []string) []wanted.Route {
 			first[g] = i
 		}
 	}
-	var out []wanted.Route
+	var out []*wanted.Route
 	for i, c := range r.claims {
 		w := base
 		w.Rule, w.Urgency, w.NotAfter = c.rule, urgency(c.m), deadline(c)
@@ -471,7 +471,7 @@ func (r twinRoute) wanted(k flowspec.Key, groups []string) []wanted.Route {
 				w.NotAfter = max(w.NotAfter, deadline(o))
 			}
 		}
-		out = append(out, w)
+		out = append(out, &w)
 	}
 	return out
 }

@@ -72,11 +72,12 @@ type Router struct {
 }
 
 // Set is all that a speaker announces. It replaces the Set before; an empty one withdraws everything. A zero
-// Revision marks a Set that nobody filled in and is refused. Slices are shared, not copied: whoever made a Set does
-// not change it afterwards.
+// Revision marks a Set that nobody filled in and is refused. Slices and Routes are shared, not copied: whoever made a
+// Set does not change it afterwards. A Route that stays as it was may be the same value as in the Set before, and is
+// then not looked at again.
 type Set struct {
 	Revision  uint64 // log index of the state that this Set was made from
-	Routes    []Route
+	Routes    []*Route
 	Protected []netip.Prefix // no route's destination may overlap one of these
 	Official  []netip.Prefix // every route's destination lies inside one of these
 	Routers   []Router

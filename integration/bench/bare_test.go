@@ -372,7 +372,7 @@ func speakerMemory(ctx context.Context, j job) (func(context.Context, string, in
 		if verb == "heap" {
 			return reply{Heap: heap()}, nil
 		}
-		routes := make([]wanted.Route, 0, n)
+		routes := make([]*wanted.Route, 0, n)
 		for i := range n {
 			routes = append(routes, must(floodRoute(target(i%customers, i/customers))))
 		}

@@ -45,7 +45,7 @@ func startSpeaker(ctx context.Context, id netip.Addr, to netip.AddrPort) (*speak
 	return sp, sp.set(ctx, nil)
 }
 
-func (s *speaker) set(ctx context.Context, routes []wanted.Route) error {
+func (s *speaker) set(ctx context.Context, routes []*wanted.Route) error {
 	s.revision++
 	return s.Set(ctx, wanted.Set{
 		Revision: s.revision, Routes: routes, Official: []netip.Prefix{netip.MustParsePrefix("20.0.0.0/8")},
@@ -54,9 +54,9 @@ func (s *speaker) set(ctx context.Context, routes []wanted.Route) error {
 }
 
 // floodRoute is what the controller wants announced for a flood.
-func floodRoute(to netip.Prefix) (wanted.Route, error) {
+func floodRoute(to netip.Prefix) (*wanted.Route, error) {
 	m, err := flowspec.NewMatch(flowspec.IPv4, flowspec.Destination(to), flowspec.Proto(17))
-	return wanted.Route{
+	return &wanted.Route{
 		Kind: wanted.FlowSpec, Key: m.Key(), Rule: flowspec.Rule{Match: m, Actions: []flowspec.Action{flowspec.Discard()}},
 		MED: 1, NotAfter: 1 << 62, Groups: []string{"edge"},
 	}, err
@@ -98,7 +98,7 @@ func newDuel(b *testing.B, s *suite, tell int) *duel {
 	return d
 }
 
-func (d *duel) set(routes []wanted.Route) {
+func (d *duel) set(routes []*wanted.Route) {
 	d.b.Helper()
 	if err := d.sp.set(d.ctx, routes); err != nil {
 		d.b.Fatal(err)
@@ -131,7 +131,7 @@ func (d *duel) until(r *router, n int) time.Time {
 }
 
 // batch makes n rules in both forms.
-func (d *duel) batch(n int) (routes []wanted.Route, paths []*apiutil.Path) {
+func (d *duel) batch(n int) (routes []*wanted.Route, paths []*apiutil.Path) {
 	for i := range n {
 		to := target(i%customers, i/customers)
 		routes = append(routes, must(floodRoute(to)))
