@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
 	"github.com/tidegate/tidegate/policy"
 	raftv1 "github.com/tidegate/tidegate/proto/tidegate/raft/v1"
 )
@@ -65,6 +66,9 @@ func (c *codec) packDocument(d policy.Document) *raftv1.Document {
 			DefaultLifetime:        span(d.DefaultLifetime),
 			MaxLifetime:            span(d.MaxLifetime),
 			MaxRemovedLinksPercent: d.MaxRemovedLinksPercent,
+			ShortestRtbhIpv4:       uint32(d.ShortestRTBHIPv4),
+			ShortestRtbhIpv6:       uint32(d.ShortestRTBHIPv6),
+			MaxRtbhRoutes:          int64(d.MaxRTBHRoutes),
 		}}}
 	}
 	c.unknown("document of type", fmt.Sprintf("%T", d))
@@ -108,6 +112,9 @@ func (c *codec) document(d *raftv1.Document) policy.Document {
 			DefaultLifetime:        c.duration(s.GetDefaultLifetime()),
 			MaxLifetime:            c.duration(s.GetMaxLifetime()),
 			MaxRemovedLinksPercent: s.GetMaxRemovedLinksPercent(),
+			ShortestRTBHIPv4:       number[uint8](c, s.GetShortestRtbhIpv4()),
+			ShortestRTBHIPv6:       number[uint8](c, s.GetShortestRtbhIpv6()),
+			MaxRTBHRoutes:          number[int](c, s.GetMaxRtbhRoutes()),
 		}
 	}
 	c.unknown("document", "without a kind")
@@ -165,6 +172,11 @@ func (c *codec) packRouter(d *policy.Router) *raftv1.Router {
 		PasswordSecret: d.PasswordSecret,
 		TtlSecurity:    d.TTLSecurity,
 		Multihop:       uint32(d.Multihop),
+		Carries:        enumerated[raftv1.RouteKind](c, d.Carries, raftv1.RouteKind_name, "kind of route"),
+		DiscardIpv4:    packAddr(d.DiscardIPv4),
+		DiscardIpv6:    packAddr(d.DiscardIPv6),
+		AcceptUntested: d.AcceptUntested,
+		MaxEntries:     int64(d.MaxEntries),
 	}
 }
 
@@ -185,5 +197,10 @@ func (c *codec) router(d *raftv1.Router) *policy.Router {
 		PasswordSecret: d.GetPasswordSecret(),
 		TTLSecurity:    d.GetTtlSecurity(),
 		Multihop:       number[uint8](c, d.GetMultihop()),
+		Carries:        enumerated[wanted.Kind](c, d.GetCarries(), raftv1.RouteKind_name, "kind of route"),
+		DiscardIPv4:    c.addr(d.GetDiscardIpv4()),
+		DiscardIPv6:    c.addr(d.GetDiscardIpv6()),
+		AcceptUntested: d.GetAcceptUntested(),
+		MaxEntries:     number[int](c, d.GetMaxEntries()),
 	}
 }

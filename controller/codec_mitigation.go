@@ -112,20 +112,6 @@ func (c *codec) cut(v *raftv1.Cut) policy.Cut {
 	}
 }
 
-func (c *codec) packAction(a policy.Action) *raftv1.Action {
-	return &raftv1.Action{
-		Kind: enumerated[raftv1.ActionKind](c, a.Kind, raftv1.ActionKind_name, "action"),
-		Rate: float64(a.Rate),
-	}
-}
-
-func (c *codec) action(a *raftv1.Action) policy.Action {
-	return policy.Action{
-		Kind: enumerated[policy.ActionKind](c, a.GetKind(), raftv1.ActionKind_name, "action"),
-		Rate: flowspec.BytesPerSecond(a.GetRate()),
-	}
-}
-
 func (c *codec) packMatch(m flowspec.Match) *raftv1.Match {
 	return &raftv1.Match{
 		Family: enumerated[raftv1.Family](c, m.Family, raftv1.Family_name, "family"),
@@ -153,32 +139,6 @@ func (c *codec) match(m *raftv1.Match) flowspec.Match {
 				Ops: list(v.GetOps(), func(o *raftv1.Op) flowspec.Op {
 					return flowspec.Op{Flags: number[flowspec.OpFlags](c, o.GetFlags()), Value: o.GetValue()}
 				}),
-			}
-		}),
-	}
-}
-
-func (c *codec) packRule(r flowspec.Rule) *raftv1.Rule {
-	return &raftv1.Rule{
-		Match: c.packMatch(r.Match),
-		Actions: list(r.Actions, func(a flowspec.Action) *raftv1.RuleAction {
-			return &raftv1.RuleAction{
-				Type: enumerated[raftv1.RuleActionType](c, a.Type, raftv1.RuleActionType_name, "rule action"),
-				Asn:  uint32(a.ASN),
-				Rate: a.Rate,
-			}
-		}),
-	}
-}
-
-func (c *codec) rule(r *raftv1.Rule) flowspec.Rule {
-	return flowspec.Rule{
-		Match: c.match(r.GetMatch()),
-		Actions: list(r.GetActions(), func(a *raftv1.RuleAction) flowspec.Action {
-			return flowspec.Action{
-				Type: enumerated[flowspec.ActionType](c, a.GetType(), raftv1.RuleActionType_name, "rule action"),
-				ASN:  flowspec.ASN(a.GetAsn()),
-				Rate: a.GetRate(),
 			}
 		}),
 	}

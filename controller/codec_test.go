@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
 	"github.com/tidegate/tidegate/policy"
 	raftv1 "github.com/tidegate/tidegate/proto/tidegate/raft/v1"
 )
@@ -120,6 +121,8 @@ func limits() map[reflect.Type]uint64 {
 		reflect.TypeFor[policy.VerdictKind]():     uint64(len(raftv1.VerdictKind_name) - 1),
 		reflect.TypeFor[flowspec.Family]():        uint64(len(raftv1.Family_name) - 1),
 		reflect.TypeFor[flowspec.ActionType]():    uint64(len(raftv1.RuleActionType_name) - 1),
+		reflect.TypeFor[flowspec.RTForm]():        uint64(len(raftv1.RouteTargetForm_name) - 1),
+		reflect.TypeFor[wanted.Kind]():            uint64(len(raftv1.RouteKind_name) - 1),
 		reflect.TypeFor[flowspec.ComponentType](): uint64(flowspec.FlowLabel),
 	}
 }
@@ -265,20 +268,44 @@ func TestUnpackLimits(t *testing.T) {
 	}
 }
 
-// golden is a log that uses every kind of change, as hex lines "index data".
-func golden(t *testing.T) (logs []*raft.Log) {
-	t.Helper()
-	f := testFSM(t)
-	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
-	add := func(changes ...policy.Change) {
-		s := f.state.Load()
-		l := &raft.Log{Index: uint64(len(logs)*2 + 3), Term: 2, Data: f.mustPack(t, s.Index(), at.Add(time.Duration(len(logs))*time.Second), changes...)}
-		if r, _ := f.Apply(l).(applyResult); r.err != nil || r.conflict {
-			t.Fatalf("golden entry %d: %+v", len(logs), r)
-		}
-		logs = append(logs, l)
+// fixture is a log in the making.
+type fixture struct {
+	t    *testing.T
+	f    *fsm
+	logs []*raft.Log
+}
+
+func (x *fixture) at() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC) }
+
+func (x *fixture) add(changes ...policy.Change) {
+	x.t.Helper()
+	s := x.f.state.Load()
+	l := &raft.Log{Index: uint64(len(x.logs)*2 + 3), Term: 2, Data: x.f.mustPack(x.t, s.Index(), x.at().Add(time.Duration(len(x.logs))*time.Second), changes...)}
+	if r, _ := x.f.Apply(l).(applyResult); r.err != nil || r.conflict {
+		x.t.Fatalf("entry %d: %+v", len(x.logs), r)
 	}
-	add(&policy.PutLease{})
+	x.logs = append(x.logs, l)
+}
+
+// decide adds what is decided on a request.
+func (x *fixture) decide(r policy.Request) {
+	x.t.Helper()
+	s := x.f.state.Load()
+	d := policy.Decide(s, r, policy.Entry{Index: s.Index() + 1, At: x.at().Add(9 * time.Second), By: operator, Reason: "golden"})
+	if len(d.Changes) == 0 {
+		x.t.Fatalf("%+v: %+v", r, d.Verdict)
+	}
+	x.add(d.Changes...)
+}
+
+// fixtures are the logs that are kept, by name.
+func fixtures() map[string]func(x *fixture) {
+	return map[string]func(x *fixture){"level1": everyChange, "rates": rateLimits, "actions": everyAction}
+}
+
+// everyChange uses every kind of change.
+func everyChange(x *fixture) {
+	x.add(&policy.PutLease{})
 	docs := []policy.Change{
 		&policy.PutDocument{Document: &policy.ProtectedBlock{
 			Name: "resolvers", Kind: policy.BlockResolver, Prefixes: []netip.Prefix{pfx("203.0.113.53/32")}, Note: "golden",
@@ -288,33 +315,81 @@ func golden(t *testing.T) (logs []*raft.Log) {
 	for _, d := range inventory() {
 		docs = append(docs, &policy.PutDocument{Document: d})
 	}
-	add(docs...)
+	x.add(docs...)
 	for i := range 5 {
-		s := f.state.Load()
+		s := x.f.state.Load()
 		sig := signal("fnm", "attack-"+itoa(i), 1, "203.0.113."+itoa(40+10*i)+"/32")
-		d := policy.Decide(s, &policy.SignalRequest{Signal: sig}, policy.Entry{Index: s.Index() + 1, At: at.Add(time.Second * 9), By: "detector/fnm"})
+		d := policy.Decide(s, &policy.SignalRequest{Signal: sig}, policy.Entry{Index: s.Index() + 1, At: x.at().Add(time.Second * 9), By: "detector/fnm"})
 		if d.Verdict.Kind != policy.Mitigated {
-			t.Fatalf("golden signal: %+v", d.Verdict)
+			x.t.Fatalf("golden signal: %+v", d.Verdict)
 		}
-		add(append(d.Changes, &policy.PutResult{Result: policy.Result{RequestID: policy.RequestID(itoa(i)), By: operator, Verdict: d.Verdict}})...)
+		x.add(append(d.Changes, &policy.PutResult{Result: policy.Result{RequestID: policy.RequestID(itoa(i)), By: operator, Verdict: d.Verdict}})...)
 	}
-	s := f.state.Load()
-	d := policy.Decide(s, &policy.WithdrawRequest{ID: 2}, policy.Entry{Index: s.Index() + 1, At: at.Add(time.Minute), By: operator})
-	add(d.Changes...)
-	add(&policy.DeleteDocument{Ref: policy.DocumentRef{Kind: policy.KindPolicy, Name: "all"}})
-	return logs
+	s := x.f.state.Load()
+	d := policy.Decide(s, &policy.WithdrawRequest{ID: 2}, policy.Entry{Index: s.Index() + 1, At: x.at().Add(time.Minute), By: operator})
+	x.add(d.Changes...)
+	x.add(&policy.DeleteDocument{Ref: policy.DocumentRef{Kind: policy.KindPolicy, Name: "all"}})
+}
+
+// rateLimits has two owners of one key, which were told apart by their kind of action and their rate.
+func rateLimits(x *fixture) {
+	for _, d := range inventory() {
+		x.add(&policy.PutDocument{Document: d})
+	}
+	for i, a := range []policy.Action{{Kind: policy.RateLimit, Rate: 2e6}, {Kind: policy.RateLimit, Rate: 1e6}, {Kind: policy.Discard}} {
+		x.decide(&policy.StartRequest{
+			Targets: []netip.Prefix{pfx("203.0.113.40/32"), pfx("203.0.113.48/32")}, Match: flowspec.Match{Family: flowspec.IPv4},
+			Action: a, Lifetime: time.Duration(i+1) * 10 * time.Minute,
+		})
+	}
+	x.add(&policy.PutDocument{Document: &policy.Policy{Name: "all", Action: policy.Action{Kind: policy.RateLimit, Rate: 125}, Lifetime: time.Hour}})
+	x.add(&policy.EndMitigation{ID: 3, Cause: policy.EndWithdrawn})
+}
+
+// everyAction has a mitigation of every kind of action, and routers and safeguards with blackholes.
+func everyAction(x *fixture) {
+	for _, d := range inventory() {
+		x.add(&policy.PutDocument{Document: d})
+	}
+	sg := policy.DefaultSafeguards()
+	sg.ShortestRTBHIPv4, sg.MaxRTBHRoutes = 30, 4
+	x.add(&policy.PutDocument{Document: sg}, &policy.PutDocument{Document: &policy.Router{
+		Name: "bh", Address: netip.MustParseAddr("192.0.2.9"), ASN: 64500, Group: "edge", MaxPrefix: 100, Carries: wanted.RTBH,
+		DiscardIPv4: netip.MustParseAddr("192.0.2.1"), DiscardIPv6: netip.MustParseAddr("100::1"), AcceptUntested: true, MaxEntries: 9,
+	}})
+	for i, a := range []policy.Action{
+		{Kind: policy.RateLimitPackets, Packets: 5000, Sample: true, Continue: true},
+		{Kind: policy.Redirect, Target: flowspec.RouteTargetAS(64500, 666), Sample: true},
+		{Kind: policy.Redirect, Target: flowspec.RouteTargetAS(4200000000, 666)},
+		{Kind: policy.Redirect, Target: flowspec.RouteTargetAddress(netip.MustParseAddr("192.0.2.7"), 666)},
+		{Kind: policy.RedirectIP, Address: netip.MustParseAddr("192.0.2.8"), Copy: true},
+		{Kind: policy.Mark, DSCP: 46},
+		{Kind: policy.RTBH},
+	} {
+		x.decide(&policy.StartRequest{
+			Targets: []netip.Prefix{pfx("203.0.113." + itoa(40+4*i) + "/31")}, Match: flowspec.Match{Family: flowspec.IPv4}, Action: a,
+		})
+	}
 }
 
 // TestGolden replays what earlier builds wrote. A format may be added to; these files stay readable for ever, and
 // what they mean stays the same.
 func TestGolden(t *testing.T) {
-	logFile, snapFile := filepath.Join("testdata", "level1.log"), filepath.Join("testdata", "level1.snapshot")
-	digestFile := filepath.Join("testdata", "level1.summary")
-	if *update {
-		writeGolden(t, logFile, snapFile, digestFile)
+	for name, build := range fixtures() {
+		t.Run(name, func(t *testing.T) {
+			if *update {
+				writeGolden(t, name, build)
+			}
+			checkGolden(t, name)
+		})
 	}
+}
+
+func checkGolden(t *testing.T, name string) {
+	t.Helper()
+	base := filepath.Join("testdata", name)
 	f := testFSM(t)
-	text, err := os.ReadFile(logFile)
+	text, err := os.ReadFile(base + ".log")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -332,7 +407,7 @@ func TestGolden(t *testing.T) {
 			t.Fatalf("entry %d of an earlier build: %+v", index, r)
 		}
 	}
-	snap, err := os.ReadFile(snapFile)
+	snap, err := os.ReadFile(base + ".snapshot")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -340,7 +415,7 @@ func TestGolden(t *testing.T) {
 	if err != nil {
 		t.Fatalf("snapshot of an earlier build: %v", err)
 	}
-	want, err := os.ReadFile(digestFile)
+	want, err := os.ReadFile(base + ".summary")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -368,30 +443,32 @@ func summary(s *policy.State) string {
 		}
 	}
 	for _, r := range s.Routes() {
+		if r.Kind == wanted.RTBH {
+			fmt.Fprintf(&b, "blackhole %s changed %d\n", r.Rule.Match, r.Changed)
+			continue
+		}
 		fmt.Fprintf(&b, "route %s changed %d\n", r.Rule, r.Changed)
 	}
 	return b.String()
 }
 
-func writeGolden(t *testing.T, logFile, snapFile, digestFile string) {
+func writeGolden(t *testing.T, name string, build func(x *fixture)) {
 	t.Helper()
-	f := testFSM(t)
+	x := &fixture{t: t, f: testFSM(t)}
+	build(x)
 	var b strings.Builder
-	for _, l := range golden(t) {
-		f.Apply(l)
+	for _, l := range x.logs {
 		fmt.Fprintf(&b, "%d %x\n", l.Index, l.Data)
 	}
 	var snap bytes.Buffer
-	if err := writeSnapshot(&snap, f.state.Load()); err != nil {
+	if err := writeSnapshot(&snap, x.f.state.Load()); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.MkdirAll("testdata", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for name, data := range map[string][]byte{
-		logFile: []byte(b.String()), snapFile: snap.Bytes(), digestFile: []byte(summary(f.state.Load())),
-	} {
-		if err := os.WriteFile(name, data, 0o644); err != nil {
+	for end, data := range map[string][]byte{".log": []byte(b.String()), ".snapshot": snap.Bytes(), ".summary": []byte(summary(x.f.state.Load()))} {
+		if err := os.WriteFile(filepath.Join("testdata", name+end), data, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -403,14 +480,16 @@ func FuzzUnpack(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	text, err := os.ReadFile(filepath.Join("testdata", "level1.log"))
-	if err != nil {
-		f.Fatal(err)
-	}
-	for line := range strings.Lines(string(text)) {
-		if _, hexed, ok := strings.Cut(strings.TrimSpace(line), " "); ok {
-			if data, err := hex.DecodeString(hexed); err == nil {
-				f.Add(data)
+	for name := range fixtures() {
+		text, err := os.ReadFile(filepath.Join("testdata", name+".log"))
+		if err != nil {
+			f.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if _, hexed, ok := strings.Cut(strings.TrimSpace(line), " "); ok {
+				if data, err := hex.DecodeString(hexed); err == nil {
+					f.Add(data)
+				}
 			}
 		}
 	}

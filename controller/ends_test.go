@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
 	"github.com/tidegate/tidegate/policy"
 )
 
@@ -91,8 +92,8 @@ func TestEndsAreSmall(t *testing.T) {
 			}
 			s := f.state.Load()
 			m, ok := s.Mitigation(7)
-			if s.ActiveCount() != 0 || s.RouteCount("edge") != 0 || !ok || m.End != row.end || m.EndedBy != row.cmd.By || len(m.Rules) != 16 {
-				t.Errorf("%d are active, %d rules; M7: %s by %s, %d rules", s.ActiveCount(), s.RouteCount("edge"), m.End, m.EndedBy, len(m.Rules))
+			if s.ActiveCount() != 0 || s.RouteCount(wanted.FlowSpec, "edge") != 0 || !ok || m.End != row.end || m.EndedBy != row.cmd.By || len(m.Rules) != 16 {
+				t.Errorf("%d are active, %d rules; M7: %s by %s, %d rules", s.ActiveCount(), s.RouteCount(wanted.FlowSpec, "edge"), m.End, m.EndedBy, len(m.Rules))
 			}
 			if row.cmd.Reason != "" && m.EndNote != row.cmd.Reason {
 				t.Errorf("the reason became %q", m.EndNote)

@@ -49,6 +49,10 @@ func decideApply(s *State, r *ApplyRequest, e Entry) Decision {
 			a.adapt(&d, after, m, budget, e)
 		}
 	}
+	if m, p, short := tooShort(after); short && s.Safeguards() != after.Safeguards() {
+		return Decision{Plan: &a.plan, Verdict: Verdict{Kind: Refused, Reason: Reason{CodeRTBHTooWide, fmt.Sprintf(
+			"M%d blackholes %s, for which the safeguards would permit no route any more: withdraw it first, or leave shortest_rtbh as it is", m.ID, p)}}}
+	}
 	if reason := budget.overfull(a.routers); reason.Code != "" {
 		return Decision{Plan: &a.plan, Verdict: Verdict{Kind: Refused, Reason: reason}}
 	}
@@ -84,16 +88,16 @@ func (a *applying) unenforced(s, after *State) {
 	}
 	for m := range s.Active() {
 		f := familyOf(m.Targets[0])
-		if !slices.Contains(a.plan.Ended, m.ID) && hasRouter(s, m.Groups, f) && !hasRouter(after, m.Groups, f) {
+		if !slices.Contains(a.plan.Ended, m.ID) && hasRouter(s, m, f) && !hasRouter(after, m, f) {
 			a.plan.Unenforced = append(a.plan.Unenforced, m.ID)
 		}
 	}
 }
 
-// hasRouter reports whether a router of the groups, of any if there are none, takes rules of family f.
-func hasRouter(s *State, groups []string, f flowspec.Family) bool {
+// hasRouter reports whether there is a router that hears m, whose routes are of family f.
+func hasRouter(s *State, m *Mitigation, f flowspec.Family) bool {
 	for r := range s.Routers() {
-		if hears(groups, r.Group) && r.Speaks(f) {
+		if r.Hears(m.Action.RouteKind(), m.Groups, f) {
 			return true
 		}
 	}
@@ -419,7 +423,7 @@ type budget struct {
 func newBudget(s *State) *budget {
 	b := &budget{routers: slices.Collect(s.Routers())}
 	for _, r := range b.routers {
-		b.rules = append(b.rules, s.RouteCount(r.Group))
+		b.rules = append(b.rules, s.RouteCount(r.Kind(), r.Group))
 	}
 	return b
 }
@@ -428,7 +432,7 @@ func newBudget(s *State) *budget {
 func (b *budget) room(m *Mitigation) int {
 	free := int(^uint(0) >> 1)
 	for i, r := range b.routers {
-		if hears(m.Groups, r.Group) {
+		if r.inReach(m.Action.RouteKind(), m.Groups) {
 			free = min(free, max(0, r.MaxRules()-b.rules[i])+len(m.Rules))
 		}
 	}
@@ -437,7 +441,7 @@ func (b *budget) room(m *Mitigation) int {
 
 func (b *budget) add(m *Mitigation, n int) {
 	for i, r := range b.routers {
-		if hears(m.Groups, r.Group) {
+		if r.inReach(m.Action.RouteKind(), m.Groups) {
 			b.rules[i] += n
 		}
 	}
@@ -448,7 +452,7 @@ func (b *budget) overfull(changed map[string]bool) Reason {
 	for i, r := range b.routers {
 		if changed[r.Name] && b.rules[i] > r.MaxRules() {
 			return Reason{CodeRouterBudget, fmt.Sprintf("router %s (group %s) would hear %s and may hear %d (80 %% of its max-prefix %d): "+
-				"withdraw mitigations first, or raise the limit", r.Name, r.Group, plural(b.rules[i], "active rule"), r.MaxRules(), r.MaxPrefix)}
+				"withdraw mitigations first, or raise the limit", r.Name, r.Group, plural(b.rules[i], "active "+routeWord(r.Kind())), r.MaxRules(), r.MaxPrefix)}
 		}
 	}
 	return Reason{}
@@ -471,7 +475,7 @@ func sameDocument(a, b Document) bool {
 		return ok && samePolicy(x, y)
 	case *Safeguards:
 		y, ok := b.(*Safeguards)
-		return ok && *x == *y
+		return ok && x.stated() == y.stated()
 	}
 	return false
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
 	"github.com/tidegate/tidegate/policy"
 )
 
@@ -238,13 +239,13 @@ func TestRecutBudget(t *testing.T) {
 	other := discard("198.51.100.128/25")
 	other.Groups = []string{"transit"}
 	w.must(policy.Mitigated, policy.CodeStarted, other) // 6 rules: 7 of 16 are taken
-	if got := w.s.RouteCount("transit"); got != 7 {
+	if got := w.s.RouteCount(wanted.FlowSpec, "transit"); got != 7 {
 		t.Fatalf("%d rules", got)
 	}
 	w.must(policy.Mitigated, policy.CodeApplied, &policy.ApplyRequest{Documents: []policy.Document{
 		&policy.ProtectedBlock{Name: "late", Kind: policy.BlockCustomerEdge, Prefixes: pfxs("203.0.112.1/32", "203.0.112.129/32")},
 	}})
-	if got := w.s.RouteCount("transit"); got != 16 {
+	if got := w.s.RouteCount(wanted.FlowSpec, "transit"); got != 16 {
 		t.Errorf("%d rules, want as many as fit: 16", got)
 	}
 	m := w.mitigation(1)

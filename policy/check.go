@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/tidegate/tidegate/bgp/wanted"
 )
 
 // CheckInventory reports where the touched documents contradict other documents of s, which is the State as it would
@@ -15,7 +17,7 @@ import (
 // of steps, to lie within the outer one's, and are never equal; a customer that is declared to lie within another one
 // has all its official prefixes inside official prefixes of that one; links of two customers do not overlap; the
 // block of a link exists and contains it; no two routers have the same address; policies name customers and groups
-// that exist and lifetimes within the safeguards.
+// that exist and lifetimes within the safeguards, and blackhole only if a router carries blackhole routes.
 func CheckInventory(s *State, touched []DocumentRef) []Violation {
 	c := &crossCheck{s: s, touched: make(map[DocumentRef]bool, len(touched))}
 	for _, ref := range touched {
@@ -298,12 +300,18 @@ func (c *crossCheck) policies() {
 		return
 	}
 	groups := map[string]bool{}
+	blackholes := false
 	for r := range c.s.Routers() {
 		groups[r.Group] = true
+		blackholes = blackholes || r.Kind() == wanted.RTBH
 	}
 	for d := range c.s.inv.policies.values() {
 		if all || c.touched[d.Ref()] {
 			c.policy(d, groups)
+			if d.Action.RouteKind() == wanted.RTBH && !blackholes {
+				c.add(d.Ref(), "action.rtbh", "no router carries blackhole routes: every signal would be refused",
+					"add a router with carries: rtbh, or choose another action")
+			}
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
 	"github.com/tidegate/tidegate/policy"
 )
 
@@ -84,6 +85,20 @@ func router(name, group string, address string, maxPrefix int, families ...flows
 		Name: name, Group: group, Address: netip.MustParseAddr(address), ASN: 64500, Families: families,
 		Validation: policy.ValidationDisabled, Profile: "frr", MaxPrefix: maxPrefix,
 	}
+}
+
+// blackholer is a session that carries blackhole routes.
+func blackholer(name, address string, maxPrefix int, families ...flowspec.Family) *policy.Router {
+	r := router(name, "edge", address, maxPrefix, families...)
+	r.Carries, r.Validation = wanted.RTBH, ""
+	for _, f := range families {
+		if f == flowspec.IPv4 {
+			r.DiscardIPv4 = netip.MustParseAddr("192.0.2.1")
+		} else {
+			r.DiscardIPv6 = netip.MustParseAddr("100::1")
+		}
+	}
+	return r
 }
 
 // inventory is a small operator: uni-a with a link inside its official space and a nested customer, solo-c with a

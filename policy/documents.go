@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
 )
 
 // DocumentKind names a kind of document.
@@ -108,7 +109,8 @@ const (
 	ValidationDisabled Validation = "disabled-by-import-policy" // the router's import policy skips validation
 )
 
-// Router is one BGP neighbour that enforces rules.
+// Router is one BGP session with a neighbour that enforces rules or blackhole routes. A router that has both has two
+// documents, with two addresses.
 type Router struct {
 	Name           string
 	Address        netip.Addr
@@ -117,12 +119,19 @@ type Router struct {
 	Group          string // rules name the groups that hear them
 	Families       []flowspec.Family
 	Validation     Validation
-	Profile        string // e.g. "frr"; what is known of a profile is the business of a later price list
+	Profile        string // e.g. "frr", see bgp/profile
 	MaxPrefix      int    // the router's own limit; tidegate uses at most 80 % of it
 	RulesPerSecond int    // pacing; 0: unpaced
 	PasswordSecret string // name of a secret in each node's file, never the secret itself (RFC 2385)
 	TTLSecurity    bool   // RFC 5082
 	Multihop       uint8
+	Carries        wanted.Kind // 0: FlowSpec rules
+	// DiscardIPv4 and DiscardIPv6, of a router that carries RTBH, are the next hops that it has a discard route for
+	// (RFC 5635 section 3.1). Without one it hears no blackhole of that family.
+	DiscardIPv4, DiscardIPv6 netip.Addr
+	// AcceptUntested says that the profile may be one without a recorded run.
+	AcceptUntested bool
+	MaxEntries     int // room for filter entries (TCAM), of which at most 80 % is used; 0: what the profile says
 }
 
 // Policy answers signals: those that its selectors take get its action for its lifetime. An empty selector takes all.
@@ -149,4 +158,8 @@ type Safeguards struct {
 	// MaxRemovedLinksPercent is the brake: an apply that removes more of the links than this, or half of the links of
 	// one customer or more, or any protected space of a block, must state the number.
 	MaxRemovedLinksPercent float64
+	// ShortestRTBHIPv4 and ShortestRTBHIPv6 are the least lengths of a blackhole route; 0: 32 and 128. MaxRTBHRoutes is how
+	// many of them one mitigation may have; 0: 8.
+	ShortestRTBHIPv4, ShortestRTBHIPv6 uint8
+	MaxRTBHRoutes                      int
 }

@@ -10,6 +10,7 @@ import (
 	"go4.org/netipx"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
 	"github.com/tidegate/tidegate/policy"
 )
 
@@ -286,7 +287,19 @@ func stateOf(t testing.TB, w *twin, maxPieces int) *policy.State {
 	t.Helper()
 	sg := policy.DefaultSafeguards()
 	sg.MaxPieces = maxPieces
-	docs := append(w.documents(), sg, router("edge-1", "edge", "127.0.0.11", 100_000, flowspec.IPv4, flowspec.IPv6))
+	return stateUnder(t, w, sg)
+}
+
+// enforcers are the routers of a property test: one for rules, one for blackhole routes.
+func enforcers() []policy.Document {
+	both := []flowspec.Family{flowspec.IPv4, flowspec.IPv6}
+	return []policy.Document{router("edge-1", "edge", "127.0.0.11", 100_000, both...), blackholer("edge-2", "127.0.0.12", 100_000, both...)}
+}
+
+// stateUnder makes a State of the twin's documents under safeguards.
+func stateUnder(t testing.TB, w *twin, sg *policy.Safeguards) *policy.State {
+	t.Helper()
+	docs := append(append(w.documents(), sg), enforcers()...)
 	var cs []policy.Change
 	for _, doc := range docs {
 		cs = append(cs, &policy.PutDocument{Document: doc})
@@ -411,6 +424,87 @@ func randomPacket(r *rand.Rand, w *twin, m *policy.Mitigation, f flowspec.Family
 	return p
 }
 
+// TestPropertyExemptionRTBH is TestPropertyExemption for blackhole routes: the routes that a speaker is told of take a
+// packet exactly if they should, none is shorter than the safeguards permit, and none is anything but a destination.
+func TestPropertyExemptionRTBH(t *testing.T) {
+	const wantCases = 200_000
+	r := rand.New(rand.NewPCG(20260504, 3))
+	var cases, acted, exempt, tooWide, cut int
+	for cases < wantCases {
+		f := flowspec.Family(1 + r.IntN(2))
+		w := randomTwin(r, f)
+		sg := policy.DefaultSafeguards()
+		sg.MaxPieces, sg.MaxRTBHRoutes = 1+r.IntN(40), []int{1, 8, 64, 1024}[r.IntN(4)]
+		sg.ShortestRTBHIPv4, sg.ShortestRTBHIPv6 = uint8(24+r.IntN(9)), uint8(120+r.IntN(9))
+		s := stateUnder(t, w, sg)
+		for range 8 {
+			targets := randomTargets(r, w, f)
+			d := policy.Decide(s, &policy.StartRequest{Targets: targets, Action: policy.Action{Kind: policy.RTBH}}, policy.Entry{At: noon(), By: "operator/alice"})
+			cases++
+			if d.Verdict.Kind == policy.Refused {
+				if d.Verdict.Reason.Code == policy.CodeRTBHTooWide {
+					tooWide++
+					continue
+				}
+				checkRefusal(t, w, targets, d.Verdict.Reason)
+				continue
+			}
+			m := d.Mitigations[0]
+			after, err := s.Apply(policy.Entry{Index: 2, At: noon()}, d.Changes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			routes := blackholesOf(t, after, sg, f)
+			if len(routes) > sg.MaxRTBHRoutes {
+				t.Fatalf("%d routes, %d are permitted", len(routes), sg.MaxRTBHRoutes)
+			}
+			if len(routes) > len(targets) {
+				cut++
+			}
+			for range 60 {
+				p := randomPacket(r, w, m, f)
+				got := slices.ContainsFunc(routes, func(q netip.Prefix) bool { return q.Contains(p.Dst) })
+				unprotected := slices.ContainsFunc(m.Cut.Unprotected, func(q netip.Prefix) bool { return q.Contains(p.Dst) })
+				if want := w.wanted(m.Customer, m.Targets, p.Dst) && !unprotected; got != want {
+					t.Fatalf("packet to %s: taken %v, want %v; protected %v; routes %v of %v", p.Dst, got, want, w.protected(p.Dst), routes, m.Targets)
+				}
+				if w.protected(p.Dst) {
+					exempt++
+				}
+				if got {
+					acted++
+				}
+				cases++
+			}
+		}
+	}
+	t.Logf("%d cases: %d packets taken, %d to protected space, %d mitigations of several routes, %d too wide", cases, acted, exempt, cut, tooWide)
+	for name, n := range map[string]int{"taken": acted, "protected": exempt, "several routes": cut, "too wide": tooWide} {
+		if n < 100 {
+			t.Errorf("only %d cases of %q: the test no longer looks at them", n, name)
+		}
+	}
+}
+
+// blackholesOf returns the destinations of the blackhole routes that a speaker is told of. There is nothing else.
+func blackholesOf(t *testing.T, s *policy.State, sg *policy.Safeguards, f flowspec.Family) []netip.Prefix {
+	t.Helper()
+	var out []netip.Prefix
+	shortest := map[flowspec.Family]uint8{flowspec.IPv4: sg.ShortestRTBHIPv4, flowspec.IPv6: sg.ShortestRTBHIPv6}[f]
+	set := s.Wanted(policy.WantedInput{}).Set
+	for _, r := range set.Routes {
+		p, ok := r.Rule.Match.Destination()
+		if r.Kind != wanted.RTBH || !ok || len(r.Rule.Match.Components) != 1 || len(r.Rule.Actions) != 0 || r.Key != wanted.RTBHKey(p) || p.Bits() < int(shortest) {
+			t.Fatalf("route %+v of key %q, shortest /%d", r, r.Key, shortest)
+		}
+		out = append(out, p)
+	}
+	if want := (wanted.Lengths{IPv4: sg.ShortestRTBHIPv4, IPv6: sg.ShortestRTBHIPv6}); set.ShortestRTBH != want {
+		t.Fatalf("the speaker is told of %+v, want %+v", set.ShortestRTBH, want)
+	}
+	return out
+}
+
 // TestPropertyRecut adds and removes protection, links, nested customers and official space at random while
 // mitigations are active. No mitigation may ever act on an address that it did not act on before, nor on one that is
 // protected now; what it acted on and still may, it goes on to act on or lists as unprotected.
@@ -420,9 +514,9 @@ func TestPropertyRecut(t *testing.T) {
 	for range 400 {
 		f := flowspec.Family(1 + r.IntN(2))
 		twinNow := randomTwin(r, f)
-		w := &world{t: t, s: stateOf(t, twinNow, 8+r.IntN(40)), index: 1, now: noon()}
+		w := &world{t: t, s: stateUnder(t, twinNow, widelyBlackholing(8+r.IntN(40))), index: 1, now: noon()}
 		for range 6 {
-			action := policy.Action{Kind: policy.RateLimit, Rate: 1e6}
+			action := []policy.Action{{Kind: policy.RateLimit, Rate: 1e6}, {Kind: policy.RateLimitPackets, Packets: 1e4}, {Kind: policy.RTBH}}[r.IntN(3)]
 			w.decide(&policy.StartRequest{Targets: randomTargets(r, twinNow, f), Match: flowspec.Match{Family: f}, Action: action})
 		}
 		for range 6 {
@@ -438,7 +532,7 @@ func TestPropertyRecut(t *testing.T) {
 				}
 			}
 			if req.Prune {
-				req.Documents = append(req.Documents, w.s.Safeguards(), router("edge-1", "edge", "127.0.0.11", 100_000, flowspec.IPv4, flowspec.IPv6))
+				req.Documents = append(append(req.Documents, w.s.Safeguards()), enforcers()...)
 			}
 			d := w.decide(req)
 			if d.Verdict.Reason.Code == policy.CodeRemovalsNeedNumber {
@@ -474,6 +568,13 @@ func TestPropertyRecut(t *testing.T) {
 	}
 }
 
+// widelyBlackholing are safeguards under which a large part of the region can be blackholed.
+func widelyBlackholing(maxPieces int) *policy.Safeguards {
+	sg := policy.DefaultSafeguards()
+	sg.MaxPieces, sg.ShortestRTBHIPv4, sg.ShortestRTBHIPv6, sg.MaxRTBHRoutes = maxPieces, 28, 124, 64
+	return sg
+}
+
 func checkRecut(t *testing.T, w *twin, old, now *policy.Mitigation) {
 	t.Helper()
 	acts := func(ps []netip.Prefix, a netip.Addr) bool {
@@ -484,10 +585,12 @@ func checkRecut(t *testing.T, w *twin, old, now *policy.Mitigation) {
 		pieces, unprotected = now.Cut.Pieces, now.Cut.Unprotected
 		total := 0.0
 		for _, rule := range now.Rules {
-			total += float64(rule.Actions[0].Rate)
+			for _, a := range rule.Actions {
+				total += float64(a.Rate)
+			}
 		}
-		if total > float64(now.Action.Rate) {
-			t.Fatalf("M%d: the rules may pass %v bytes/s together, the mitigation %v", now.ID, total, now.Action.Rate)
+		if most := float64(now.Action.Rate) + float64(now.Action.Packets); total > most { // one of the two is 0
+			t.Fatalf("M%d: the rules may pass %v/s together, the mitigation %v", now.ID, total, most)
 		}
 		if len(now.Rules) != len(pieces)*len(now.Variants) {
 			t.Fatalf("M%d: %d rules for %d pieces", now.ID, len(now.Rules), len(pieces))

@@ -17,7 +17,8 @@ import (
 const SafeguardsName = "default"
 
 // DefaultSafeguards returns the bounds that hold while there is no Safeguards document: targets of at most /20 (IPv4)
-// and /40 (IPv6), 32 pieces, 10,000 mitigations, a lifetime of an hour and at most a day, a brake at 2 % of the links.
+// and /40 (IPv6), 32 pieces, 10,000 mitigations, a lifetime of an hour and at most a day, a brake at 2 % of the links, and of
+// one mitigation eight blackhole routes for single addresses.
 func DefaultSafeguards() *Safeguards {
 	return &Safeguards{
 		Name:                   SafeguardsName,
@@ -28,6 +29,9 @@ func DefaultSafeguards() *Safeguards {
 		DefaultLifetime:        time.Hour,
 		MaxLifetime:            24 * time.Hour,
 		MaxRemovedLinksPercent: 2,
+		ShortestRTBHIPv4:       defaultShortestRTBHIPv4,
+		ShortestRTBHIPv6:       defaultShortestRTBHIPv6,
+		MaxRTBHRoutes:          defaultMaxRTBHRoutes,
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
 )
 
 // Decide judges a request against a state. It is pure: the same state, request and entry give the same decision. Of e
@@ -158,18 +159,16 @@ func judge(s *State, sig *Signal) (*plan, Decision) {
 	if pol == nil {
 		return nil, observe(CodeNoPolicy, 0, "no policy takes vector %s for customer %s from %s", sig.Vector, customer.ID, sig.Source)
 	}
-	info, _ := vectorInfo(sig.Vector)
-	sh, r := shapeOf(&info, sig, familyOf(targets[0]))
-	if r.Code != "" {
-		return nil, refuse(r)
+	if text := pol.Action.mismatch(familyOf(targets[0])); text != "" {
+		return nil, refusef(CodeActionFamily, "policy %s: %s", pol.Name, text)
 	}
-	variants, r := sh.variants()
+	variants, notes, r := matchesOf(sig, pol.Action, familyOf(targets[0]))
 	if r.Code != "" {
 		return nil, refuse(r)
 	}
 	p := &plan{
 		origin: FromPolicy, policy: pol.Name, vector: sig.Vector, customer: customer, targets: targets, variants: variants,
-		action: pol.Action, groups: pol.Groups, lifetime: pol.Lifetime, notes: sh.notes,
+		action: pol.Action, groups: pol.Groups, lifetime: pol.Lifetime, notes: notes,
 	}
 	if p.lifetime == 0 {
 		p.lifetime = sg.DefaultLifetime
@@ -184,6 +183,20 @@ func judge(s *State, sig *Signal) (*plan, Decision) {
 	p.reason = Reason{CodeMitigated, fmt.Sprintf("policy %s: %s reports %s on %s of customer %s", pol.Name, sig.Source, sig.Vector,
 		prefixList(targets), customer.ID)}
 	return p, Decision{}
+}
+
+// matchesOf returns the matches that answer a signal, without their destination, and what is to be known of them.
+func matchesOf(sig *Signal, a Action, f flowspec.Family) ([]flowspec.Match, []string, Reason) {
+	if a.RouteKind() == wanted.RTBH {
+		return everything(f), []string{blackholeNote}, Reason{}
+	}
+	info, _ := vectorInfo(sig.Vector)
+	sh, r := shapeOf(&info, sig, f)
+	if r.Code != "" {
+		return nil, nil, r
+	}
+	variants, r := sh.variants()
+	return variants, sh.notes, r
 }
 
 // policyFor returns the policy that takes a signal: the first by priority, then by name.
@@ -204,6 +217,9 @@ func selects[T comparable](selector []T, v T) bool {
 // settle finds a place for a plan: an active mitigation that covers it, else a new one. Current is what the same
 // attack keeps alive so far, nil if nothing.
 func settle(s *State, p *plan, attack *PutAttack, current *Mitigation, e Entry) Decision {
+	if r := p.blackholes(s.Safeguards()); r.Code != "" {
+		return refuse(r)
+	}
 	alone := current != nil && len(current.Causes) == 1 && current.MoreCauses == 0
 	if current != nil && p.fits(current) && (!alone || slices.Equal(current.Targets, p.targets)) {
 		return repetition(current)
@@ -253,7 +269,7 @@ type surveyed struct {
 	active  int         // the customer's that stay
 	leaving int         // 1 if the attack's current one ends by this decision
 	cover   *Mitigation // does what is asked for
-	shield  *Mitigation // a discard that the plan would shield packets from
+	shield  *Mitigation // holds back more, and the plan would shield packets from it
 	at      netip.Prefix
 	how     meeting // of the plan with shield
 	notes   []string
@@ -263,61 +279,81 @@ type surveyed struct {
 // says that current ends by this decision.
 //
 // What covers the plan, or would be shielded by it, has a piece around each or some of its pieces; only what comes
-// before a discard has pieces inside of its own.
+// before something that holds back more has pieces inside of its own.
 func survey(s *State, p *plan, current *Mitigation, leaving bool) surveyed {
 	f := surveyed{active: s.ActiveCountOf(p.customer.ID)}
 	if leaving && current.Customer == p.customer.ID {
 		f.leaving = 1
 		f.active--
 	}
-	for m := range s.activeNear(p.customer.ID, p.cut.Pieces, p.action.Kind == Discard) {
+	inner := p.action.holds() > holdNothing && p.action.RouteKind() == wanted.FlowSpec
+	for m := range s.activeNear(p.customer.ID, p.cut.Pieces, inner) {
 		if leaving && m.ID == current.ID {
 			continue
 		}
 		if p.origin == FromPolicy && f.cover == nil && p.fits(m) {
 			f.cover = m
 		}
-		f.shields(p, m)
+		// A blackhole is a route, and no rule comes before it or after it.
+		if p.action.RouteKind() == wanted.FlowSpec && m.Action.RouteKind() == wanted.FlowSpec {
+			f.shields(p, m)
+		}
 	}
 	return f
 }
 
-// shields finds out which of the plan and m would come before the other and let through what that discards.
+// shields finds out which of the plan and m would come before the other and let through what that holds back. A rule
+// that has later rules evaluated as well shields nothing from them.
 func (f *surveyed) shields(p *plan, m *Mitigation) {
-	switch {
-	case p.action.Kind == RateLimit && m.Action.Kind == Discard && f.shield == nil:
-		if at, how := shielded(p.cut.Pieces, p.variants, p.groups, m); how != apart {
+	switch mine, other := p.action.holds(), m.Action.holds(); {
+	case mine < other && f.shield == nil:
+		at, how := shielded(p.cut.Pieces, p.variants, p.groups, m)
+		if how == sameKey || how == before && !p.action.Continue {
 			f.shield, f.at, f.how = m, at, how
 		}
-	case p.action.Kind == Discard && m.Action.Kind == RateLimit && len(f.notes) < maxListed:
+	case mine > other && len(f.notes) < maxListed:
 		at, how := shielded(m.Cut.Pieces, m.Variants, m.Groups, &Mitigation{Cut: p.cut, Variants: p.variants, Groups: p.groups})
-		switch {
-		case how == before:
-			f.notes = append(f.notes, fmt.Sprintf("M%d limits the rate of a part of this at %s and comes before it there: "+
-				"withdraw it to discard all", m.ID, prefixText(at)))
-		case how == sameKey && m.Origin > p.origin:
-			f.notes = append(f.notes, fmt.Sprintf("M%d limits the rate by the same rule at %s, and an operator's order goes first: "+
-				"while both are active routers limit the rate there; withdraw M%d to discard all", m.ID, prefixText(at), m.ID))
-		case how == sameKey:
-			f.notes = append(f.notes, fmt.Sprintf("M%d limits the rate by the same rule at %s: while both are active routers discard there, "+
-				"and M%d has no effect there until this ends", m.ID, prefixText(at), m.ID))
+		if text := p.meets(m, at, how); text != "" {
+			f.notes = append(f.notes, text)
 		}
 	}
 }
 
+// meets says what becomes of the plan where m, which holds back less, meets it; nothing if that is no matter.
+func (p *plan) meets(m *Mitigation, at netip.Prefix, how meeting) string {
+	mine, its := p.action.words(), m.Action.words()
+	switch {
+	case how == before && !m.Action.Continue:
+		return fmt.Sprintf("M%d %s a part of this at %s and comes before it there: withdraw it to %s all", m.ID, its.itTo, prefixText(at), mine.to)
+	case how == sameKey && m.Origin > p.origin:
+		return fmt.Sprintf("M%d %s by the same rule at %s, and an operator's order goes first: "+
+			"while both are active routers %s there; withdraw M%d to %s all", m.ID, its.it, prefixText(at), its.to, m.ID, mine.to)
+	case how == sameKey:
+		return fmt.Sprintf("M%d %s by the same rule at %s: while both are active routers %s there, "+
+			"and M%d has no effect there until this ends", m.ID, its.it, prefixText(at), mine.to, m.ID)
+	}
+	return ""
+}
+
+// shieldText says how the plan would shield packets from f.shield.
+func (f *surveyed) shieldText(p *plan) string {
+	m, mine, its := f.shield, p.action.words(), f.shield.Action.words()
+	switch {
+	case f.how == sameKey && p.origin > m.Origin:
+		return fmt.Sprintf("M%d %s by the same rule on %s; an operator's %s would take its place and let through what M%d %s: "+
+			"withdraw M%d, or %s as well", m.ID, its.it, prefixText(f.at), mine.noun, m.ID, its.it, m.ID, its.to)
+	case f.how == sameKey:
+		return fmt.Sprintf("M%d %s by the same rule on %s; a %s there would have no effect while M%d is active: withdraw M%d first",
+			m.ID, its.it, prefixText(f.at), mine.noun, m.ID, m.ID)
+	}
+	return fmt.Sprintf("M%d %s on %s; a %s there would come first and let through what M%d %s: "+
+		"withdraw M%d, or %s as well", m.ID, its.it, prefixText(f.at), mine.noun, m.ID, its.it, m.ID, its.to)
+}
+
 // admit holds a new mitigation against the limits, with the numbers.
 func (f *surveyed) admit(s *State, p *plan) Reason {
-	if f.shield != nil && f.how == sameKey {
-		what := fmt.Sprintf("a rate limit there would have no effect while M%d is active: withdraw M%d first", f.shield.ID, f.shield.ID)
-		if p.origin > f.shield.Origin {
-			what = fmt.Sprintf("an operator's rate limit would take its place and let through what M%d discards: withdraw M%d, or discard as well",
-				f.shield.ID, f.shield.ID)
-		}
-		return Reason{CodeShieldsStronger, fmt.Sprintf("M%d discards by the same rule on %s; %s", f.shield.ID, prefixText(f.at), what)}
-	}
 	if f.shield != nil {
-		return Reason{CodeShieldsStronger, fmt.Sprintf("M%d discards on %s; a rate limit there would come first and let through what M%d discards: "+
-			"withdraw M%d, or discard as well", f.shield.ID, prefixText(f.at), f.shield.ID, f.shield.ID)}
+		return Reason{CodeShieldsStronger, f.shieldText(p)}
 	}
 	if quota := p.customer.MaxMitigations; quota > 0 && f.active >= quota {
 		return Reason{CodeCustomerQuota, fmt.Sprintf("customer %s has %s of at most %d", p.customer.ID, plural(f.active, "active mitigation"), quota)}
@@ -328,7 +364,7 @@ func (f *surveyed) admit(s *State, p *plan) Reason {
 	if r := checkSources(s, p.variants); r.Code != "" {
 		return r
 	}
-	return checkRouters(s, p.groups, familyOf(p.targets[0]), len(p.cut.Pieces)*len(p.variants))
+	return checkRouters(s, p.action.RouteKind(), p.groups, familyOf(p.targets[0]), len(p.cut.Pieces)*len(p.variants))
 }
 
 // mitigation makes the record of a plan.

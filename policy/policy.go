@@ -7,11 +7,7 @@
 // State with State.Apply. Nothing that comes out of a State is ever changed.
 package policy
 
-import (
-	"time"
-
-	"github.com/tidegate/tidegate/bgp/flowspec"
-)
+import "time"
 
 // Index is the position of an entry in the replicated log.
 type Index uint64
@@ -29,21 +25,6 @@ type ReasonCode string
 type Reason struct {
 	Code ReasonCode
 	Text string
-}
-
-// ActionKind is what a mitigation does to the traffic that it matches.
-type ActionKind uint8
-
-// The kinds of action, from the mildest to the most severe: the numeric order is the order of severity.
-const (
-	RateLimit ActionKind = 1
-	Discard   ActionKind = 2
-)
-
-// Action is what a mitigation does. Rate belongs to the whole mitigation: its rules share it (design section 1).
-type Action struct {
-	Kind ActionKind
-	Rate flowspec.BytesPerSecond // RateLimit only; for all rules of the mitigation together, per router
 }
 
 // Entry is the head of a log entry: what State.Apply knows besides the changes.

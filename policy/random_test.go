@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
 )
 
 // The random worlds of the tests are small and crowded, so that things meet: prefixes nest, keys coincide, names
@@ -60,12 +61,16 @@ func randomDocument(r *rand.Rand) Document {
 		if r.IntN(2) == 0 {
 			d.PasswordSecret = d.Name
 		}
+		if r.IntN(3) == 0 {
+			d.Carries, d.DiscardIPv4 = wanted.RTBH, netip.AddrFrom4([4]byte{192, 0, 2, 1})
+		}
 		return d
 	case 7:
 		return &Policy{Name: fmt.Sprintf("policy%d", r.IntN(5)), Priority: r.IntN(5) - 2, Action: Action{Kind: Discard}}
 	default:
 		d := DefaultSafeguards()
 		d.MaxPieces = 1 + r.IntN(50)
+		d.ShortestRTBHIPv4 = uint8(r.IntN(2) * (24 + r.IntN(9)))
 		return d
 	}
 }
@@ -78,7 +83,6 @@ func randomMitigation(r *rand.Rand) *Mitigation {
 		ID:       MitigationID(1 + r.IntN(12)),
 		Customer: customerID(r.IntN(customers)),
 		Origin:   Origin(1 + r.IntN(2)),
-		Action:   Action{Kind: ActionKind(1 + r.IntN(2))},
 		Lifetime: time.Hour,
 		Created:  start(),
 		Expires:  start().Add(time.Duration(r.IntN(5)) * time.Hour),
@@ -96,19 +100,38 @@ func randomMitigation(r *rand.Rand) *Mitigation {
 	case 1:
 		m.Groups = []string{"transit", "edge", "transit"}
 	}
-	act := flowspec.Discard()
-	if m.Action.Kind == RateLimit {
-		m.Action.Rate = flowspec.BytesPerSecond(1000 * (1 + r.IntN(3)))
-		act = flowspec.RateLimit(m.Action.Rate)
-	}
+	var acts []flowspec.Action
+	m.Action, acts = randomAction(r)
 	m.Cut.Pieces = randomPrefixes(r, r.IntN(4))
 	for range r.IntN(4) {
-		m.Rules = append(m.Rules, flowspec.Rule{
-			Match:   matchTo(netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(r.IntN(6))}), 32)),
-			Actions: []flowspec.Action{act},
-		})
+		rule := flowspec.Rule{Match: matchTo(netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(r.IntN(6))}), 32)), Actions: acts}
+		if m.Action.Kind == RTBH {
+			rule.Match.Components = rule.Match.Components[:1]
+		}
+		m.Rules = append(m.Rules, rule)
 	}
 	return m
+}
+
+// randomAction is an action, mostly one of the two that meet most often, and what its rules do.
+func randomAction(r *rand.Rand) (Action, []flowspec.Action) {
+	a := Action{Kind: []ActionKind{Discard, Discard, RateLimit, RateLimit, RateLimitPackets, Redirect, RedirectIP, Mark, RTBH}[r.IntN(9)]}
+	a.Sample = a.Kind != RTBH && r.IntN(8) == 0
+	switch a.Kind {
+	case RateLimit:
+		a.Rate = flowspec.BytesPerSecond(1000 * (1 + r.IntN(3)))
+	case RateLimitPackets:
+		a.Packets = flowspec.PacketsPerSecond(1000 * (1 + r.IntN(3)))
+	case Redirect:
+		a.Target = flowspec.RouteTarget{Form: flowspec.RTFormAS2, ASN: 64500, Local: uint32(r.IntN(2))}
+	case RedirectIP:
+		a.Address, a.Copy = netip.AddrFrom4([4]byte{192, 0, 2, 1}), r.IntN(2) == 0
+	case Mark:
+		a.DSCP = uint8(r.IntN(2))
+	case Discard, RTBH:
+	}
+	acts, _ := a.wire(1, 1)
+	return a, acts
 }
 
 // matchTo is UDP to p.

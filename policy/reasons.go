@@ -60,9 +60,10 @@ const (
 	CodeSourceProtected ReasonCode = "source_protected"
 	// CodeUnsafeMatch is a match that common routers do not survive (flowspec.CheckSafe).
 	CodeUnsafeMatch ReasonCode = "unsafe_match"
-	// CodeRateTooLow is a rate that leaves less than 1 byte/s for each of the rules that share it.
+	// CodeRateTooLow is a rate that leaves less than 1 byte/s, or 1 packet/s, for each of the rules that share it.
 	CodeRateTooLow ReasonCode = "rate_too_low"
-	// CodeShieldsStronger is a rate limit that would come before, and so shield packets from, an active discard.
+	// CodeShieldsStronger is an action that would come before, and so shield packets from, one that holds back more: a rate
+	// limit before a discard, a mark before either.
 	CodeShieldsStronger ReasonCode = "shields_stronger"
 
 	// CodeCustomerQuota is a customer whose quota of active mitigations is used up.
@@ -112,6 +113,11 @@ const (
 	CodeTooLarge ReasonCode = "too_large"
 	// CodeOverload is a signal for which there was no room: it may be sent again. Given by the controller.
 	CodeOverload ReasonCode = "overload"
+	// CodeRTBHTooWide is a blackhole of more routes than the safeguards permit.
+	CodeRTBHTooWide ReasonCode = "rtbh_too_wide"
+	// CodeActionFamily is a policy's action that cannot be done to packets of the targets' family.
+	CodeActionFamily ReasonCode = "action_family"
+
 	// CodeLeaderLost is a signal whose verdict is not known, because the leader changed: it may be sent again. Given by
 	// the controller.
 	CodeLeaderLost ReasonCode = "leader_lost"
@@ -153,8 +159,8 @@ func Reasons() []ReasonInfo {
 		{CodeTooManyVariants, true, "too many matches per destination"},
 		{CodeSourceProtected, true, "a source prefix overlaps protected space"},
 		{CodeUnsafeMatch, true, "common routers do not survive the match"},
-		{CodeRateTooLow, true, "less than 1 byte/s for each rule that shares the rate"},
-		{CodeShieldsStronger, true, "the rate limit would shield packets from an active discard"},
+		{CodeRateTooLow, true, "less than 1 byte/s, or 1 packet/s, for each rule that shares the rate"},
+		{CodeShieldsStronger, true, "it would shield packets from an active mitigation that holds back more"},
 		{CodeCustomerQuota, true, "the customer's quota of active mitigations is used up"},
 		{CodeMitigationLimit, true, "the limit of active mitigations is reached"},
 		{CodeRouterBudget, true, "a router cannot hear that many rules"},
@@ -177,6 +183,8 @@ func Reasons() []ReasonInfo {
 		{CodeRequestIDReused, true, "the request id was used for another request"},
 		{CodeTooLarge, true, "the decision does not fit into one entry of the log"},
 		{CodeOverload, false, "no room for the signal: send it again"},
+		{CodeRTBHTooWide, true, "more blackhole routes than the safeguards permit"},
+		{CodeActionFamily, true, "the policy's action cannot be done to packets of the targets' family"},
 		{CodeLeaderLost, false, "the leader changed while the signal was judged: send it again"},
 	}
 }

@@ -34,6 +34,11 @@ func discard(targets ...string) *policy.StartRequest {
 	return &policy.StartRequest{Targets: pfxs(targets...), Action: policy.Action{Kind: policy.Discard}}
 }
 
+// blackhole is an order to blackhole the targets.
+func blackhole(targets ...string) *policy.StartRequest {
+	return &policy.StartRequest{Targets: pfxs(targets...), Action: policy.Action{Kind: policy.RTBH}}
+}
+
 // limit is an order to limit the rate of everything to the targets.
 func limit(rate flowspec.BytesPerSecond, targets ...string) *policy.StartRequest {
 	return &policy.StartRequest{Targets: pfxs(targets...), Action: policy.Action{Kind: policy.RateLimit, Rate: rate}}
@@ -207,6 +212,33 @@ func limitCases(t *testing.T) []reasonCase {
 		{name: "no such group", req: nowhere, kind: policy.Refused, code: policy.CodeNoRouter, text: []string{"moon", "edge, transit"}},
 		{name: "no router at all", docs: without([]string{"edge-1", "edge-2", "transit-1", "amplification", "floods"}), req: discard("198.51.100.7/32"), kind: policy.Refused, code: policy.CodeNoRouter},
 		{name: "lifetime", req: long, kind: policy.Refused, code: policy.CodeLifetimeTooLong, text: []string{"48h", "24h"}},
+		{
+			name: "rate of no packet", req: &policy.StartRequest{Targets: pfxs("203.0.112.0/22"), Action: policy.Action{Kind: policy.RateLimitPackets, Packets: 5}},
+			kind: policy.Refused, code: policy.CodeRateTooLow, text: []string{"6 rules", "6 packets/s"},
+		},
+		{
+			name: "blackhole of a /24", docs: without(nil, blackholer("bh-1", "127.0.0.21", 100, flowspec.IPv4)),
+			req: blackhole("203.0.112.0/24"), kind: policy.Refused, code: policy.CodeRTBHTooWide, text: []string{"256 blackhole routes of /32", "permit 8", "max_rtbh_routes"},
+		},
+		{
+			name: "blackhole of a /64", docs: without(nil, blackholer("bh-1", "127.0.0.21", 100, flowspec.IPv6)),
+			req: blackhole("2001:db8:100::/64"), kind: policy.Refused, code: policy.CodeRTBHTooWide, text: []string{"more than a million"},
+		},
+		{name: "no router for blackholes", req: blackhole("203.0.112.1/32"), kind: policy.Refused, code: policy.CodeNoRouter, text: []string{"carries: rtbh", "none"}},
+		{
+			name: "no router for blackholes of the family", docs: without(nil, blackholer("bh-1", "127.0.0.21", 100, flowspec.IPv6)),
+			req: blackhole("203.0.112.1/32"), kind: policy.Refused, code: policy.CodeNoRouter, text: []string{"IPv4 blackhole", "edge"},
+		},
+		{
+			name: "budget of blackholes", docs: without(nil, blackholer("bh-1", "127.0.0.21", 4, flowspec.IPv4)),
+			req: blackhole("203.0.112.0/30"), kind: policy.Refused, code: policy.CodeRouterBudget, text: []string{"bh-1", "0 blackhole routes", "may hear 3", "4 more"},
+		},
+		{
+			name: "an address of the other family", docs: without([]string{"amplification"}, &policy.Policy{
+				Name: "scrub", Action: policy.Action{Kind: policy.RedirectIP, Address: netip.MustParseAddr("2001:db8::1")},
+			}),
+			req: signal("a", 1, dns, pfxs("198.51.100.7/32")), kind: policy.Refused, code: policy.CodeActionFamily, text: []string{"scrub", "2001:db8::1"},
+		},
 		{name: "rate of no byte", req: limit(5, "203.0.112.0/22"), kind: policy.Refused, code: policy.CodeRateTooLow, text: []string{"6 rules", "6 bytes/s"}},
 		{
 			name: "shields a discard", first: []policy.Request{discard("198.51.100.0/25")}, req: shield, kind: policy.Refused, code: policy.CodeShieldsStronger,
@@ -298,7 +330,7 @@ func malformedCases() []reasonCase {
 		}, "targets[0]"),
 		sig("drill", func(s *policy.Signal) { s.Drill, s.Targets = true, nil }, "targets"),
 		start("no target", func(r *policy.StartRequest) { r.Targets = nil }, "targets"),
-		start("no action", func(r *policy.StartRequest) { r.Action = policy.Action{} }, "action.kind"),
+		start("no action", func(r *policy.StartRequest) { r.Action = policy.Action{} }, "action: it is not said"),
 		start("0.1 bps", func(r *policy.StartRequest) { r.Action = policy.Action{Kind: policy.RateLimit, Rate: 0.1 / 8} }, "action.rate", "1 byte/s"),
 		start("no rate", func(r *policy.StartRequest) { r.Action = policy.Action{Kind: policy.RateLimit} }, "action.rate"),
 		start("rate NaN", func(r *policy.StartRequest) {
@@ -306,6 +338,13 @@ func malformedCases() []reasonCase {
 		}, "action.rate"),
 		start("rate beyond the wire", func(r *policy.StartRequest) { r.Action = policy.Action{Kind: policy.RateLimit, Rate: 1e300} }, "action.rate"),
 		start("discard with a rate", func(r *policy.StartRequest) { r.Action.Rate = 1000 }, "action.rate"),
+		start("mark 64", func(r *policy.StartRequest) { r.Action = policy.Action{Kind: policy.Mark, DSCP: 64} }, "action.mark", "64 is above 63"),
+		start("blackhole with a match", func(r *policy.StartRequest) {
+			r.Action, r.Match = policy.Action{Kind: policy.RTBH}, flowspec.Match{Family: flowspec.IPv4, Components: []flowspec.Component{flowspec.Proto(17)}}
+		}, "match", "every packet", "proto udp"),
+		start("redirect to an address of the other family", func(r *policy.StartRequest) {
+			r.Action = policy.Action{Kind: policy.RedirectIP, Address: netip.MustParseAddr("2001:db8::1")}
+		}, "action.redirect_ip", "IPv4 packets", "2001:db8::1"),
 		start("negative lifetime", func(r *policy.StartRequest) { r.Lifetime = -time.Second }, "lifetime", "negative"),
 		start("IPv6 match for an IPv4 target", func(r *policy.StartRequest) {
 			r.Match = flowspec.Match{Family: flowspec.IPv6, Components: []flowspec.Component{flowspec.Proto(17)}}

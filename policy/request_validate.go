@@ -154,24 +154,10 @@ func (vs *violations) prefix(field string, p netip.Prefix) bool {
 	return false
 }
 
-// action checks what an order asks for.
-func (vs *violations) action(a Action) {
-	switch a.Kind {
-	case Discard:
-		if a.Rate != 0 {
-			vs.add("action.rate", "leave the rate away, or limit the rate", "discard with a rate of %v bytes/s", float64(a.Rate))
-		}
-	case RateLimit:
-		switch v := float64(a.Rate); {
-		case math.IsNaN(v) || math.IsInf(v, 0) || v <= 0:
-			vs.add("action.rate", "send a rate of at least 1 byte/s, or discard", "%v bytes/s is not a rate", v)
-		case v < 1:
-			vs.add("action.rate", "send a rate of at least 1 byte/s (8bps), or discard", "%v bytes/s is below 1 byte/s", v)
-		case v > math.MaxFloat32:
-			vs.add("action.rate", "send a rate that a router knows", "%v bytes/s does not fit on the wire", v)
-		}
-	default:
-		vs.add("action.kind", "send discard or rate limit", "%d is not a kind of action", a.Kind)
+// action checks what an order asks for, for targets of family f.
+func (vs *violations) action(a Action, f flowspec.Family) {
+	for _, w := range a.check(f) {
+		vs.add(below("action", w.field), w.fix, "%s", w.problem)
 	}
 }
 

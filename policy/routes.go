@@ -16,6 +16,8 @@ import (
 
 // RouteState is what is announced for one key on the wire, and on whose behalf.
 type RouteState struct {
+	Kind wanted.Kind
+	// Rule of a blackhole route has a destination and no actions.
 	Rule flowspec.Rule
 	// Owners in order of precedence: Rule is the rule of the first. A router group hears the first of those that
 	// name it, so that nobody's more severe action reaches a group that it was not meant for.
@@ -43,10 +45,10 @@ type owner struct {
 	rule *flowspec.Rule
 }
 
-// rate is what the rule lets pass, in bytes per second; infinite if the rule does not limit it.
+// rate is what the rule lets pass, in bytes or packets per second; infinite if the rule does not limit it.
 func (o owner) rate() float64 {
 	for _, a := range o.rule.Actions {
-		if a.Type == flowspec.TrafficRateBytes {
+		if a.Type == flowspec.TrafficRateBytes || a.Type == flowspec.TrafficRatePackets {
 			return float64(a.Rate)
 		}
 	}
@@ -95,7 +97,7 @@ func (s *State) claim(k flowspec.Key, id MitigationID, claim *owner) {
 	if len(owners) == 0 {
 		if known {
 			s.routes.remove(key)
-			s.countRule(old.Groups, -1)
+			s.countRoute(&old.RouteState, -1)
 		}
 		return
 	}
@@ -108,14 +110,15 @@ func (s *State) claim(k flowspec.Key, id MitigationID, claim *owner) {
 	next.wire.MED = med(next.Changed)
 	s.routes.set(key, next)
 	if known {
-		s.countRule(old.Groups, -1)
+		s.countRoute(&old.RouteState, -1)
 	}
-	s.countRule(next.Groups, 1)
+	s.countRoute(&next.RouteState, 1)
 }
 
 func newRoute(k flowspec.Key, owners []owner) *route {
 	first := owners[0]
 	r := &route{owners: owners, RouteState: RouteState{
+		Kind:    first.m.Action.RouteKind(),
 		Rule:    *first.rule,
 		Owners:  make([]MitigationID, len(owners)),
 		Groups:  groupsOf(owners),
@@ -128,7 +131,7 @@ func newRoute(k flowspec.Key, owners []owner) *route {
 			r.Expires = o.m.Expires
 		}
 	}
-	r.wire = wanted.Route{Kind: wanted.FlowSpec, Rule: r.Rule, Key: k, Groups: r.Groups, Urgency: r.Urgency}
+	r.wire = wanted.Route{Kind: r.Kind, Rule: r.Rule, Key: k, Groups: r.Groups, Urgency: r.Urgency}
 	return r
 }
 
@@ -186,7 +189,7 @@ func groupsOf(owners []owner) []string {
 }
 
 // urgency puts an operator's order before a policy's answer, and among those the more severe action first.
-func urgency(m *Mitigation) uint32 { return uint32(m.Origin)<<8 | uint32(m.Action.Kind) }
+func urgency(m *Mitigation) uint32 { return uint32(m.Origin)<<8 | uint32(m.Action.severity()) }
 
 // med is the MULTI_EXIT_DISC of a route (RFC 4271 section 5.1.4): the newest change has the lowest one and so wins
 // best path against what a stale node still announces.
@@ -197,20 +200,26 @@ func med(changed Index) uint32 {
 	return math.MaxUint32 - uint32(changed)
 }
 
-func (s *State) countRule(groups []string, d int) {
-	if len(groups) == 0 {
-		s.allRules += d
+func (s *State) countRoute(r *RouteState, d int) {
+	if len(r.Groups) == 0 {
+		s.allRoutes[r.Kind] += d
 		return
 	}
-	for _, g := range groups {
-		count(&s.groupRules, g, d)
+	for _, g := range r.Groups {
+		count(&s.groupRoutes, groupKey(r.Kind, g), d)
 	}
 }
 
-// RouteCount returns how many rules a router group hears.
-func (s *State) RouteCount(group string) int {
-	n, _ := s.groupRules.get([]byte(group))
-	return n + s.allRules
+// groupKey is a router group as far as it hears routes of a kind.
+func groupKey(k wanted.Kind, group string) string { return string(rune(k)) + group }
+
+// RouteCount returns how many routes of a kind a router group hears.
+func (s *State) RouteCount(k wanted.Kind, group string) int {
+	if int(k) >= len(s.allRoutes) {
+		return 0
+	}
+	n, _ := s.groupRoutes.get([]byte(groupKey(k, group)))
+	return n + s.allRoutes[k]
 }
 
 // Routes yields what is announced, one route per key on the wire, in the order of the keys.
@@ -269,11 +278,12 @@ func (s *State) Wanted(in WantedInput) *Wanted {
 	b := s.inv.border
 	b.once.Do(func() { b.fill(&s.inv) })
 	w := &Wanted{state: s.rerouted.state, border: b, Set: wanted.Set{
-		Revision:   uint64(s.index),
-		Protected:  b.protected,
-		Official:   b.official,
-		Routers:    b.withSecrets(in.Secret),
-		LeaseUntil: in.LeaseUntil,
+		Revision:     uint64(s.index),
+		Protected:    b.protected,
+		Official:     b.official,
+		Routers:      b.withSecrets(in.Secret),
+		ShortestRTBH: b.shortest,
+		LeaseUntil:   in.LeaseUntil,
 	}}
 	if last := in.Last; last != nil && last.border == b && s.rerouted.known(last.state) && (last.Next == 0 || in.Now < last.Next) {
 		s.amend(w, &in)
@@ -381,8 +391,9 @@ type border struct {
 	protected []netip.Prefix
 	official  []netip.Prefix
 	routers   []wanted.Router
-	secrets   []string // names, beside routers; nil if no router has one
-	groups    []string // all groups, sorted
+	shortest  wanted.Lengths // of a blackhole route
+	secrets   []string       // names, beside routers; nil if no router has one
+	groups    []string       // all groups, sorted
 }
 
 // routerShare is the part of a router's own limit that is used: beyond it some close the session and so lose
@@ -398,6 +409,7 @@ func (b *border) fill(inv *inventory) {
 	for p := range inv.official.table.AllSorted() {
 		b.official = append(b.official, p)
 	}
+	b.shortest = wanted.Lengths{IPv4: inv.effective.ShortestRTBH(flowspec.IPv4), IPv6: inv.effective.ShortestRTBH(flowspec.IPv6)}
 	var secrets []string
 	for r := range inv.routers.values() {
 		b.routers = append(b.routers, wanted.Router{
@@ -406,7 +418,9 @@ func (b *border) fill(inv *inventory) {
 			Port:           r.Port,
 			ASN:            r.ASN,
 			Group:          r.Group,
-			Carries:        wanted.FlowSpec,
+			Carries:        r.Kind(),
+			DiscardIPv4:    r.DiscardIPv4,
+			DiscardIPv6:    r.DiscardIPv6,
 			IPv4:           r.Speaks(flowspec.IPv4),
 			IPv6:           r.Speaks(flowspec.IPv6),
 			MaxRoutes:      r.MaxRules(),

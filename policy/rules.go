@@ -7,24 +7,17 @@ import (
 	"slices"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
 )
 
-// makeRules combines every piece with every variant and shares the rate among the rules: a rate belongs to the
-// mitigation, and each rule is a policer of its own on every router. Shares are rounded down, so that together they
-// never exceed the rate.
+// makeRules combines every piece with every variant into the rules that carry out the action, which share its rate. The
+// rule of a blackhole route has a destination and no action: it is no FlowSpec rule (wanted.Route).
 func makeRules(pieces []netip.Prefix, variants []flowspec.Match, a Action) ([]flowspec.Rule, Reason) {
-	n := len(pieces) * len(variants)
-	action := flowspec.Action{Type: flowspec.TrafficRateBytes}
-	if a.Kind == RateLimit {
-		action.Rate = shareOf(a.Rate, n)
-		if action.Rate < 1 {
-			return nil, Reason{CodeRateTooLow, fmt.Sprintf("%v bytes/s shared by %s (%s × %s) is below 1 byte/s for each, "+
-				"which a router may take for discard: raise the rate to at least %d bytes/s", float64(a.Rate), plural(n, "rule"),
-				plural(len(pieces), "destination"), plural(len(variants), "match"), n)}
-		}
+	actions, r := a.wire(len(pieces), len(variants)) // shared: nothing that is in a State is changed
+	if r.Code != "" {
+		return nil, r
 	}
-	rules := make([]flowspec.Rule, 0, n)
-	actions := []flowspec.Action{action} // shared: nothing that is in a State is changed
+	rules := make([]flowspec.Rule, 0, len(pieces)*len(variants))
 	for _, p := range pieces {
 		for _, v := range variants {
 			m, err := v.WithDestination(p)
@@ -40,33 +33,23 @@ func makeRules(pieces []netip.Prefix, variants []flowspec.Match, a Action) ([]fl
 	return rules, Reason{}
 }
 
-// shareOf returns the n-th part of total, rounded down to what the wire can carry (RFC 8955 section 7.1: float32).
-func shareOf(total flowspec.BytesPerSecond, n int) float32 {
-	exact := float64(total) / float64(n)
-	share := float32(exact)
-	if float64(share) > exact {
-		share = math.Nextafter32(share, 0)
-	}
-	return share
-}
-
-// hears reports whether a mitigation for these groups, all if there are none, is for a router of group g.
-func hears(groups []string, g string) bool { return len(groups) == 0 || slices.Contains(groups, g) }
-
-// checkRouters reports whether the routers can hear n more rules of family f, within the share of their max-prefix
-// that is ours: a router beyond it closes the session, and every mitigation on it is gone.
-func checkRouters(s *State, groups []string, f flowspec.Family, n int) Reason {
+// checkRouters reports whether the routers can hear n more routes of a kind and family f, within the share of their
+// max-prefix that is ours: a router beyond it closes the session, and every mitigation on it is gone.
+func checkRouters(s *State, k wanted.Kind, groups []string, f flowspec.Family, n int) Reason {
 	found := false
 	var known []string
 	for r := range s.Routers() {
+		if r.Kind() != k {
+			continue
+		}
 		known = append(known, r.Group)
-		if !hears(groups, r.Group) || !r.Speaks(f) {
+		if !r.Hears(k, groups, f) {
 			continue
 		}
 		found = true
-		if has := s.RouteCount(r.Group); has+n > r.MaxRules() {
+		if has := s.RouteCount(k, r.Group); has+n > r.MaxRules() {
 			return Reason{CodeRouterBudget, fmt.Sprintf("router %s (group %s) hears %s and may hear %d (80 %% of its max-prefix %d): "+
-				"%d more %s not fit", r.Name, r.Group, plural(has, "rule"), r.MaxRules(), r.MaxPrefix, n, choose(n, "does", "do"))}
+				"%d more %s not fit", r.Name, r.Group, plural(has, routeWord(k)), r.MaxRules(), r.MaxPrefix, n, choose(n, "does", "do"))}
 		}
 	}
 	if found {
@@ -74,10 +57,22 @@ func checkRouters(s *State, groups []string, f flowspec.Family, n int) Reason {
 	}
 	known = sortedSet(known, compareStrings)
 	same := func(s string) string { return s }
-	if len(groups) == 0 {
-		return Reason{CodeNoRouter, fmt.Sprintf("no router takes %s rules; router groups: %s", f, list(known, same))}
+	what := fmt.Sprintf("%s rules; router groups", f)
+	if k == wanted.RTBH {
+		what = fmt.Sprintf("%s blackhole routes; groups of routers with carries: rtbh", f)
 	}
-	return Reason{CodeNoRouter, fmt.Sprintf("no router of group %s takes %s rules; router groups: %s", list(groups, same), f, list(known, same))}
+	if len(groups) == 0 {
+		return Reason{CodeNoRouter, fmt.Sprintf("no router takes %s: %s", what, list(known, same))}
+	}
+	return Reason{CodeNoRouter, fmt.Sprintf("no router of group %s takes %s: %s", list(groups, same), what, list(known, same))}
+}
+
+// routeWord is what a route of a kind is called.
+func routeWord(k wanted.Kind) string {
+	if k == wanted.RTBH {
+		return "blackhole route"
+	}
+	return "rule"
 }
 
 // checkSources refuses source prefixes that overlap protected space: sources are spoofed, and a rule on them hits

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
 )
 
 // decideStart judges an operator's order. An order that an active one already carries out to the letter (same
@@ -36,6 +37,12 @@ func decideStart(s *State, r *StartRequest, e Entry) Decision {
 		return refuse(Reason{CodeContradiction, text})
 	}
 	p.notes = matchNotes(&match)
+	if p.action.RouteKind() == wanted.RTBH {
+		p.notes = []string{blackholeNote}
+	}
+	if reason = p.blackholes(sg); reason.Code != "" {
+		return refuse(reason)
+	}
 	for m := range s.activeAt(p.customer.ID, p.cut.Pieces[0]) { // never empty: CutTarget refuses that
 		if p.same(m) {
 			return Decision{
@@ -58,7 +65,7 @@ func decideStart(s *State, r *StartRequest, e Entry) Decision {
 	m.Notes = append(m.Notes, found.notes...)
 	return Decision{
 		Verdict: Verdict{Kind: Mitigated, Mitigation: m.ID, Reason: Reason{CodeStarted, fmt.Sprintf("M%d: %s (%s × %s) for customer %s", m.ID,
-			plural(len(m.Rules), "rule"), plural(len(m.Cut.Pieces), "destination"), plural(len(m.Variants), "match"), m.Customer)}},
+			plural(len(m.Rules), routeWord(m.Action.RouteKind())), plural(len(m.Cut.Pieces), "destination"), plural(len(m.Variants), "match"), m.Customer)}},
 		Mitigations: []*Mitigation{m},
 		Changes:     []Change{&PutMitigation{m}},
 	}
@@ -68,13 +75,21 @@ func decideStart(s *State, r *StartRequest, e Entry) Decision {
 func validateStart(r *StartRequest) (flowspec.Match, []Violation) {
 	var vs violations
 	vs.targets(r.Targets)
-	vs.action(r.Action)
+	family := flowspec.Family(0)
+	if len(r.Targets) > 0 && r.Targets[0].IsValid() {
+		family = familyOf(r.Targets[0])
+	}
+	vs.action(r.Action, family)
 	vs.lifetime(r.Lifetime, true)
 	m := r.Match
 	if len(vs) > 0 {
 		return m, vs
 	}
-	f := familyOf(r.Targets[0])
+	f := family
+	if len(m.Components) > 0 && r.Action.RouteKind() == wanted.RTBH {
+		vs.add("match", "leave the match out, or discard by a rule", "a blackhole route takes every packet to its destination, whatever the match says: %q", m.String())
+		return m, vs
+	}
 	if len(m.Components) == 0 {
 		return flowspec.Match{Family: f}, vs
 	}

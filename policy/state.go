@@ -36,10 +36,10 @@ type State struct {
 	ofCustomer  table[int]   // number of active ones, by customer
 	pieces      pieces       // active ones, by what they act on
 
-	routes     table[*route] // by flowspec key
-	rerouted   rerouted      // the routes that are others than in the State before
-	groupRules table[int]    // rules by router group, without those that all groups hear
-	allRules   int           // rules that all groups hear
+	routes      table[*route] // by key
+	rerouted    rerouted      // the routes that are others than in the State before
+	groupRoutes table[int]    // number of routes by kind and router group, without those that all groups hear
+	allRoutes   [3]int        // number of routes that all groups hear, by kind
 
 	attacks       table[*Attack] // by source and attack id
 	attacksByTime table[*Attack] // all, by time of the last change
@@ -68,7 +68,7 @@ func NewState() *State {
 		ofCustomer:    newTable[int](),
 		pieces:        newPieces(),
 		routes:        newTable[*route](),
-		groupRules:    newTable[int](),
+		groupRoutes:   newTable[int](),
 		attacks:       newTable[*Attack](),
 		attacksByTime: newTable[*Attack](),
 		endedByTime:   newTable[*Attack](),
@@ -152,7 +152,7 @@ func (s *State) commit() {
 	s.ofCustomer.commit()
 	s.pieces.commit()
 	s.routes.commit()
-	s.groupRules.commit()
+	s.groupRoutes.commit()
 	s.attacks.commit()
 	s.attacksByTime.commit()
 	s.endedByTime.commit()

@@ -19,7 +19,7 @@ func (s *State) putMitigation(m *Mitigation) error {
 	}
 	next := &held{Mitigation: m, keys: make([]flowspec.Key, len(m.Rules))}
 	for i := range m.Rules {
-		next.keys[i] = m.Rules[i].Match.Key()
+		next.keys[i] = m.Action.Key(&m.Rules[i])
 	}
 	old, _ := s.mitigations.get(numberKey(uint64(m.ID)))
 	s.nextID = max(s.nextID, m.ID+1)
@@ -116,7 +116,7 @@ func expiryKey(m *Mitigation) []byte {
 func precedes(a, b owner) int {
 	return cmp.Or(
 		cmp.Compare(b.m.Origin, a.m.Origin),
-		cmp.Compare(b.m.Action.Kind, a.m.Action.Kind),
+		cmp.Compare(b.m.Action.severity(), a.m.Action.severity()),
 		cmp.Compare(a.rate(), b.rate()),
 		cmp.Compare(a.m.ID, b.m.ID),
 	)

@@ -33,6 +33,7 @@ type twin struct {
 }
 
 type twinRoute struct {
+	kind    wanted.Kind
 	rule    flowspec.Rule
 	owners  []MitigationID
 	groups  []string
@@ -132,9 +133,15 @@ func (w *twin) fence(before, now Document) {
 // reroute makes all routes anew and keeps Changed where a router sees no difference.
 func (w *twin) reroute() {
 	claims := map[flowspec.Key][]claim{}
+	kinds := map[flowspec.Key]wanted.Kind{}
 	for m := range w.all(Active) {
 		for _, r := range m.Rules {
-			k := r.Match.Key()
+			k, kind := r.Match.Key(), wanted.FlowSpec
+			if m.Action.Kind == RTBH {
+				dst, _ := r.Match.Destination()
+				k, kind = wanted.RTBHKey(dst), wanted.RTBH
+			}
+			kinds[k] = kind
 			if !slices.ContainsFunc(claims[k], func(c claim) bool { return c.m == m }) {
 				claims[k] = append(claims[k], claim{m, r})
 			}
@@ -144,15 +151,15 @@ func (w *twin) reroute() {
 	for k, cs := range claims {
 		slices.SortFunc(cs, func(a, b claim) int {
 			ra, rb := math.Inf(1), math.Inf(1)
-			if len(a.rule.Actions) > 0 {
+			if isRate(a.m.Action) && len(a.rule.Actions) > 0 {
 				ra = float64(a.rule.Actions[0].Rate)
 			}
-			if len(b.rule.Actions) > 0 {
+			if isRate(b.m.Action) && len(b.rule.Actions) > 0 {
 				rb = float64(b.rule.Actions[0].Rate)
 			}
-			return cmp.Or(int(b.m.Origin)-int(a.m.Origin), int(b.m.Action.Kind)-int(a.m.Action.Kind), cmp.Compare(ra, rb), cmp.Compare(a.m.ID, b.m.ID))
+			return cmp.Or(int(b.m.Origin)-int(a.m.Origin), severityOf(b.m.Action)-severityOf(a.m.Action), cmp.Compare(ra, rb), cmp.Compare(a.m.ID, b.m.ID))
 		})
-		r := twinRoute{rule: cs[0].rule, changed: w.index, urgency: urgency(cs[0].m)}
+		r := twinRoute{kind: kinds[k], rule: cs[0].rule, changed: w.index, urgency: urgency(cs[0].m)}
 		everywhere := false
 		for _, c := range cs {
 			r.owners = append(r.owners, c.m.ID)
@@ -171,7 +178,7 @@ func (w *twin) reroute() {
 		for _, g := range []string{"", "edge", "transit", "none"} {
 			for _, c := range cs {
 				if _, known := r.hears[g]; !known && c.meant(g) {
-					r.hears[g] = fmt.Sprint(c.rule.Actions)
+					r.hears[g] = fmt.Sprintf("%#v", c.rule.Actions)
 				}
 			}
 		}
@@ -181,6 +188,18 @@ func (w *twin) reroute() {
 		next[k] = r
 	}
 	w.routes = next
+}
+
+// severityOf is the place of an action in the order that Action documents.
+func severityOf(a Action) int {
+	return slices.Index([]string{"copy", "mark", "packets", "bytes", "discard", "redirect to address", "redirect to VRF", "blackhole"}, map[ActionKind]string{
+		Mark: "mark", RateLimitPackets: "packets", RateLimit: "bytes", Discard: "discard", Redirect: "redirect to VRF", RTBH: "blackhole",
+		RedirectIP: map[bool]string{true: "copy", false: "redirect to address"}[a.Copy],
+	}[a.Kind])
+}
+
+func isRate(a Action) bool {
+	return a.Kind == RateLimit || a.Kind == RateLimitPackets || a.Kind == Discard
 }
 
 // all yields mitigations by id; phase 0 means all.
@@ -408,12 +427,12 @@ func agreeOnRoutes(t *testing.T, s *State, w *twin) {
 	}
 	slices.Sort(groups)
 	groups = slices.Compact(groups)
-	heard := map[string]int{}
+	heard := map[wanted.Kind]map[string]int{wanted.FlowSpec: {}, wanted.RTBH: {}}
 	i := 0
 	for k, got := range s.Routes() {
 		same(t, "key", k, keys[i])
 		want := w.routes[k]
-		same(t, "Route", got, &RouteState{want.rule, want.owners, want.changed, want.groups, want.urgency, want.expires})
+		same(t, "Route", got, &RouteState{want.kind, want.rule, want.owners, want.changed, want.groups, want.urgency, want.expires})
 		again, _ := s.Route(k)
 		same(t, "Route again", again, got)
 		var routes []*wanted.Route
@@ -425,14 +444,15 @@ func agreeOnRoutes(t *testing.T, s *State, w *twin) {
 		same(t, "wanted routes", routes, want.wanted(k, groups))
 		for _, g := range []string{"edge", "transit", "none"} {
 			if want.groups == nil || slices.Contains(want.groups, g) {
-				heard[g]++
+				heard[want.kind][g]++
 			}
 		}
 		i++
 	}
 	same(t, "number of routes", i, len(keys))
 	for _, g := range []string{"edge", "transit", "none"} {
-		same(t, "RouteCount "+g, s.RouteCount(g), heard[g])
+		same(t, "RouteCount of rules "+g, s.RouteCount(wanted.FlowSpec, g), heard[wanted.FlowSpec][g])
+		same(t, "RouteCount of blackholes "+g, s.RouteCount(wanted.RTBH, g), heard[wanted.RTBH][g])
 	}
 	agreeOnBorder(t, w, set)
 }
@@ -440,7 +460,7 @@ func agreeOnRoutes(t *testing.T, s *State, w *twin) {
 // wanted is what the speaker must be told of a key when these router groups exist.
 func (r twinRoute) wanted(k flowspec.Key, groups []string) []*wanted.Route {
 	deadline := func(c claim) wanted.Instant { return wanted.Instant(c.m.Expires.UnixNano()) }
-	base := wanted.Route{Kind: wanted.FlowSpec, Key: k, MED: math.MaxUint32 - uint32(r.changed)}
+	base := wanted.Route{Kind: r.kind, Key: k, MED: math.MaxUint32 - uint32(r.changed)}
 	if len(r.claims) == 1 {
 		base.Rule, base.Urgency, base.NotAfter, base.Groups = r.rule, r.urgency, deadline(r.claims[0]), r.groups
 		if r.groups == nil {
@@ -467,7 +487,7 @@ func (r twinRoute) wanted(k flowspec.Key, groups []string) []*wanted.Route {
 			continue
 		}
 		for _, o := range r.claims {
-			if fmt.Sprint(o.rule.Actions) == fmt.Sprint(c.rule.Actions) && !slices.ContainsFunc(w.Groups, func(g string) bool { return !o.meant(g) }) {
+			if fmt.Sprintf("%#v", o.rule.Actions) == fmt.Sprintf("%#v", c.rule.Actions) && !slices.ContainsFunc(w.Groups, func(g string) bool { return !o.meant(g) }) {
 				w.NotAfter = max(w.NotAfter, deadline(o))
 			}
 		}
@@ -496,12 +516,22 @@ func agreeOnBorder(t *testing.T, w *twin, set wanted.Set) {
 			IPv4: slices.Contains(d.Families, flowspec.IPv4), IPv6: slices.Contains(d.Families, flowspec.IPv6),
 			TTLSecurity: d.TTLSecurity, Multihop: d.Multihop,
 		}
+		if d.Carries == wanted.RTBH { // the random routers have a next hop for IPv4 only
+			n.Carries, n.DiscardIPv4, n.IPv6 = wanted.RTBH, d.DiscardIPv4, false
+		}
 		if d.PasswordSecret != "" {
 			n.Password = "secret of " + d.PasswordSecret
 		}
 		routers = append(routers, n)
 	}
 	same(t, "Routers", set.Routers, routers)
+	shortest := wanted.Lengths{IPv4: 32, IPv6: 128}
+	for _, d := range documentsOf[*Safeguards](w, KindSafeguards) {
+		if d.ShortestRTBHIPv4 != 0 {
+			shortest.IPv4 = d.ShortestRTBHIPv4
+		}
+	}
+	same(t, "ShortestRTBH", set.ShortestRTBH, shortest)
 }
 
 func agreeOnSpace(t *testing.T, s *State, w *twin, p netip.Prefix) {

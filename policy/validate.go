@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
 )
 
 // The bounds of what a single document may say. They are there to catch slips and floods, not to be reached.
@@ -36,6 +37,7 @@ type breadth struct{ v4, v6 int }
 func widestOfficial() breadth { return breadth{8, 16} }
 func widestBlock() breadth    { return breadth{8, 16} }
 func widestLink() breadth     { return breadth{24, 48} }
+func widestRTBH() breadth     { return breadth{24, 48} } // beyond that others take no route either, blackhole or not
 
 // Ref returns the kind and the id of d.
 func (d *Customer) Ref() DocumentRef { return DocumentRef{KindCustomer, string(d.ID)} }
@@ -52,9 +54,39 @@ func (d *Policy) Ref() DocumentRef { return DocumentRef{KindPolicy, d.Name} }
 // Ref returns the kind and the name of d.
 func (d *Safeguards) Ref() DocumentRef { return DocumentRef{KindSafeguards, d.Name} }
 
-// Speaks reports whether the router takes FlowSpec rules of family f. A router that lists no family takes both.
+// Kind is what the session with the router carries: FlowSpec rules, if it is not said.
+func (d *Router) Kind() wanted.Kind {
+	if d.Carries == 0 {
+		return wanted.FlowSpec
+	}
+	return d.Carries
+}
+
+// Speaks reports whether the router takes routes of family f. A router that lists no family takes both; blackholes need a
+// next hop of the family besides.
 func (d *Router) Speaks(f flowspec.Family) bool {
+	if d.Kind() == wanted.RTBH && !d.discard(f).IsValid() {
+		return false
+	}
 	return len(d.Families) == 0 || slices.Contains(d.Families, f)
+}
+
+func (d *Router) discard(f flowspec.Family) netip.Addr {
+	if f == flowspec.IPv4 {
+		return d.DiscardIPv4
+	}
+	return d.DiscardIPv6
+}
+
+// Hears reports whether the router is told of routes of a kind and family that are for these groups, all if there are
+// none.
+func (d *Router) Hears(k wanted.Kind, groups []string, f flowspec.Family) bool {
+	return d.inReach(k, groups) && d.Speaks(f)
+}
+
+// inReach is Hears for any family.
+func (d *Router) inReach(k wanted.Kind, groups []string) bool {
+	return d.Kind() == k && (len(groups) == 0 || slices.Contains(groups, d.Group))
 }
 
 // MaxRules is the hard budget of rules that the router may hear: 80 % of its own limit.
@@ -150,7 +182,13 @@ func (d *Router) Validate() []Violation {
 	}
 	switch d.Validation {
 	case ValidationIBGP9117, ValidationDisabled:
+		if d.Kind() == wanted.RTBH {
+			c.add("validation", "it is about FlowSpec rules, and the session carries rtbh", "leave it out")
+		}
 	case "":
+		if d.Kind() == wanted.RTBH {
+			break
+		}
 		c.add("validation", "it is not said how the router is kept from dropping the rules of a central controller (RFC 8955 section 6)",
 			"write ibgp-9117 or disabled-by-import-policy, as the router is configured")
 	default:
@@ -163,7 +201,58 @@ func (d *Router) Validate() []Violation {
 	if d.TTLSecurity && d.Multihop > 1 {
 		c.add("multihop", "TTL security takes packets from direct neighbours only (RFC 5082)", "leave out multihop or ttl_security")
 	}
+	c.carries(d)
 	return c.found
+}
+
+// carries checks what a router carries, and the next hops of blackholes.
+func (c *checker) carries(d *Router) {
+	c.discardAddress("discard_ipv4", d.DiscardIPv4, flowspec.IPv4)
+	c.discardAddress("discard_ipv6", d.DiscardIPv6, flowspec.IPv6)
+	switch d.Kind() {
+	case wanted.FlowSpec:
+		for _, f := range [...]flowspec.Family{flowspec.IPv4, flowspec.IPv6} {
+			if d.discard(f).IsValid() {
+				c.add(discardField(f), "it is the next hop of blackhole routes, and the session carries flowspec", "leave it out, or write carries: rtbh")
+			}
+		}
+	case wanted.RTBH:
+		if !d.DiscardIPv4.IsValid() && !d.DiscardIPv6.IsValid() {
+			c.add("discard_ipv4", "there is no next hop for blackhole routes",
+				"write the address that the router has a discard route for, for example 192.0.2.1, and discard_ipv6, for example 100::1")
+			return
+		}
+		for i, f := range d.Families {
+			if (f == flowspec.IPv4 || f == flowspec.IPv6) && !d.discard(f).IsValid() {
+				c.add(discardField(f), fmt.Sprintf("there is no next hop for blackhole routes of families[%d]", i),
+					"write the address that the router has a discard route for, or leave the family out")
+			}
+		}
+	default:
+		c.add("carries", fmt.Sprintf("there is no kind of route %d", uint8(d.Carries)), "write flowspec or rtbh")
+	}
+}
+
+func discardField(f flowspec.Family) string {
+	if f == flowspec.IPv4 {
+		return "discard_ipv4"
+	}
+	return "discard_ipv6"
+}
+
+// discardAddress checks the next hop of blackholes of family f; it may be missing.
+func (c *checker) discardAddress(field string, a netip.Addr, f flowspec.Family) {
+	example := "write an address that the router has a discard route for, for example 192.0.2.1"
+	if f == flowspec.IPv6 {
+		example = "write an address that the router has a discard route for, for example 100::1 (RFC 6666)"
+	}
+	switch {
+	case !a.IsValid():
+	case a.Zone() != "" || a.Is4In6() || a.Is4() != (f == flowspec.IPv4):
+		c.add(field, fmt.Sprintf("%s is not an %s address", a, f), example)
+	case !a.IsGlobalUnicast():
+		c.add(field, fmt.Sprintf("%s cannot be a next hop", a), example)
+	}
 }
 
 func (c *checker) routerAddress(field string, a netip.Addr) {
@@ -218,23 +307,19 @@ func knownVectors() string {
 	return strings.Join(names, ", ")
 }
 
-// action checks an action as a document or a request may ask for it.
+// action checks an action as a policy may ask for it, whose targets may be of either family.
 func (c *checker) action(field string, a Action) {
-	rate := float64(a.Rate)
-	switch {
-	case a.Kind == Discard && rate != 0:
-		c.add(field, "discard has no rate", "write either discard or a rate")
-	case a.Kind == Discard:
-	case a.Kind != RateLimit:
-		c.add(field, "it is not said what to do", "write discard: true or a rate such as 10Mbps")
-	case math.IsNaN(rate) || math.IsInf(rate, 0) || rate > math.MaxFloat32:
-		c.add(field+".rate", "the rate is not a finite number", "write a rate such as 10Mbps")
-	case rate < 0:
-		c.add(field+".rate", "the rate is negative", "write a rate such as 10Mbps, or discard: true")
-	case rate < 1:
-		c.add(field+".rate", fmt.Sprintf("%v bytes/s is below 1 byte/s, which a router may round to 0 and so discard everything", rate),
-			"write a rate such as 10Mbps, or discard: true")
+	for _, w := range a.check(0) {
+		c.add(below(field, w.field), w.problem, w.fix)
 	}
+}
+
+// below is the path of a field inside another; an empty one is the other itself.
+func below(outer, field string) string {
+	if field == "" {
+		return outer
+	}
+	return outer + "." + field
 }
 
 // Validate reports what is wrong with the safeguards by themselves.
@@ -247,6 +332,9 @@ func (d *Safeguards) Validate() []Violation {
 	c.between("widest_ipv6", int(d.WidestIPv6), widestOfficial().v6, 128)
 	c.between("max_pieces", d.MaxPieces, 1, maxMaxPieces)
 	c.between("max_mitigations", d.MaxMitigations, 0, maxCount)
+	c.between("shortest_rtbh_ipv4", int(d.ShortestRTBH(flowspec.IPv4)), widestRTBH().v4, 32)
+	c.between("shortest_rtbh_ipv6", int(d.ShortestRTBH(flowspec.IPv6)), widestRTBH().v6, 128)
+	c.between("max_rtbh_routes", d.RTBHRoutes(), 1, maxMaxPieces)
 	c.lifetime("default_lifetime", d.DefaultLifetime)
 	c.lifetime("max_lifetime", d.MaxLifetime)
 	if d.DefaultLifetime > d.MaxLifetime {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
 )
 
 func mustPrefixes(texts ...string) []netip.Prefix {
@@ -144,6 +145,21 @@ func brokenRouters() []brokenDocument {
 		with("no max-prefix", func(d *Router) { d.MaxPrefix = 0 }, "max_prefix", "0 is not between 2 and", "write a number"),
 		with("negative pace", func(d *Router) { d.RulesPerSecond = -1 }, "rules_per_second", "-1 is not between", "write a number"),
 		with("secret in clear", func(d *Router) { d.PasswordSecret = "p@ss word" }, "password_secret", "is not a name", "letters"),
+		with("unknown kind of route", func(d *Router) { d.Carries = 3 }, "carries", "no kind of route 3", "flowspec or rtbh"),
+		with("next hop of blackholes for rules", func(d *Router) { d.DiscardIPv4 = netip.MustParseAddr("192.0.2.1") }, "discard_ipv4", "carries flowspec", "carries: rtbh"),
+		with("blackholes without a next hop", func(d *Router) { d.Carries, d.Validation = wanted.RTBH, "" }, "discard_ipv4", "no next hop", "192.0.2.1"),
+		with("blackholes of a family without a next hop", func(d *Router) {
+			d.Carries, d.Validation, d.DiscardIPv4 = wanted.RTBH, "", netip.MustParseAddr("192.0.2.1")
+		}, "discard_ipv6", "families[1]", "leave the family out"),
+		with("next hop of the other family", func(d *Router) {
+			d.Carries, d.Validation, d.DiscardIPv4, d.Families = wanted.RTBH, "", netip.MustParseAddr("100::1"), nil
+		}, "discard_ipv4", "not an IPv4 address", "192.0.2.1"),
+		with("loopback as next hop", func(d *Router) {
+			d.Carries, d.Validation, d.DiscardIPv6, d.Families = wanted.RTBH, "", netip.IPv6Loopback(), nil
+		}, "discard_ipv6", "cannot be a next hop", "100::1"),
+		with("validation of blackholes", func(d *Router) {
+			d.Carries, d.DiscardIPv4, d.Families = wanted.RTBH, netip.MustParseAddr("192.0.2.1"), nil
+		}, "validation", "about FlowSpec", "leave it out"),
 		with("GTSM over several hops", func(d *Router) { d.Multihop = 2 }, "multihop", "direct neighbours only", "leave out"),
 	}
 }
@@ -175,8 +191,8 @@ func brokenOthers() []brokenDocument {
 		policy("customer twice", func(d *Policy) { d.Customers = append(d.Customers, d.Customers[0]) }, "customers[1]", "twice", "remove"),
 		policy("source", func(d *Policy) { d.Sources[0] = "a/b" }, "sources[0]", "is not a name", "letters"),
 		policy("group", func(d *Policy) { d.Groups[0] = "édge" }, "groups[0]", "is not a name", "letters"),
-		policy("no action", func(d *Policy) { d.Action = Action{} }, "action", "not said what to do", "discard: true or a rate"),
-		policy("both actions", func(d *Policy) { d.Action.Kind = Discard }, "action", "discard has no rate", "either"),
+		policy("no action", func(d *Policy) { d.Action = Action{} }, "action", "not said what to do", "discard: true, a rate"),
+		policy("both actions", func(d *Policy) { d.Action.Kind = Discard }, "action.rate", "a discard has no rate", "leave it out"),
 		policy("rate 0", func(d *Policy) { d.Action.Rate = 0 }, "action.rate", "below 1 byte/s", "10Mbps"),
 		policy("0.1 bps", func(d *Policy) { d.Action.Rate = 0.1 / 8 }, "action.rate", "0.0125 bytes/s is below 1 byte/s", "10Mbps"),
 		policy("negative rate", func(d *Policy) { d.Action.Rate = -1 }, "action.rate", "negative", "10Mbps"),
@@ -193,6 +209,9 @@ func brokenOthers() []brokenDocument {
 		safeguards("negative limit", func(d *Safeguards) { d.MaxMitigations = -1 }, "max_mitigations", "-1 is not between", "write a number"),
 		safeguards("no default lifetime", func(d *Safeguards) { d.DefaultLifetime = 0 }, "default_lifetime", "is not between", "1h"),
 		safeguards("default above maximum", func(d *Safeguards) { d.DefaultLifetime = 25 * time.Hour }, "default_lifetime", "longer than the maximum of 24h0m0s", "lower"),
+		safeguards("blackholes of a /8", func(d *Safeguards) { d.ShortestRTBHIPv4 = 8 }, "shortest_rtbh_ipv4", "8 is not between 24 and 32", "write a number"),
+		safeguards("blackholes of a /47", func(d *Safeguards) { d.ShortestRTBHIPv6 = 47 }, "shortest_rtbh_ipv6", "47 is not between 48 and 128", "write a number"),
+		safeguards("many blackholes", func(d *Safeguards) { d.MaxRTBHRoutes = 2000 }, "max_rtbh_routes", "2000 is not between 1 and 1024", "write a number"),
 		safeguards("brake", func(d *Safeguards) { d.MaxRemovedLinksPercent = 101 }, "max_removed_links_percent", "101 is not a percentage", "0 to 100"),
 		safeguards("brake that is no number", func(d *Safeguards) { d.MaxRemovedLinksPercent = math.NaN() }, "max_removed_links_percent", "NaN", "0 to 100"),
 	}
@@ -235,6 +254,11 @@ func TestValidateAccepts(t *testing.T) {
 		goodCustomer(), &Customer{ID: "a"}, goodBlock(), goodRouter(), goodPolicy(), DefaultSafeguards(),
 		&Customer{ID: "9.a_b-c", Official: mustPrefixes("20.0.0.0/8", "20.1.0.0/16", "2001::/16"), Contacts: []string{"(030) 123-45.67/8"}},
 		&Router{Name: "lab", Address: netip.MustParseAddr("127.0.0.11"), ASN: 4200000000, Group: "g", Validation: ValidationDisabled, MaxPrefix: 2, Multihop: 255},
+		&Router{
+			Name: "bh", Address: netip.MustParseAddr("127.0.0.12"), ASN: 64500, Group: "g", Carries: wanted.RTBH,
+			DiscardIPv4: netip.MustParseAddr("192.0.2.1"), DiscardIPv6: netip.MustParseAddr("100::1"), MaxPrefix: 2,
+		},
+		&Safeguards{Name: SafeguardsName, WidestIPv4: 20, WidestIPv6: 40, MaxPieces: 1, DefaultLifetime: time.Hour, MaxLifetime: time.Hour}, // of an earlier build
 		&Policy{Name: "all", Action: Action{Kind: Discard}},
 		&Policy{Name: "least", Action: Action{Kind: RateLimit, Rate: 1}, Lifetime: time.Second},
 	} {

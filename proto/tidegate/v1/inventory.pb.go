@@ -417,8 +417,17 @@ type Router struct {
 	PasswordSecret string `protobuf:"bytes,11,opt,name=password_secret,json=passwordSecret,proto3" json:"password_secret,omitempty"`
 	TtlSecurity    bool   `protobuf:"varint,12,opt,name=ttl_security,json=ttlSecurity,proto3" json:"ttl_security,omitempty"`
 	Multihop       uint32 `protobuf:"varint,13,opt,name=multihop,proto3" json:"multihop,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Carries is what the session is for: flowspec (the default) or rtbh.
+	Carries string `protobuf:"bytes,14,opt,name=carries,proto3" json:"carries,omitempty"`
+	// Next hops of blackhole routes, which the router has a discard route for; only with carries: rtbh.
+	DiscardIpv4 string `protobuf:"bytes,15,opt,name=discard_ipv4,json=discardIpv4,proto3" json:"discard_ipv4,omitempty"`
+	DiscardIpv6 string `protobuf:"bytes,16,opt,name=discard_ipv6,json=discardIpv6,proto3" json:"discard_ipv6,omitempty"`
+	// The profile may be one that no recorded run stands behind.
+	AcceptUntested bool `protobuf:"varint,17,opt,name=accept_untested,json=acceptUntested,proto3" json:"accept_untested,omitempty"`
+	// The router's room for filter entries (TCAM); at most 80 % of it is used. 0 means what the profile says.
+	MaxEntries    uint32 `protobuf:"varint,18,opt,name=max_entries,json=maxEntries,proto3" json:"max_entries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Router) Reset() {
@@ -542,6 +551,41 @@ func (x *Router) GetMultihop() uint32 {
 	return 0
 }
 
+func (x *Router) GetCarries() string {
+	if x != nil {
+		return x.Carries
+	}
+	return ""
+}
+
+func (x *Router) GetDiscardIpv4() string {
+	if x != nil {
+		return x.DiscardIpv4
+	}
+	return ""
+}
+
+func (x *Router) GetDiscardIpv6() string {
+	if x != nil {
+		return x.DiscardIpv6
+	}
+	return ""
+}
+
+func (x *Router) GetAcceptUntested() bool {
+	if x != nil {
+		return x.AcceptUntested
+	}
+	return false
+}
+
+func (x *Router) GetMaxEntries() uint32 {
+	if x != nil {
+		return x.MaxEntries
+	}
+	return 0
+}
+
 // Policy answers signals. An empty selector takes all.
 type Policy struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -654,8 +698,13 @@ type Safeguards struct {
 	DefaultLifetime        *durationpb.Duration   `protobuf:"bytes,6,opt,name=default_lifetime,json=defaultLifetime,proto3" json:"default_lifetime,omitempty"`
 	MaxLifetime            *durationpb.Duration   `protobuf:"bytes,7,opt,name=max_lifetime,json=maxLifetime,proto3" json:"max_lifetime,omitempty"`
 	MaxRemovedLinksPercent *float64               `protobuf:"fixed64,8,opt,name=max_removed_links_percent,json=maxRemovedLinksPercent,proto3,oneof" json:"max_removed_links_percent,omitempty"`
-	unknownFields          protoimpl.UnknownFields
-	sizeCache              protoimpl.SizeCache
+	// The least length of a blackhole route: 32 and 128, single addresses, unless it is said.
+	ShortestRtbhIpv4 *uint32 `protobuf:"varint,9,opt,name=shortest_rtbh_ipv4,json=shortestRtbhIpv4,proto3,oneof" json:"shortest_rtbh_ipv4,omitempty"`
+	ShortestRtbhIpv6 *uint32 `protobuf:"varint,10,opt,name=shortest_rtbh_ipv6,json=shortestRtbhIpv6,proto3,oneof" json:"shortest_rtbh_ipv6,omitempty"`
+	// Blackhole routes that one mitigation may have.
+	MaxRtbhRoutes *uint32 `protobuf:"varint,11,opt,name=max_rtbh_routes,json=maxRtbhRoutes,proto3,oneof" json:"max_rtbh_routes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Safeguards) Reset() {
@@ -740,6 +789,27 @@ func (x *Safeguards) GetMaxLifetime() *durationpb.Duration {
 func (x *Safeguards) GetMaxRemovedLinksPercent() float64 {
 	if x != nil && x.MaxRemovedLinksPercent != nil {
 		return *x.MaxRemovedLinksPercent
+	}
+	return 0
+}
+
+func (x *Safeguards) GetShortestRtbhIpv4() uint32 {
+	if x != nil && x.ShortestRtbhIpv4 != nil {
+		return *x.ShortestRtbhIpv4
+	}
+	return 0
+}
+
+func (x *Safeguards) GetShortestRtbhIpv6() uint32 {
+	if x != nil && x.ShortestRtbhIpv6 != nil {
+		return *x.ShortestRtbhIpv6
+	}
+	return 0
+}
+
+func (x *Safeguards) GetMaxRtbhRoutes() uint32 {
+	if x != nil && x.MaxRtbhRoutes != nil {
+		return *x.MaxRtbhRoutes
 	}
 	return 0
 }
@@ -1564,7 +1634,7 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\apurpose\x18\x02 \x01(\tR\apurpose\x12\x1a\n" +
 	"\bprefixes\x18\x03 \x03(\tR\bprefixes\x12\x12\n" +
-	"\x04note\x18\x04 \x01(\tR\x04note\"\xf9\x02\n" +
+	"\x04note\x18\x04 \x01(\tR\x04note\"\xa3\x04\n" +
 	"\x06Router\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
@@ -1582,7 +1652,13 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	" \x01(\rR\x0erulesPerSecond\x12'\n" +
 	"\x0fpassword_secret\x18\v \x01(\tR\x0epasswordSecret\x12!\n" +
 	"\fttl_security\x18\f \x01(\bR\vttlSecurity\x12\x1a\n" +
-	"\bmultihop\x18\r \x01(\rR\bmultihop\"\x86\x02\n" +
+	"\bmultihop\x18\r \x01(\rR\bmultihop\x12\x18\n" +
+	"\acarries\x18\x0e \x01(\tR\acarries\x12!\n" +
+	"\fdiscard_ipv4\x18\x0f \x01(\tR\vdiscardIpv4\x12!\n" +
+	"\fdiscard_ipv6\x18\x10 \x01(\tR\vdiscardIpv6\x12'\n" +
+	"\x0faccept_untested\x18\x11 \x01(\bR\x0eacceptUntested\x12\x1f\n" +
+	"\vmax_entries\x18\x12 \x01(\rR\n" +
+	"maxEntries\"\x86\x02\n" +
 	"\x06Policy\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bpriority\x18\x02 \x01(\x05R\bpriority\x12\x18\n" +
@@ -1591,7 +1667,7 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\asources\x18\x05 \x03(\tR\asources\x12+\n" +
 	"\x06action\x18\x06 \x01(\v2\x13.tidegate.v1.ActionR\x06action\x125\n" +
 	"\blifetime\x18\a \x01(\v2\x19.google.protobuf.DurationR\blifetime\x12\x16\n" +
-	"\x06groups\x18\b \x03(\tR\x06groups\"\xe3\x03\n" +
+	"\x06groups\x18\b \x03(\tR\x06groups\"\xb8\x05\n" +
 	"\n" +
 	"Safeguards\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12$\n" +
@@ -1604,12 +1680,19 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\x0fmax_mitigations\x18\x05 \x01(\rH\x03R\x0emaxMitigations\x88\x01\x01\x12D\n" +
 	"\x10default_lifetime\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x0fdefaultLifetime\x12<\n" +
 	"\fmax_lifetime\x18\a \x01(\v2\x19.google.protobuf.DurationR\vmaxLifetime\x12>\n" +
-	"\x19max_removed_links_percent\x18\b \x01(\x01H\x04R\x16maxRemovedLinksPercent\x88\x01\x01B\x0e\n" +
+	"\x19max_removed_links_percent\x18\b \x01(\x01H\x04R\x16maxRemovedLinksPercent\x88\x01\x01\x121\n" +
+	"\x12shortest_rtbh_ipv4\x18\t \x01(\rH\x05R\x10shortestRtbhIpv4\x88\x01\x01\x121\n" +
+	"\x12shortest_rtbh_ipv6\x18\n" +
+	" \x01(\rH\x06R\x10shortestRtbhIpv6\x88\x01\x01\x12+\n" +
+	"\x0fmax_rtbh_routes\x18\v \x01(\rH\aR\rmaxRtbhRoutes\x88\x01\x01B\x0e\n" +
 	"\f_widest_ipv4B\x0e\n" +
 	"\f_widest_ipv6B\r\n" +
 	"\v_max_piecesB\x12\n" +
 	"\x10_max_mitigationsB\x1c\n" +
-	"\x1a_max_removed_links_percent\"5\n" +
+	"\x1a_max_removed_links_percentB\x15\n" +
+	"\x13_shortest_rtbh_ipv4B\x15\n" +
+	"\x13_shortest_rtbh_ipv6B\x12\n" +
+	"\x10_max_rtbh_routes\"5\n" +
 	"\vDocumentRef\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"\xd0\x03\n" +

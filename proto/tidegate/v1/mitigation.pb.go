@@ -371,12 +371,27 @@ func (x *Verdict) GetViolations() []*FieldViolation {
 	return nil
 }
 
-// Action is what is done to matching traffic: exactly one of discard and rate.
+// Action is what is done to matching traffic: exactly one of discard, rate, redirect, redirect_ip, mark and rtbh.
 type Action struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Discard bool                   `protobuf:"varint,1,opt,name=discard,proto3" json:"discard,omitempty"`
-	// Rate with its unit, e.g. "10Mbps", "125000Bps", shared by all rules of the mitigation, on each router.
-	Rate          string `protobuf:"bytes,2,opt,name=rate,proto3" json:"rate,omitempty"`
+	// Rate with its unit, e.g. "10Mbps", "125000Bps", "5kpps", shared by all rules of the mitigation, on each router.
+	Rate string `protobuf:"bytes,2,opt,name=rate,proto3" json:"rate,omitempty"`
+	// Route target of the VRF that matching packets are forwarded in: "65001:666", "192.0.2.1:666", "4200000000:666", and
+	// for IPv6 also "[2001:db8::1]:666".
+	Redirect string `protobuf:"bytes,3,opt,name=redirect,proto3" json:"redirect,omitempty"`
+	// Address that matching packets are forwarded to.
+	RedirectIp string `protobuf:"bytes,4,opt,name=redirect_ip,json=redirectIp,proto3" json:"redirect_ip,omitempty"`
+	// With redirect_ip: a copy goes there, and the packet on its way.
+	Copy bool `protobuf:"varint,5,opt,name=copy,proto3" json:"copy,omitempty"`
+	// DSCP that matching packets get: 0 to 63, or a name such as ef, cs1, af31.
+	Mark string `protobuf:"bytes,6,opt,name=mark,proto3" json:"mark,omitempty"`
+	// Blackhole routes (RFC 7999) for the targets, which are single addresses: everything to them is discarded.
+	Rtbh bool `protobuf:"varint,7,opt,name=rtbh,proto3" json:"rtbh,omitempty"`
+	// Matching packets are sampled and logged as well.
+	Sample bool `protobuf:"varint,8,opt,name=sample,proto3" json:"sample,omitempty"`
+	// Later rules are evaluated as well (the terminal bit, RFC 8955 section 7.3); unset: evaluation stops here.
+	Continue      bool `protobuf:"varint,9,opt,name=continue,proto3" json:"continue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -423,6 +438,55 @@ func (x *Action) GetRate() string {
 		return x.Rate
 	}
 	return ""
+}
+
+func (x *Action) GetRedirect() string {
+	if x != nil {
+		return x.Redirect
+	}
+	return ""
+}
+
+func (x *Action) GetRedirectIp() string {
+	if x != nil {
+		return x.RedirectIp
+	}
+	return ""
+}
+
+func (x *Action) GetCopy() bool {
+	if x != nil {
+		return x.Copy
+	}
+	return false
+}
+
+func (x *Action) GetMark() string {
+	if x != nil {
+		return x.Mark
+	}
+	return ""
+}
+
+func (x *Action) GetRtbh() bool {
+	if x != nil {
+		return x.Rtbh
+	}
+	return false
+}
+
+func (x *Action) GetSample() bool {
+	if x != nil {
+		return x.Sample
+	}
+	return false
+}
+
+func (x *Action) GetContinue() bool {
+	if x != nil {
+		return x.Continue
+	}
+	return false
 }
 
 // Exemption is a part of the target that no rule acts on.
@@ -1853,10 +1917,18 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"retryAfter\x12;\n" +
 	"\n" +
 	"violations\x18\x06 \x03(\v2\x1b.tidegate.v1.FieldViolationR\n" +
-	"violations\"6\n" +
+	"violations\"\xe3\x01\n" +
 	"\x06Action\x12\x18\n" +
 	"\adiscard\x18\x01 \x01(\bR\adiscard\x12\x12\n" +
-	"\x04rate\x18\x02 \x01(\tR\x04rate\"K\n" +
+	"\x04rate\x18\x02 \x01(\tR\x04rate\x12\x1a\n" +
+	"\bredirect\x18\x03 \x01(\tR\bredirect\x12\x1f\n" +
+	"\vredirect_ip\x18\x04 \x01(\tR\n" +
+	"redirectIp\x12\x12\n" +
+	"\x04copy\x18\x05 \x01(\bR\x04copy\x12\x12\n" +
+	"\x04mark\x18\x06 \x01(\tR\x04mark\x12\x12\n" +
+	"\x04rtbh\x18\a \x01(\bR\x04rtbh\x12\x16\n" +
+	"\x06sample\x18\b \x01(\bR\x06sample\x12\x1a\n" +
+	"\bcontinue\x18\t \x01(\bR\bcontinue\"K\n" +
 	"\tExemption\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +

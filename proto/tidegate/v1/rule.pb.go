@@ -181,8 +181,12 @@ type Rule struct {
 	Sessions    []*RuleOnSession       `protobuf:"bytes,7,rep,name=sessions,proto3" json:"sessions,omitempty"`
 	// What the router made of it: always unknown until a router proves otherwise.
 	RouterEvidence string `protobuf:"bytes,8,opt,name=router_evidence,json=routerEvidence,proto3" json:"router_evidence,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Kind is flowspec or rtbh.
+	Kind string `protobuf:"bytes,9,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Actions in text form, e.g. "rate 10Mbps", "sample".
+	Actions       []string `protobuf:"bytes,10,rep,name=actions,proto3" json:"actions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Rule) Reset() {
@@ -269,6 +273,20 @@ func (x *Rule) GetRouterEvidence() string {
 		return x.RouterEvidence
 	}
 	return ""
+}
+
+func (x *Rule) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Rule) GetActions() []string {
+	if x != nil {
+		return x.Actions
+	}
+	return nil
 }
 
 type ListRulesRequest struct {
@@ -454,15 +472,16 @@ type Peer struct {
 	Address string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
 	Asn     uint32                 `protobuf:"varint,4,opt,name=asn,proto3" json:"asn,omitempty"`
 	// State in plain words, e.g. established, connecting, stuck.
-	State     string                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
-	Since     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=since,proto3" json:"since,omitempty"`
-	LastError string                 `protobuf:"bytes,7,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
-	// Families that this session carries; empty while it is not up.
-	Families      []string `protobuf:"bytes,8,rep,name=families,proto3" json:"families,omitempty"`
-	RulesSent     uint32   `protobuf:"varint,9,opt,name=rules_sent,json=rulesSent,proto3" json:"rules_sent,omitempty"`
-	RulesWanted   uint32   `protobuf:"varint,10,opt,name=rules_wanted,json=rulesWanted,proto3" json:"rules_wanted,omitempty"`
-	OverBudget    uint32   `protobuf:"varint,11,opt,name=over_budget,json=overBudget,proto3" json:"over_budget,omitempty"`
-	Refused       uint32   `protobuf:"varint,12,opt,name=refused,proto3" json:"refused,omitempty"`
+	State       string                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
+	Since       *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=since,proto3" json:"since,omitempty"`
+	LastError   string                 `protobuf:"bytes,7,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	Families    []string               `protobuf:"bytes,8,rep,name=families,proto3" json:"families,omitempty"`
+	RulesSent   uint32                 `protobuf:"varint,9,opt,name=rules_sent,json=rulesSent,proto3" json:"rules_sent,omitempty"`
+	RulesWanted uint32                 `protobuf:"varint,10,opt,name=rules_wanted,json=rulesWanted,proto3" json:"rules_wanted,omitempty"`
+	OverBudget  uint32                 `protobuf:"varint,11,opt,name=over_budget,json=overBudget,proto3" json:"over_budget,omitempty"`
+	Refused     uint32                 `protobuf:"varint,12,opt,name=refused,proto3" json:"refused,omitempty"`
+	// Carries is flowspec or rtbh.
+	Carries       string `protobuf:"bytes,13,opt,name=carries,proto3" json:"carries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -579,6 +598,13 @@ func (x *Peer) GetRefused() uint32 {
 		return x.Refused
 	}
 	return 0
+}
+
+func (x *Peer) GetCarries() string {
+	if x != nil {
+		return x.Carries
+	}
+	return ""
 }
 
 type ListPeersRequest struct {
@@ -817,7 +843,7 @@ const file_tidegate_v1_rule_proto_rawDesc = "" +
 	"\x06router\x18\x02 \x01(\tR\x06router\x12,\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x16.tidegate.v1.RuleStateR\x05state\x120\n" +
 	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x16\n" +
-	"\x06detail\x18\x05 \x01(\tR\x06detail\"\x93\x02\n" +
+	"\x06detail\x18\x05 \x01(\tR\x06detail\"\xc1\x02\n" +
 	"\x04Rule\x12\x12\n" +
 	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12 \n" +
@@ -826,7 +852,10 @@ const file_tidegate_v1_rule_proto_rawDesc = "" +
 	"\x03med\x18\x05 \x01(\rR\x03med\x124\n" +
 	"\aexpires\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x126\n" +
 	"\bsessions\x18\a \x03(\v2\x1a.tidegate.v1.RuleOnSessionR\bsessions\x12'\n" +
-	"\x0frouter_evidence\x18\b \x01(\tR\x0erouterEvidence\"J\n" +
+	"\x0frouter_evidence\x18\b \x01(\tR\x0erouterEvidence\x12\x12\n" +
+	"\x04kind\x18\t \x01(\tR\x04kind\x12\x18\n" +
+	"\aactions\x18\n" +
+	" \x03(\tR\aactions\"J\n" +
 	"\x10ListRulesRequest\x12\x1e\n" +
 	"\n" +
 	"mitigation\x18\x01 \x01(\tR\n" +
@@ -840,7 +869,7 @@ const file_tidegate_v1_rule_proto_rawDesc = "" +
 	"SilentNode\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x120\n" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x16\n" +
-	"\x06detail\x18\x03 \x01(\tR\x06detail\"\xde\x02\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\"\xf8\x02\n" +
 	"\x04Peer\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
 	"\x06router\x18\x02 \x01(\tR\x06router\x12\x18\n" +
@@ -857,7 +886,8 @@ const file_tidegate_v1_rule_proto_rawDesc = "" +
 	" \x01(\rR\vrulesWanted\x12\x1f\n" +
 	"\vover_budget\x18\v \x01(\rR\n" +
 	"overBudget\x12\x18\n" +
-	"\arefused\x18\f \x01(\rR\arefused\"\x12\n" +
+	"\arefused\x18\f \x01(\rR\arefused\x12\x18\n" +
+	"\acarries\x18\r \x01(\tR\acarries\"\x12\n" +
 	"\x10ListPeersRequest\"\x98\x01\n" +
 	"\x11ListPeersResponse\x12'\n" +
 	"\x05peers\x18\x01 \x03(\v2\x11.tidegate.v1.PeerR\x05peers\x12/\n" +

@@ -639,6 +639,12 @@ type Router struct {
 	PasswordSecret string     `protobuf:"bytes,11,opt,name=password_secret,json=passwordSecret,proto3" json:"password_secret,omitempty"`
 	TtlSecurity    bool       `protobuf:"varint,12,opt,name=ttl_security,json=ttlSecurity,proto3" json:"ttl_security,omitempty"`
 	Multihop       uint32     `protobuf:"varint,13,opt,name=multihop,proto3" json:"multihop,omitempty"`
+	Carries        RouteKind  `protobuf:"varint,14,opt,name=carries,proto3,enum=tidegate.raft.v1.RouteKind" json:"carries,omitempty"`
+	// Next hops of blackhole routes: 4 and 16 octets.
+	DiscardIpv4    []byte `protobuf:"bytes,15,opt,name=discard_ipv4,json=discardIpv4,proto3" json:"discard_ipv4,omitempty"`
+	DiscardIpv6    []byte `protobuf:"bytes,16,opt,name=discard_ipv6,json=discardIpv6,proto3" json:"discard_ipv6,omitempty"`
+	AcceptUntested bool   `protobuf:"varint,17,opt,name=accept_untested,json=acceptUntested,proto3" json:"accept_untested,omitempty"`
+	MaxEntries     int64  `protobuf:"varint,18,opt,name=max_entries,json=maxEntries,proto3" json:"max_entries,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -764,6 +770,41 @@ func (x *Router) GetMultihop() uint32 {
 	return 0
 }
 
+func (x *Router) GetCarries() RouteKind {
+	if x != nil {
+		return x.Carries
+	}
+	return RouteKind_ROUTE_KIND_UNSPECIFIED
+}
+
+func (x *Router) GetDiscardIpv4() []byte {
+	if x != nil {
+		return x.DiscardIpv4
+	}
+	return nil
+}
+
+func (x *Router) GetDiscardIpv6() []byte {
+	if x != nil {
+		return x.DiscardIpv6
+	}
+	return nil
+}
+
+func (x *Router) GetAcceptUntested() bool {
+	if x != nil {
+		return x.AcceptUntested
+	}
+	return false
+}
+
+func (x *Router) GetMaxEntries() int64 {
+	if x != nil {
+		return x.MaxEntries
+	}
+	return 0
+}
+
 // Policy answers signals.
 type Policy struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -876,8 +917,13 @@ type Safeguards struct {
 	DefaultLifetime        *durationpb.Duration   `protobuf:"bytes,6,opt,name=default_lifetime,json=defaultLifetime,proto3" json:"default_lifetime,omitempty"`
 	MaxLifetime            *durationpb.Duration   `protobuf:"bytes,7,opt,name=max_lifetime,json=maxLifetime,proto3" json:"max_lifetime,omitempty"`
 	MaxRemovedLinksPercent float64                `protobuf:"fixed64,8,opt,name=max_removed_links_percent,json=maxRemovedLinksPercent,proto3" json:"max_removed_links_percent,omitempty"`
-	unknownFields          protoimpl.UnknownFields
-	sizeCache              protoimpl.SizeCache
+	// Least length of a blackhole route; 0: a single address.
+	ShortestRtbhIpv4 uint32 `protobuf:"varint,9,opt,name=shortest_rtbh_ipv4,json=shortestRtbhIpv4,proto3" json:"shortest_rtbh_ipv4,omitempty"`
+	ShortestRtbhIpv6 uint32 `protobuf:"varint,10,opt,name=shortest_rtbh_ipv6,json=shortestRtbhIpv6,proto3" json:"shortest_rtbh_ipv6,omitempty"`
+	// Blackhole routes of one mitigation; 0: 8.
+	MaxRtbhRoutes int64 `protobuf:"varint,11,opt,name=max_rtbh_routes,json=maxRtbhRoutes,proto3" json:"max_rtbh_routes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Safeguards) Reset() {
@@ -966,6 +1012,27 @@ func (x *Safeguards) GetMaxRemovedLinksPercent() float64 {
 	return 0
 }
 
+func (x *Safeguards) GetShortestRtbhIpv4() uint32 {
+	if x != nil {
+		return x.ShortestRtbhIpv4
+	}
+	return 0
+}
+
+func (x *Safeguards) GetShortestRtbhIpv6() uint32 {
+	if x != nil {
+		return x.ShortestRtbhIpv6
+	}
+	return 0
+}
+
+func (x *Safeguards) GetMaxRtbhRoutes() int64 {
+	if x != nil {
+		return x.MaxRtbhRoutes
+	}
+	return 0
+}
+
 var File_tidegate_raft_v1_document_proto protoreflect.FileDescriptor
 
 const file_tidegate_raft_v1_document_proto_rawDesc = "" +
@@ -999,7 +1066,7 @@ const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x125\n" +
 	"\apurpose\x18\x02 \x01(\x0e2\x1b.tidegate.raft.v1.BlockKindR\apurpose\x12\x1a\n" +
 	"\bprefixes\x18\x03 \x03(\fR\bprefixes\x12\x12\n" +
-	"\x04note\x18\x04 \x01(\tR\x04note\"\xb1\x03\n" +
+	"\x04note\x18\x04 \x01(\tR\x04note\"\xf8\x04\n" +
 	"\x06Router\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\fR\aaddress\x12\x12\n" +
@@ -1017,7 +1084,13 @@ const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	" \x01(\x03R\x0erulesPerSecond\x12'\n" +
 	"\x0fpassword_secret\x18\v \x01(\tR\x0epasswordSecret\x12!\n" +
 	"\fttl_security\x18\f \x01(\bR\vttlSecurity\x12\x1a\n" +
-	"\bmultihop\x18\r \x01(\rR\bmultihop\"\x8b\x02\n" +
+	"\bmultihop\x18\r \x01(\rR\bmultihop\x125\n" +
+	"\acarries\x18\x0e \x01(\x0e2\x1b.tidegate.raft.v1.RouteKindR\acarries\x12!\n" +
+	"\fdiscard_ipv4\x18\x0f \x01(\fR\vdiscardIpv4\x12!\n" +
+	"\fdiscard_ipv6\x18\x10 \x01(\fR\vdiscardIpv6\x12'\n" +
+	"\x0faccept_untested\x18\x11 \x01(\bR\x0eacceptUntested\x12\x1f\n" +
+	"\vmax_entries\x18\x12 \x01(\x03R\n" +
+	"maxEntries\"\x8b\x02\n" +
 	"\x06Policy\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bpriority\x18\x02 \x01(\x03R\bpriority\x12\x18\n" +
@@ -1026,7 +1099,7 @@ const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	"\asources\x18\x05 \x03(\tR\asources\x120\n" +
 	"\x06action\x18\x06 \x01(\v2\x18.tidegate.raft.v1.ActionR\x06action\x125\n" +
 	"\blifetime\x18\a \x01(\v2\x19.google.protobuf.DurationR\blifetime\x12\x16\n" +
-	"\x06groups\x18\b \x03(\tR\x06groups\"\xe9\x02\n" +
+	"\x06groups\x18\b \x03(\tR\x06groups\"\xed\x03\n" +
 	"\n" +
 	"Safeguards\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
@@ -1039,7 +1112,11 @@ const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	"\x0fmax_mitigations\x18\x05 \x01(\x03R\x0emaxMitigations\x12D\n" +
 	"\x10default_lifetime\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x0fdefaultLifetime\x12<\n" +
 	"\fmax_lifetime\x18\a \x01(\v2\x19.google.protobuf.DurationR\vmaxLifetime\x129\n" +
-	"\x19max_removed_links_percent\x18\b \x01(\x01R\x16maxRemovedLinksPercent*\xbe\x01\n" +
+	"\x19max_removed_links_percent\x18\b \x01(\x01R\x16maxRemovedLinksPercent\x12,\n" +
+	"\x12shortest_rtbh_ipv4\x18\t \x01(\rR\x10shortestRtbhIpv4\x12,\n" +
+	"\x12shortest_rtbh_ipv6\x18\n" +
+	" \x01(\rR\x10shortestRtbhIpv6\x12&\n" +
+	"\x0fmax_rtbh_routes\x18\v \x01(\x03R\rmaxRtbhRoutes*\xbe\x01\n" +
 	"\fDocumentKind\x12\x1d\n" +
 	"\x19DOCUMENT_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16DOCUMENT_KIND_CUSTOMER\x10\x01\x12!\n" +
@@ -1095,8 +1172,9 @@ var file_tidegate_raft_v1_document_proto_goTypes = []any{
 	(*Policy)(nil),              // 9: tidegate.raft.v1.Policy
 	(*Safeguards)(nil),          // 10: tidegate.raft.v1.Safeguards
 	(Family)(0),                 // 11: tidegate.raft.v1.Family
-	(*Action)(nil),              // 12: tidegate.raft.v1.Action
-	(*durationpb.Duration)(nil), // 13: google.protobuf.Duration
+	(RouteKind)(0),              // 12: tidegate.raft.v1.RouteKind
+	(*Action)(nil),              // 13: tidegate.raft.v1.Action
+	(*durationpb.Duration)(nil), // 14: google.protobuf.Duration
 }
 var file_tidegate_raft_v1_document_proto_depIdxs = []int32{
 	5,  // 0: tidegate.raft.v1.Document.customer:type_name -> tidegate.raft.v1.Customer
@@ -1109,15 +1187,16 @@ var file_tidegate_raft_v1_document_proto_depIdxs = []int32{
 	2,  // 7: tidegate.raft.v1.ProtectedBlock.purpose:type_name -> tidegate.raft.v1.BlockKind
 	11, // 8: tidegate.raft.v1.Router.families:type_name -> tidegate.raft.v1.Family
 	3,  // 9: tidegate.raft.v1.Router.validation:type_name -> tidegate.raft.v1.Validation
-	12, // 10: tidegate.raft.v1.Policy.action:type_name -> tidegate.raft.v1.Action
-	13, // 11: tidegate.raft.v1.Policy.lifetime:type_name -> google.protobuf.Duration
-	13, // 12: tidegate.raft.v1.Safeguards.default_lifetime:type_name -> google.protobuf.Duration
-	13, // 13: tidegate.raft.v1.Safeguards.max_lifetime:type_name -> google.protobuf.Duration
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	12, // 10: tidegate.raft.v1.Router.carries:type_name -> tidegate.raft.v1.RouteKind
+	13, // 11: tidegate.raft.v1.Policy.action:type_name -> tidegate.raft.v1.Action
+	14, // 12: tidegate.raft.v1.Policy.lifetime:type_name -> google.protobuf.Duration
+	14, // 13: tidegate.raft.v1.Safeguards.default_lifetime:type_name -> google.protobuf.Duration
+	14, // 14: tidegate.raft.v1.Safeguards.max_lifetime:type_name -> google.protobuf.Duration
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_raft_v1_document_proto_init() }

@@ -75,9 +75,14 @@ func (Family) EnumDescriptor() ([]byte, []int) {
 type ActionKind int32
 
 const (
-	ActionKind_ACTION_KIND_UNSPECIFIED ActionKind = 0
-	ActionKind_ACTION_KIND_RATE_LIMIT  ActionKind = 1
-	ActionKind_ACTION_KIND_DISCARD     ActionKind = 2
+	ActionKind_ACTION_KIND_UNSPECIFIED        ActionKind = 0
+	ActionKind_ACTION_KIND_RATE_LIMIT         ActionKind = 1
+	ActionKind_ACTION_KIND_DISCARD            ActionKind = 2
+	ActionKind_ACTION_KIND_RATE_LIMIT_PACKETS ActionKind = 3
+	ActionKind_ACTION_KIND_REDIRECT           ActionKind = 4
+	ActionKind_ACTION_KIND_REDIRECT_IP        ActionKind = 5
+	ActionKind_ACTION_KIND_MARK               ActionKind = 6
+	ActionKind_ACTION_KIND_RTBH               ActionKind = 7
 )
 
 // Enum value maps for ActionKind.
@@ -86,11 +91,21 @@ var (
 		0: "ACTION_KIND_UNSPECIFIED",
 		1: "ACTION_KIND_RATE_LIMIT",
 		2: "ACTION_KIND_DISCARD",
+		3: "ACTION_KIND_RATE_LIMIT_PACKETS",
+		4: "ACTION_KIND_REDIRECT",
+		5: "ACTION_KIND_REDIRECT_IP",
+		6: "ACTION_KIND_MARK",
+		7: "ACTION_KIND_RTBH",
 	}
 	ActionKind_value = map[string]int32{
-		"ACTION_KIND_UNSPECIFIED": 0,
-		"ACTION_KIND_RATE_LIMIT":  1,
-		"ACTION_KIND_DISCARD":     2,
+		"ACTION_KIND_UNSPECIFIED":        0,
+		"ACTION_KIND_RATE_LIMIT":         1,
+		"ACTION_KIND_DISCARD":            2,
+		"ACTION_KIND_RATE_LIMIT_PACKETS": 3,
+		"ACTION_KIND_REDIRECT":           4,
+		"ACTION_KIND_REDIRECT_IP":        5,
+		"ACTION_KIND_MARK":               6,
+		"ACTION_KIND_RTBH":               7,
 	}
 )
 
@@ -128,6 +143,16 @@ const (
 	RuleActionType_RULE_ACTION_TYPE_UNSPECIFIED RuleActionType = 0
 	// RFC 8955 section 7.1.
 	RuleActionType_RULE_ACTION_TYPE_TRAFFIC_RATE_BYTES RuleActionType = 1
+	// RFC 8955 section 7.2.
+	RuleActionType_RULE_ACTION_TYPE_TRAFFIC_RATE_PACKETS RuleActionType = 2
+	// RFC 8955 section 7.3.
+	RuleActionType_RULE_ACTION_TYPE_TRAFFIC_ACTION RuleActionType = 3
+	// RFC 8955 section 7.4, RFC 8956 section 6.1.
+	RuleActionType_RULE_ACTION_TYPE_RT_REDIRECT RuleActionType = 4
+	// RFC 8955 section 7.5.
+	RuleActionType_RULE_ACTION_TYPE_TRAFFIC_MARKING RuleActionType = 5
+	// draft-ietf-idr-flowspec-redirect-ip.
+	RuleActionType_RULE_ACTION_TYPE_REDIRECT_TO_IP RuleActionType = 6
 )
 
 // Enum value maps for RuleActionType.
@@ -135,10 +160,20 @@ var (
 	RuleActionType_name = map[int32]string{
 		0: "RULE_ACTION_TYPE_UNSPECIFIED",
 		1: "RULE_ACTION_TYPE_TRAFFIC_RATE_BYTES",
+		2: "RULE_ACTION_TYPE_TRAFFIC_RATE_PACKETS",
+		3: "RULE_ACTION_TYPE_TRAFFIC_ACTION",
+		4: "RULE_ACTION_TYPE_RT_REDIRECT",
+		5: "RULE_ACTION_TYPE_TRAFFIC_MARKING",
+		6: "RULE_ACTION_TYPE_REDIRECT_TO_IP",
 	}
 	RuleActionType_value = map[string]int32{
-		"RULE_ACTION_TYPE_UNSPECIFIED":        0,
-		"RULE_ACTION_TYPE_TRAFFIC_RATE_BYTES": 1,
+		"RULE_ACTION_TYPE_UNSPECIFIED":          0,
+		"RULE_ACTION_TYPE_TRAFFIC_RATE_BYTES":   1,
+		"RULE_ACTION_TYPE_TRAFFIC_RATE_PACKETS": 2,
+		"RULE_ACTION_TYPE_TRAFFIC_ACTION":       3,
+		"RULE_ACTION_TYPE_RT_REDIRECT":          4,
+		"RULE_ACTION_TYPE_TRAFFIC_MARKING":      5,
+		"RULE_ACTION_TYPE_REDIRECT_TO_IP":       6,
 	}
 )
 
@@ -169,19 +204,210 @@ func (RuleActionType) EnumDescriptor() ([]byte, []int) {
 	return file_tidegate_raft_v1_rule_proto_rawDescGZIP(), []int{2}
 }
 
+// RouteTargetForm tells the forms of a route target apart.
+type RouteTargetForm int32
+
+const (
+	RouteTargetForm_ROUTE_TARGET_FORM_UNSPECIFIED RouteTargetForm = 0
+	// A two-octet AS, four octets of value.
+	RouteTargetForm_ROUTE_TARGET_FORM_AS2 RouteTargetForm = 1
+	// An IPv4 address, two octets of value.
+	RouteTargetForm_ROUTE_TARGET_FORM_IPV4 RouteTargetForm = 2
+	// A four-octet AS, two octets of value.
+	RouteTargetForm_ROUTE_TARGET_FORM_AS4 RouteTargetForm = 3
+	// An IPv6 address, two octets of value.
+	RouteTargetForm_ROUTE_TARGET_FORM_IPV6 RouteTargetForm = 4
+)
+
+// Enum value maps for RouteTargetForm.
+var (
+	RouteTargetForm_name = map[int32]string{
+		0: "ROUTE_TARGET_FORM_UNSPECIFIED",
+		1: "ROUTE_TARGET_FORM_AS2",
+		2: "ROUTE_TARGET_FORM_IPV4",
+		3: "ROUTE_TARGET_FORM_AS4",
+		4: "ROUTE_TARGET_FORM_IPV6",
+	}
+	RouteTargetForm_value = map[string]int32{
+		"ROUTE_TARGET_FORM_UNSPECIFIED": 0,
+		"ROUTE_TARGET_FORM_AS2":         1,
+		"ROUTE_TARGET_FORM_IPV4":        2,
+		"ROUTE_TARGET_FORM_AS4":         3,
+		"ROUTE_TARGET_FORM_IPV6":        4,
+	}
+)
+
+func (x RouteTargetForm) Enum() *RouteTargetForm {
+	p := new(RouteTargetForm)
+	*p = x
+	return p
+}
+
+func (x RouteTargetForm) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RouteTargetForm) Descriptor() protoreflect.EnumDescriptor {
+	return file_tidegate_raft_v1_rule_proto_enumTypes[3].Descriptor()
+}
+
+func (RouteTargetForm) Type() protoreflect.EnumType {
+	return &file_tidegate_raft_v1_rule_proto_enumTypes[3]
+}
+
+func (x RouteTargetForm) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RouteTargetForm.Descriptor instead.
+func (RouteTargetForm) EnumDescriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_rule_proto_rawDescGZIP(), []int{3}
+}
+
+// RouteKind tells what a route is on the wire.
+type RouteKind int32
+
+const (
+	// FlowSpec, as it was before there was another.
+	RouteKind_ROUTE_KIND_UNSPECIFIED RouteKind = 0
+	RouteKind_ROUTE_KIND_FLOWSPEC    RouteKind = 1
+	RouteKind_ROUTE_KIND_RTBH        RouteKind = 2
+)
+
+// Enum value maps for RouteKind.
+var (
+	RouteKind_name = map[int32]string{
+		0: "ROUTE_KIND_UNSPECIFIED",
+		1: "ROUTE_KIND_FLOWSPEC",
+		2: "ROUTE_KIND_RTBH",
+	}
+	RouteKind_value = map[string]int32{
+		"ROUTE_KIND_UNSPECIFIED": 0,
+		"ROUTE_KIND_FLOWSPEC":    1,
+		"ROUTE_KIND_RTBH":        2,
+	}
+)
+
+func (x RouteKind) Enum() *RouteKind {
+	p := new(RouteKind)
+	*p = x
+	return p
+}
+
+func (x RouteKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RouteKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_tidegate_raft_v1_rule_proto_enumTypes[4].Descriptor()
+}
+
+func (RouteKind) Type() protoreflect.EnumType {
+	return &file_tidegate_raft_v1_rule_proto_enumTypes[4]
+}
+
+func (x RouteKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RouteKind.Descriptor instead.
+func (RouteKind) EnumDescriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_rule_proto_rawDescGZIP(), []int{4}
+}
+
+// RouteTarget names a VRF. Of asn and address the form says which counts.
+type RouteTarget struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Form  RouteTargetForm        `protobuf:"varint,1,opt,name=form,proto3,enum=tidegate.raft.v1.RouteTargetForm" json:"form,omitempty"`
+	Asn   uint32                 `protobuf:"varint,2,opt,name=asn,proto3" json:"asn,omitempty"`
+	// 4 or 16 octets.
+	Address       []byte `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	Local         uint32 `protobuf:"varint,4,opt,name=local,proto3" json:"local,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RouteTarget) Reset() {
+	*x = RouteTarget{}
+	mi := &file_tidegate_raft_v1_rule_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RouteTarget) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RouteTarget) ProtoMessage() {}
+
+func (x *RouteTarget) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_rule_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RouteTarget.ProtoReflect.Descriptor instead.
+func (*RouteTarget) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_rule_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *RouteTarget) GetForm() RouteTargetForm {
+	if x != nil {
+		return x.Form
+	}
+	return RouteTargetForm_ROUTE_TARGET_FORM_UNSPECIFIED
+}
+
+func (x *RouteTarget) GetAsn() uint32 {
+	if x != nil {
+		return x.Asn
+	}
+	return 0
+}
+
+func (x *RouteTarget) GetAddress() []byte {
+	if x != nil {
+		return x.Address
+	}
+	return nil
+}
+
+func (x *RouteTarget) GetLocal() uint32 {
+	if x != nil {
+		return x.Local
+	}
+	return 0
+}
+
 // Action is what a mitigation does, as a whole.
 type Action struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Kind  ActionKind             `protobuf:"varint,1,opt,name=kind,proto3,enum=tidegate.raft.v1.ActionKind" json:"kind,omitempty"`
 	// In bytes per second.
-	Rate          float64 `protobuf:"fixed64,2,opt,name=rate,proto3" json:"rate,omitempty"`
+	Rate float64 `protobuf:"fixed64,2,opt,name=rate,proto3" json:"rate,omitempty"`
+	// In packets per second.
+	Packets float64      `protobuf:"fixed64,3,opt,name=packets,proto3" json:"packets,omitempty"`
+	Target  *RouteTarget `protobuf:"bytes,4,opt,name=target,proto3" json:"target,omitempty"`
+	// Where packets are redirected to: 4 or 16 octets.
+	Address []byte `protobuf:"bytes,5,opt,name=address,proto3" json:"address,omitempty"`
+	Copy    bool   `protobuf:"varint,6,opt,name=copy,proto3" json:"copy,omitempty"`
+	Dscp    uint32 `protobuf:"varint,7,opt,name=dscp,proto3" json:"dscp,omitempty"`
+	Sample  bool   `protobuf:"varint,8,opt,name=sample,proto3" json:"sample,omitempty"`
+	// Later rules are evaluated too.
+	Continue      bool `protobuf:"varint,9,opt,name=continue,proto3" json:"continue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Action) Reset() {
 	*x = Action{}
-	mi := &file_tidegate_raft_v1_rule_proto_msgTypes[0]
+	mi := &file_tidegate_raft_v1_rule_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -193,7 +419,7 @@ func (x *Action) String() string {
 func (*Action) ProtoMessage() {}
 
 func (x *Action) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_rule_proto_msgTypes[0]
+	mi := &file_tidegate_raft_v1_rule_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -206,7 +432,7 @@ func (x *Action) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Action.ProtoReflect.Descriptor instead.
 func (*Action) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_rule_proto_rawDescGZIP(), []int{0}
+	return file_tidegate_raft_v1_rule_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *Action) GetKind() ActionKind {
@@ -223,6 +449,55 @@ func (x *Action) GetRate() float64 {
 	return 0
 }
 
+func (x *Action) GetPackets() float64 {
+	if x != nil {
+		return x.Packets
+	}
+	return 0
+}
+
+func (x *Action) GetTarget() *RouteTarget {
+	if x != nil {
+		return x.Target
+	}
+	return nil
+}
+
+func (x *Action) GetAddress() []byte {
+	if x != nil {
+		return x.Address
+	}
+	return nil
+}
+
+func (x *Action) GetCopy() bool {
+	if x != nil {
+		return x.Copy
+	}
+	return false
+}
+
+func (x *Action) GetDscp() uint32 {
+	if x != nil {
+		return x.Dscp
+	}
+	return 0
+}
+
+func (x *Action) GetSample() bool {
+	if x != nil {
+		return x.Sample
+	}
+	return false
+}
+
+func (x *Action) GetContinue() bool {
+	if x != nil {
+		return x.Continue
+	}
+	return false
+}
+
 // Op is one operator and value of a component.
 type Op struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -234,7 +509,7 @@ type Op struct {
 
 func (x *Op) Reset() {
 	*x = Op{}
-	mi := &file_tidegate_raft_v1_rule_proto_msgTypes[1]
+	mi := &file_tidegate_raft_v1_rule_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -246,7 +521,7 @@ func (x *Op) String() string {
 func (*Op) ProtoMessage() {}
 
 func (x *Op) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_rule_proto_msgTypes[1]
+	mi := &file_tidegate_raft_v1_rule_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -259,7 +534,7 @@ func (x *Op) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Op.ProtoReflect.Descriptor instead.
 func (*Op) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_rule_proto_rawDescGZIP(), []int{1}
+	return file_tidegate_raft_v1_rule_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Op) GetFlags() uint32 {
@@ -290,7 +565,7 @@ type Component struct {
 
 func (x *Component) Reset() {
 	*x = Component{}
-	mi := &file_tidegate_raft_v1_rule_proto_msgTypes[2]
+	mi := &file_tidegate_raft_v1_rule_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -302,7 +577,7 @@ func (x *Component) String() string {
 func (*Component) ProtoMessage() {}
 
 func (x *Component) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_rule_proto_msgTypes[2]
+	mi := &file_tidegate_raft_v1_rule_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -315,7 +590,7 @@ func (x *Component) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Component.ProtoReflect.Descriptor instead.
 func (*Component) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_rule_proto_rawDescGZIP(), []int{2}
+	return file_tidegate_raft_v1_rule_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Component) GetType() uint32 {
@@ -357,7 +632,7 @@ type Match struct {
 
 func (x *Match) Reset() {
 	*x = Match{}
-	mi := &file_tidegate_raft_v1_rule_proto_msgTypes[3]
+	mi := &file_tidegate_raft_v1_rule_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -369,7 +644,7 @@ func (x *Match) String() string {
 func (*Match) ProtoMessage() {}
 
 func (x *Match) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_rule_proto_msgTypes[3]
+	mi := &file_tidegate_raft_v1_rule_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -382,7 +657,7 @@ func (x *Match) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match.ProtoReflect.Descriptor instead.
 func (*Match) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_rule_proto_rawDescGZIP(), []int{3}
+	return file_tidegate_raft_v1_rule_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Match) GetFamily() Family {
@@ -404,15 +679,22 @@ type RuleAction struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Type  RuleActionType         `protobuf:"varint,1,opt,name=type,proto3,enum=tidegate.raft.v1.RuleActionType" json:"type,omitempty"`
 	Asn   uint32                 `protobuf:"varint,2,opt,name=asn,proto3" json:"asn,omitempty"`
-	// In bytes per second.
-	Rate          float32 `protobuf:"fixed32,3,opt,name=rate,proto3" json:"rate,omitempty"`
+	// In bytes or packets per second.
+	Rate   float32      `protobuf:"fixed32,3,opt,name=rate,proto3" json:"rate,omitempty"`
+	Target *RouteTarget `protobuf:"bytes,4,opt,name=target,proto3" json:"target,omitempty"`
+	// 4 or 16 octets.
+	Address       []byte `protobuf:"bytes,5,opt,name=address,proto3" json:"address,omitempty"`
+	Copy          bool   `protobuf:"varint,6,opt,name=copy,proto3" json:"copy,omitempty"`
+	Dscp          uint32 `protobuf:"varint,7,opt,name=dscp,proto3" json:"dscp,omitempty"`
+	Sample        bool   `protobuf:"varint,8,opt,name=sample,proto3" json:"sample,omitempty"`
+	Continue      bool   `protobuf:"varint,9,opt,name=continue,proto3" json:"continue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RuleAction) Reset() {
 	*x = RuleAction{}
-	mi := &file_tidegate_raft_v1_rule_proto_msgTypes[4]
+	mi := &file_tidegate_raft_v1_rule_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -424,7 +706,7 @@ func (x *RuleAction) String() string {
 func (*RuleAction) ProtoMessage() {}
 
 func (x *RuleAction) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_rule_proto_msgTypes[4]
+	mi := &file_tidegate_raft_v1_rule_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -437,7 +719,7 @@ func (x *RuleAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleAction.ProtoReflect.Descriptor instead.
 func (*RuleAction) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_rule_proto_rawDescGZIP(), []int{4}
+	return file_tidegate_raft_v1_rule_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RuleAction) GetType() RuleActionType {
@@ -461,6 +743,48 @@ func (x *RuleAction) GetRate() float32 {
 	return 0
 }
 
+func (x *RuleAction) GetTarget() *RouteTarget {
+	if x != nil {
+		return x.Target
+	}
+	return nil
+}
+
+func (x *RuleAction) GetAddress() []byte {
+	if x != nil {
+		return x.Address
+	}
+	return nil
+}
+
+func (x *RuleAction) GetCopy() bool {
+	if x != nil {
+		return x.Copy
+	}
+	return false
+}
+
+func (x *RuleAction) GetDscp() uint32 {
+	if x != nil {
+		return x.Dscp
+	}
+	return 0
+}
+
+func (x *RuleAction) GetSample() bool {
+	if x != nil {
+		return x.Sample
+	}
+	return false
+}
+
+func (x *RuleAction) GetContinue() bool {
+	if x != nil {
+		return x.Continue
+	}
+	return false
+}
+
 // Rule is a match and what is done to it.
 type Rule struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -472,7 +796,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_tidegate_raft_v1_rule_proto_msgTypes[5]
+	mi := &file_tidegate_raft_v1_rule_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -484,7 +808,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_rule_proto_msgTypes[5]
+	mi := &file_tidegate_raft_v1_rule_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -497,7 +821,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_rule_proto_rawDescGZIP(), []int{5}
+	return file_tidegate_raft_v1_rule_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Rule) GetMatch() *Match {
@@ -518,10 +842,22 @@ var File_tidegate_raft_v1_rule_proto protoreflect.FileDescriptor
 
 const file_tidegate_raft_v1_rule_proto_rawDesc = "" +
 	"\n" +
-	"\x1btidegate/raft/v1/rule.proto\x12\x10tidegate.raft.v1\"N\n" +
+	"\x1btidegate/raft/v1/rule.proto\x12\x10tidegate.raft.v1\"\x86\x01\n" +
+	"\vRouteTarget\x125\n" +
+	"\x04form\x18\x01 \x01(\x0e2!.tidegate.raft.v1.RouteTargetFormR\x04form\x12\x10\n" +
+	"\x03asn\x18\x02 \x01(\rR\x03asn\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\fR\aaddress\x12\x14\n" +
+	"\x05local\x18\x04 \x01(\rR\x05local\"\x95\x02\n" +
 	"\x06Action\x120\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1c.tidegate.raft.v1.ActionKindR\x04kind\x12\x12\n" +
-	"\x04rate\x18\x02 \x01(\x01R\x04rate\"0\n" +
+	"\x04rate\x18\x02 \x01(\x01R\x04rate\x12\x18\n" +
+	"\apackets\x18\x03 \x01(\x01R\apackets\x125\n" +
+	"\x06target\x18\x04 \x01(\v2\x1d.tidegate.raft.v1.RouteTargetR\x06target\x12\x18\n" +
+	"\aaddress\x18\x05 \x01(\fR\aaddress\x12\x12\n" +
+	"\x04copy\x18\x06 \x01(\bR\x04copy\x12\x12\n" +
+	"\x04dscp\x18\a \x01(\rR\x04dscp\x12\x16\n" +
+	"\x06sample\x18\b \x01(\bR\x06sample\x12\x1a\n" +
+	"\bcontinue\x18\t \x01(\bR\bcontinue\"0\n" +
 	"\x02Op\x12\x14\n" +
 	"\x05flags\x18\x01 \x01(\rR\x05flags\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value\"w\n" +
@@ -534,27 +870,53 @@ const file_tidegate_raft_v1_rule_proto_rawDesc = "" +
 	"\x06family\x18\x01 \x01(\x0e2\x18.tidegate.raft.v1.FamilyR\x06family\x12;\n" +
 	"\n" +
 	"components\x18\x02 \x03(\v2\x1b.tidegate.raft.v1.ComponentR\n" +
-	"components\"h\n" +
+	"components\"\x95\x02\n" +
 	"\n" +
 	"RuleAction\x124\n" +
 	"\x04type\x18\x01 \x01(\x0e2 .tidegate.raft.v1.RuleActionTypeR\x04type\x12\x10\n" +
 	"\x03asn\x18\x02 \x01(\rR\x03asn\x12\x12\n" +
-	"\x04rate\x18\x03 \x01(\x02R\x04rate\"m\n" +
+	"\x04rate\x18\x03 \x01(\x02R\x04rate\x125\n" +
+	"\x06target\x18\x04 \x01(\v2\x1d.tidegate.raft.v1.RouteTargetR\x06target\x12\x18\n" +
+	"\aaddress\x18\x05 \x01(\fR\aaddress\x12\x12\n" +
+	"\x04copy\x18\x06 \x01(\bR\x04copy\x12\x12\n" +
+	"\x04dscp\x18\a \x01(\rR\x04dscp\x12\x16\n" +
+	"\x06sample\x18\b \x01(\bR\x06sample\x12\x1a\n" +
+	"\bcontinue\x18\t \x01(\bR\bcontinue\"m\n" +
 	"\x04Rule\x12-\n" +
 	"\x05match\x18\x01 \x01(\v2\x17.tidegate.raft.v1.MatchR\x05match\x126\n" +
 	"\aactions\x18\x02 \x03(\v2\x1c.tidegate.raft.v1.RuleActionR\aactions*B\n" +
 	"\x06Family\x12\x16\n" +
 	"\x12FAMILY_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vFAMILY_IPV4\x10\x01\x12\x0f\n" +
-	"\vFAMILY_IPV6\x10\x02*^\n" +
+	"\vFAMILY_IPV6\x10\x02*\xe5\x01\n" +
 	"\n" +
 	"ActionKind\x12\x1b\n" +
 	"\x17ACTION_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16ACTION_KIND_RATE_LIMIT\x10\x01\x12\x17\n" +
-	"\x13ACTION_KIND_DISCARD\x10\x02*[\n" +
+	"\x13ACTION_KIND_DISCARD\x10\x02\x12\"\n" +
+	"\x1eACTION_KIND_RATE_LIMIT_PACKETS\x10\x03\x12\x18\n" +
+	"\x14ACTION_KIND_REDIRECT\x10\x04\x12\x1b\n" +
+	"\x17ACTION_KIND_REDIRECT_IP\x10\x05\x12\x14\n" +
+	"\x10ACTION_KIND_MARK\x10\x06\x12\x14\n" +
+	"\x10ACTION_KIND_RTBH\x10\a*\x98\x02\n" +
 	"\x0eRuleActionType\x12 \n" +
 	"\x1cRULE_ACTION_TYPE_UNSPECIFIED\x10\x00\x12'\n" +
-	"#RULE_ACTION_TYPE_TRAFFIC_RATE_BYTES\x10\x01B<Z:github.com/tidegate/tidegate/proto/tidegate/raft/v1;raftv1b\x06proto3"
+	"#RULE_ACTION_TYPE_TRAFFIC_RATE_BYTES\x10\x01\x12)\n" +
+	"%RULE_ACTION_TYPE_TRAFFIC_RATE_PACKETS\x10\x02\x12#\n" +
+	"\x1fRULE_ACTION_TYPE_TRAFFIC_ACTION\x10\x03\x12 \n" +
+	"\x1cRULE_ACTION_TYPE_RT_REDIRECT\x10\x04\x12$\n" +
+	" RULE_ACTION_TYPE_TRAFFIC_MARKING\x10\x05\x12#\n" +
+	"\x1fRULE_ACTION_TYPE_REDIRECT_TO_IP\x10\x06*\xa2\x01\n" +
+	"\x0fRouteTargetForm\x12!\n" +
+	"\x1dROUTE_TARGET_FORM_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15ROUTE_TARGET_FORM_AS2\x10\x01\x12\x1a\n" +
+	"\x16ROUTE_TARGET_FORM_IPV4\x10\x02\x12\x19\n" +
+	"\x15ROUTE_TARGET_FORM_AS4\x10\x03\x12\x1a\n" +
+	"\x16ROUTE_TARGET_FORM_IPV6\x10\x04*U\n" +
+	"\tRouteKind\x12\x1a\n" +
+	"\x16ROUTE_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13ROUTE_KIND_FLOWSPEC\x10\x01\x12\x13\n" +
+	"\x0fROUTE_KIND_RTBH\x10\x02B<Z:github.com/tidegate/tidegate/proto/tidegate/raft/v1;raftv1b\x06proto3"
 
 var (
 	file_tidegate_raft_v1_rule_proto_rawDescOnce sync.Once
@@ -568,32 +930,38 @@ func file_tidegate_raft_v1_rule_proto_rawDescGZIP() []byte {
 	return file_tidegate_raft_v1_rule_proto_rawDescData
 }
 
-var file_tidegate_raft_v1_rule_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_tidegate_raft_v1_rule_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_tidegate_raft_v1_rule_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_tidegate_raft_v1_rule_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_tidegate_raft_v1_rule_proto_goTypes = []any{
-	(Family)(0),         // 0: tidegate.raft.v1.Family
-	(ActionKind)(0),     // 1: tidegate.raft.v1.ActionKind
-	(RuleActionType)(0), // 2: tidegate.raft.v1.RuleActionType
-	(*Action)(nil),      // 3: tidegate.raft.v1.Action
-	(*Op)(nil),          // 4: tidegate.raft.v1.Op
-	(*Component)(nil),   // 5: tidegate.raft.v1.Component
-	(*Match)(nil),       // 6: tidegate.raft.v1.Match
-	(*RuleAction)(nil),  // 7: tidegate.raft.v1.RuleAction
-	(*Rule)(nil),        // 8: tidegate.raft.v1.Rule
+	(Family)(0),          // 0: tidegate.raft.v1.Family
+	(ActionKind)(0),      // 1: tidegate.raft.v1.ActionKind
+	(RuleActionType)(0),  // 2: tidegate.raft.v1.RuleActionType
+	(RouteTargetForm)(0), // 3: tidegate.raft.v1.RouteTargetForm
+	(RouteKind)(0),       // 4: tidegate.raft.v1.RouteKind
+	(*RouteTarget)(nil),  // 5: tidegate.raft.v1.RouteTarget
+	(*Action)(nil),       // 6: tidegate.raft.v1.Action
+	(*Op)(nil),           // 7: tidegate.raft.v1.Op
+	(*Component)(nil),    // 8: tidegate.raft.v1.Component
+	(*Match)(nil),        // 9: tidegate.raft.v1.Match
+	(*RuleAction)(nil),   // 10: tidegate.raft.v1.RuleAction
+	(*Rule)(nil),         // 11: tidegate.raft.v1.Rule
 }
 var file_tidegate_raft_v1_rule_proto_depIdxs = []int32{
-	1, // 0: tidegate.raft.v1.Action.kind:type_name -> tidegate.raft.v1.ActionKind
-	4, // 1: tidegate.raft.v1.Component.ops:type_name -> tidegate.raft.v1.Op
-	0, // 2: tidegate.raft.v1.Match.family:type_name -> tidegate.raft.v1.Family
-	5, // 3: tidegate.raft.v1.Match.components:type_name -> tidegate.raft.v1.Component
-	2, // 4: tidegate.raft.v1.RuleAction.type:type_name -> tidegate.raft.v1.RuleActionType
-	6, // 5: tidegate.raft.v1.Rule.match:type_name -> tidegate.raft.v1.Match
-	7, // 6: tidegate.raft.v1.Rule.actions:type_name -> tidegate.raft.v1.RuleAction
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	3,  // 0: tidegate.raft.v1.RouteTarget.form:type_name -> tidegate.raft.v1.RouteTargetForm
+	1,  // 1: tidegate.raft.v1.Action.kind:type_name -> tidegate.raft.v1.ActionKind
+	5,  // 2: tidegate.raft.v1.Action.target:type_name -> tidegate.raft.v1.RouteTarget
+	7,  // 3: tidegate.raft.v1.Component.ops:type_name -> tidegate.raft.v1.Op
+	0,  // 4: tidegate.raft.v1.Match.family:type_name -> tidegate.raft.v1.Family
+	8,  // 5: tidegate.raft.v1.Match.components:type_name -> tidegate.raft.v1.Component
+	2,  // 6: tidegate.raft.v1.RuleAction.type:type_name -> tidegate.raft.v1.RuleActionType
+	5,  // 7: tidegate.raft.v1.RuleAction.target:type_name -> tidegate.raft.v1.RouteTarget
+	9,  // 8: tidegate.raft.v1.Rule.match:type_name -> tidegate.raft.v1.Match
+	10, // 9: tidegate.raft.v1.Rule.actions:type_name -> tidegate.raft.v1.RuleAction
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_raft_v1_rule_proto_init() }
@@ -606,8 +974,8 @@ func file_tidegate_raft_v1_rule_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_raft_v1_rule_proto_rawDesc), len(file_tidegate_raft_v1_rule_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   6,
+			NumEnums:      5,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
