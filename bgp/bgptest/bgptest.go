@@ -1,5 +1,5 @@
-// Package bgptest has an edge router in a box: it speaks BGP over TCP, records every FlowSpec rule that it hears with
-// its path attributes, and can misbehave on request. Tests use it as a witness, and `tidegate demo` as its edge router.
+// Package bgptest has an edge router in a box: it speaks BGP over TCP, records every FlowSpec rule and every unicast
+// route that it hears with its path attributes, and can misbehave on request. Tests use it as a witness, and `tidegate demo` as its edge router.
 //
 // It owns its own reading of BGP, apart from GoBGP, so that a mistake of the speaker's library is not repeated by the
 // witness; rules are decoded by package flowspec. It enforces nothing and forwards nothing. It does not do graceful
@@ -28,8 +28,10 @@ type Config struct {
 	RouterID netip.Addr
 	// HoldTime is proposed in OPEN; zero means 90 s.
 	HoldTime time.Duration
-	// Families are those that it offers; nil means IPv4 and IPv6.
+	// Families are those of FlowSpec that it offers; nil means IPv4 and IPv6, or none if Unicast is set.
 	Families []flowspec.Family
+	// Unicast are the families of plain unicast routes that it offers; nil means none.
+	Unicast []flowspec.Family
 	// ExtendedMessages offers messages up to 65,535 octets (RFC 8654).
 	ExtendedMessages bool
 	// ReadBuffer is the size of the kernel's receive buffer in octets, so that a router that has stopped reading is
@@ -58,7 +60,7 @@ type Update struct {
 	Length    int // octets, with the header
 	Announced []Route
 	Withdrawn []flowspec.Key
-	EndOfRIB  flowspec.Family // 0 if it is no End-of-RIB marker
+	EndOfRIB  flowspec.Family // 0 if it is no End-of-RIB marker of FlowSpec
 }
 
 // Session is one BGP session, past or present.
@@ -67,7 +69,8 @@ type Session struct {
 	RouterID netip.Addr // of the other side
 	ASN      flowspec.ASN
 	Remote   netip.AddrPort
-	Families []flowspec.Family // that both sides offer
+	Families []flowspec.Family // of FlowSpec, that both sides offer
+	Unicast  []flowspec.Family // of unicast, that both sides offer
 	HoldTime time.Duration
 	Extended bool // messages up to 65,535 octets are agreed
 	Up       time.Time
@@ -111,7 +114,7 @@ func NewRouter(cfg Config) (*Router, error) {
 	if cfg.HistoryLimit == 0 {
 		cfg.HistoryLimit = defaultHistoryLimit
 	}
-	if cfg.Families == nil {
+	if cfg.Families == nil && cfg.Unicast == nil {
 		cfg.Families = []flowspec.Family{flowspec.IPv4, flowspec.IPv6}
 	}
 	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(cfg.Addr))
@@ -348,28 +351,33 @@ func (r *Router) session(id SessionID) (*session, error) {
 	return nil, fmt.Errorf("cannot use session %d: %w", id, ErrNoSession)
 }
 
-// Announce sends a rule to every session, now and when one comes up later. Of route it uses Rule, MED and Origin; the
-// same key again replaces it.
+// Announce sends a rule, or a unicast route, to every session, now and when one comes up later. Of route it uses Rule, or
+// Unicast, Prefix, NextHop and Communities, and MED and Origin; the same key again replaces it.
 func (r *Router) Announce(route Route) error {
-	route.Key = route.Rule.Match.Key()
+	if route.Key = route.Rule.Match.Key(); route.Unicast {
+		if !route.Prefix.IsValid() {
+			return fmt.Errorf("cannot announce prefix %q", route.Prefix)
+		}
+		route = route.to(route.Prefix)
+	}
 	return r.originate(func() { r.own[route.Key] = route }, func(s *session) ([]byte, error) {
 		return marshalAnnouncement(route, r.cfg.ASN, s.external)
-	}, route.Rule.Match.Family)
+	}, func(s *session) bool { return s.carries(&route) })
 }
 
 // Withdraw takes back what Announce sent.
 func (r *Router) Withdraw(m flowspec.Match) error {
 	return r.originate(func() { delete(r.own, m.Key()) }, func(*session) ([]byte, error) {
 		return marshalWithdrawal(m)
-	}, m.Family)
+	}, func(s *session) bool { return slices.Contains(s.info.Families, m.Family) })
 }
 
-func (r *Router) originate(change func(), body func(*session) ([]byte, error), f flowspec.Family) error {
+func (r *Router) originate(change func(), body func(*session) ([]byte, error), carries func(*session) bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	change()
 	for _, s := range r.live {
-		if !slices.Contains(s.info.Families, f) {
+		if !carries(s) {
 			continue
 		}
 		b, err := body(s)

@@ -183,7 +183,7 @@ func TestBestPath(t *testing.T) {
 }
 
 func TestMessages(t *testing.T) {
-	o := open{asn: 4_200_000_000, holdTime: 90 * time.Second, routerID: id("192.0.2.7"), families: []flowspec.Family{1, 2}, extended: true}
+	o := open{asn: 4_200_000_000, holdTime: 90 * time.Second, routerID: id("192.0.2.7"), families: []flowspec.Family{1, 2}, unicast: []flowspec.Family{2}, extended: true}
 	got, err := parseOpen(o.marshal())
 	if err != nil {
 		t.Fatal(err)
@@ -216,6 +216,112 @@ func TestMessages(t *testing.T) {
 	}
 }
 
+// A unicast route of each family goes out as the RFCs say and comes back, and so does its withdrawal.
+func TestUnicastMessages(t *testing.T) {
+	for _, c := range []struct {
+		name              string
+		route             Route
+		announce, retract []byte // UPDATE bodies without and with the withdrawal
+	}{
+		{
+			"IPv4 in the fields of RFC 4271",
+			Route{Prefix: netip.MustParsePrefix("203.0.113.7/32"), NextHop: id("192.0.2.66"), MED: 7, HasMED: true, Communities: []uint32{0xffff029a}},
+			[]byte{
+				0, 0, // no withdrawn routes
+				0, 39, // path attributes
+				0x50, 1, 0, 1, 0, // ORIGIN IGP
+				0x50, 2, 0, 6, 2, 1, 0, 0, 0xfd, 0xe9, // AS_PATH 65001
+				0x90, 4, 0, 4, 0, 0, 0, 7, // MULTI_EXIT_DISC 7
+				0xd0, 8, 0, 4, 0xff, 0xff, 0x02, 0x9a, // COMMUNITIES: BLACKHOLE
+				0x50, 3, 0, 4, 192, 0, 2, 66, // NEXT_HOP
+				32, 203, 0, 113, 7, // NLRI
+			},
+			[]byte{0, 5, 32, 203, 0, 113, 7, 0, 0},
+		},
+		{
+			"IPv6 in MP_REACH_NLRI",
+			Route{Prefix: netip.MustParsePrefix("2001:db8::/33"), NextHop: id("100::1")},
+			[]byte{
+				0, 0,
+				0, 46,
+				0x50, 1, 0, 1, 0,
+				0x50, 2, 0, 6, 2, 1, 0, 0, 0xfd, 0xe9,
+				0x90, 14, 0, 27, 0, 2, 1, 16, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 33, 0x20, 0x01, 0x0d, 0xb8, 0,
+			},
+			[]byte{0, 0, 0, 13, 0x90, 15, 0, 9, 0, 2, 1, 33, 0x20, 0x01, 0x0d, 0xb8, 0},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.route.Unicast = true
+			body, err := marshalAnnouncement(c.route, 65001, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.announce, body); diff != "" {
+				t.Errorf("UPDATE (-want +got):\n%s", diff)
+			}
+			want := c.route.to(c.route.Prefix)
+			want.ASPath = []flowspec.ASN{65001}
+			if !want.Prefix.Addr().Is4() {
+				want.NextHopLength = 16
+			}
+			u, err := parseUpdate(body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			same := cmp.Options{cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })}
+			if diff := cmp.Diff([]Route{want}, u.routes, same); diff != "" {
+				t.Errorf("routes (-want +got):\n%s", diff)
+			}
+			if u, err = parseUpdate(c.retract); err != nil || !slices.Equal(u.withdrawn, []flowspec.Key{want.Key}) || u.endOfRIB != 0 {
+				t.Errorf("withdrawal gives %+v, %v", u, err)
+			}
+		})
+	}
+	for _, b := range [][]byte{
+		{0, 2, 33, 1, 0, 0},                      // 33 bits
+		{0, 2, 24, 1, 0, 0},                      // too few octets
+		{0, 0, 0, 0, 8},                          // NLRI without octets
+		{0, 0, 0, 6, 0x80, 15, 3, 0, 3, 1},       // AFI 3
+		{0, 0, 0, 8, 0x80, 14, 5, 0, 1, 1, 0, 0}, // no next hop
+		{0, 0, 0, 8, 0x80, 14, 5, 0, 1, 2, 0, 0}, // multicast
+	} {
+		if u, err := parseUpdate(b); err == nil {
+			t.Errorf("%x is taken for %+v", b, u)
+		}
+	}
+}
+
+// Both kinds on one session of the witness: it carries what both sides offer, and Matching passes unicast over.
+func TestUnicastSession(t *testing.T) {
+	r := run(t, Config{ASN: 65010, RouterID: id("192.0.2.1"), Families: []flowspec.Family{flowspec.IPv4}, Unicast: []flowspec.Family{flowspec.IPv4, flowspec.IPv6}})
+	a := run(t, Config{ASN: 65010, RouterID: id("192.0.2.2"), Unicast: []flowspec.Family{flowspec.IPv4}})
+	route := Route{Unicast: true, Prefix: netip.MustParsePrefix("203.0.113.7/32"), NextHop: id("192.0.2.66")}
+	six := Route{Unicast: true, Prefix: netip.MustParsePrefix("2001:db8::1/128"), NextHop: id("100::1")}
+	for _, route := range []Route{six, {Rule: discard(t, "203.0.113.7/32")}, route} {
+		if err := a.Announce(route); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := a.Dial(within(t), r.Addr()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.WaitRoutes(within(t), func(t Table) bool { return t.Has(unicastKey(route.Prefix)) }); err != nil {
+		t.Fatal(err)
+	}
+	s := r.Sessions()[0]
+	if r.Table().Len() != 1 || len(s.Families) != 0 || !slices.Equal(s.Unicast, []flowspec.Family{flowspec.IPv4}) {
+		t.Errorf("%d routes, session %+v", r.Table().Len(), s)
+	}
+	r.Table().Matching(&flowspec.Packet{Dst: route.Prefix.Addr()}, func(got Route) bool {
+		t.Errorf("a packet matches the unicast route %+v", got)
+		return true
+	})
+	if err := a.Announce(Route{Unicast: true}); err == nil {
+		t.Error("a route without a prefix is announced")
+	}
+}
+
 func FuzzParseUpdate(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		u, err := parseUpdate(b)
@@ -223,7 +329,7 @@ func FuzzParseUpdate(f *testing.F) {
 			return
 		}
 		for _, r := range u.routes {
-			if r.Key != r.Rule.Match.Key() {
+			if want := r.Rule.Match.Key(); !r.Unicast && r.Key != want || r.Unicast && r.Key != unicastKey(r.Prefix) {
 				t.Errorf("route %q has key %s", r.Rule, r.Key)
 			}
 		}

@@ -37,12 +37,14 @@ const (
 const (
 	attrOrigin    = 1
 	attrASPath    = 2
+	attrNextHop   = 3
 	attrMED       = 4
 	attrLocalPref = 5
 	attrCommunity = 8
 	attrReach     = 14
 	attrUnreach   = 15
 	attrExtended  = 16
+	attrExtended6 = 25
 	attrLarge     = 32
 )
 
@@ -91,7 +93,8 @@ type open struct {
 	asn      flowspec.ASN
 	holdTime time.Duration
 	routerID netip.Addr
-	families []flowspec.Family
+	families []flowspec.Family // of FlowSpec
+	unicast  []flowspec.Family
 	extended bool
 }
 
@@ -99,6 +102,9 @@ func (o *open) marshal() []byte {
 	var caps []byte
 	for _, f := range o.families {
 		caps = append(caps, capabilityMP, 4, 0, byte(f), 0, flowspec.SAFI)
+	}
+	for _, f := range o.unicast {
+		caps = append(caps, capabilityMP, 4, 0, byte(f), 0, safiUnicast)
 	}
 	caps = append(caps, capabilityFourOctetAS, 4)
 	caps = binary.BigEndian.AppendUint32(caps, uint32(o.asn))
@@ -160,8 +166,8 @@ func (o *open) capabilities(b []byte) error {
 		}
 		v := b[2 : 2+int(b[1])]
 		switch {
-		case b[0] == capabilityMP && len(v) == 4 && v[0] == 0 && v[3] == flowspec.SAFI && (v[1] == 1 || v[1] == 2):
-			o.families = append(o.families, flowspec.Family(v[1]))
+		case b[0] == capabilityMP && len(v) == 4:
+			o.multiprotocol([4]byte(v))
 		case b[0] == capabilityFourOctetAS && len(v) == 4:
 			o.asn = flowspec.ASN(binary.BigEndian.Uint32(v))
 		case b[0] == capabilityExtended:
@@ -172,11 +178,24 @@ func (o *open) capabilities(b []byte) error {
 	return nil
 }
 
-// update is the content of an UPDATE message as far as FlowSpec goes.
+// multiprotocol reads one capability of RFC 4760 section 8. Families that are not known are passed over.
+func (o *open) multiprotocol(v [4]byte) {
+	if v[0] != 0 || v[1] != 1 && v[1] != 2 {
+		return
+	}
+	switch f := flowspec.Family(v[1]); v[3] {
+	case flowspec.SAFI:
+		o.families = append(o.families, f)
+	case safiUnicast:
+		o.unicast = append(o.unicast, f)
+	}
+}
+
+// update is the content of an UPDATE message as far as FlowSpec and unicast go.
 type update struct {
 	routes    []Route // announced; they share their attributes
 	withdrawn []flowspec.Key
-	endOfRIB  flowspec.Family // 0 if the message is no End-of-RIB marker (RFC 4724 section 2)
+	endOfRIB  flowspec.Family // 0 if the message is no End-of-RIB marker of FlowSpec (RFC 4724 section 2)
 }
 
 // parseUpdate decodes the body of an UPDATE with four-octet AS numbers. The error tells which part is malformed.
@@ -186,11 +205,11 @@ func parseUpdate(b []byte) (update, error) {
 	if !ok {
 		return u, fmt.Errorf("withdrawn routes: %w", ErrMalformed)
 	}
-	if len(n) != 0 {
-		return u, fmt.Errorf("withdrawn routes of IPv4 unicast: %w", ErrMalformed)
+	if err := eachPrefix(flowspec.IPv4, n, func(p netip.Prefix) { u.withdrawn = append(u.withdrawn, unicastKey(p)) }); err != nil {
+		return u, fmt.Errorf("withdrawn routes: %w", err)
 	}
 	attrs, b, ok := cut16(b)
-	if !ok || len(b) != 0 {
+	if !ok {
 		return u, fmt.Errorf("path attributes: %w", ErrMalformed)
 	}
 	var shared Route
@@ -218,6 +237,9 @@ func parseUpdate(b []byte) (update, error) {
 		if err := u.reach(reach, shared); err != nil {
 			return u, fmt.Errorf("path attribute %d: %w", attrReach, err)
 		}
+	}
+	if err := eachPrefix(flowspec.IPv4, b, func(p netip.Prefix) { u.routes = append(u.routes, shared.to(p)) }); err != nil {
+		return u, fmt.Errorf("NLRI: %w", err)
 	}
 	return u, nil
 }
@@ -260,6 +282,10 @@ func (r *Route) attribute(kind byte, v []byte) error {
 		}
 	case attrASPath:
 		return r.asPath(v)
+	case attrNextHop:
+		if ok = len(v) == 4; ok {
+			r.NextHop = netip.AddrFrom4([4]byte(v))
+		}
 	case attrMED:
 		if ok = len(v) == 4; ok {
 			r.MED, r.HasMED = binary.BigEndian.Uint32(v), true
@@ -275,6 +301,8 @@ func (r *Route) attribute(kind byte, v []byte) error {
 		})
 	case attrExtended:
 		return eachOf(v, 8, func(c []byte) error { return r.extended([8]byte(c)) })
+	case attrExtended6:
+		return eachOf(v, 20, func(c []byte) error { return r.extended6([20]byte(c)) })
 	case attrLarge:
 		return eachOf(v, 12, func(c []byte) error {
 			r.Large = append(r.Large, [3]uint32{
@@ -315,6 +343,12 @@ func (r *Route) extended(c [8]byte) error {
 	return nil
 }
 
+// extended6 keeps an IPv6 address specific extended community (RFC 5701).
+func (r *Route) extended6(c [20]byte) error {
+	r.Extended6 = append(r.Extended6, c)
+	return nil
+}
+
 // asPath reads segments of four-octet AS numbers (RFC 6793).
 func (r *Route) asPath(v []byte) error {
 	for len(v) > 0 {
@@ -331,12 +365,22 @@ func (r *Route) asPath(v []byte) error {
 
 // reach reads MP_REACH_NLRI (RFC 4760 section 3).
 func (u *update) reach(v []byte, shared Route) error {
-	if len(v) < 5 || v[0] != 0 || v[2] != flowspec.SAFI || len(v) < 5+int(v[3]) {
+	if len(v) < 5 || v[0] != 0 || len(v) < 5+int(v[3]) {
 		return fmt.Errorf("header: %w", ErrMalformed)
 	}
 	f := flowspec.Family(v[1])
-	shared.NextHopLength = int(v[3])
-	for b := v[5+int(v[3]):]; len(b) > 0; {
+	hop, b := v[4:4+int(v[3])], v[5+int(v[3]):]
+	shared.NextHopLength = len(hop)
+	if v[2] == safiUnicast {
+		if shared.NextHop, _ = netip.AddrFromSlice(hop[:min(len(hop), 16)]); !shared.NextHop.IsValid() {
+			return fmt.Errorf("next hop %x: %w", hop, ErrMalformed)
+		}
+		return eachPrefix(f, b, func(p netip.Prefix) { u.routes = append(u.routes, shared.to(p)) })
+	}
+	if v[2] != flowspec.SAFI {
+		return fmt.Errorf("SAFI %d: %w", v[2], ErrMalformed)
+	}
+	for len(b) > 0 {
 		m, n, err := flowspec.DecodeNLRI(f, b)
 		if err != nil {
 			return err
@@ -351,10 +395,13 @@ func (u *update) reach(v []byte, shared Route) error {
 
 // unreach reads MP_UNREACH_NLRI (RFC 4760 section 4).
 func (u *update) unreach(v []byte) error {
-	if len(v) < 3 || v[0] != 0 || v[2] != flowspec.SAFI {
+	if len(v) < 3 || v[0] != 0 || v[2] != flowspec.SAFI && v[2] != safiUnicast {
 		return fmt.Errorf("header: %w", ErrMalformed)
 	}
 	f := flowspec.Family(v[1])
+	if v[2] == safiUnicast {
+		return eachPrefix(f, v[3:], func(p netip.Prefix) { u.withdrawn = append(u.withdrawn, unicastKey(p)) })
+	}
 	if len(v) == 3 {
 		u.endOfRIB = f
 	}
@@ -397,6 +444,9 @@ func marshalAnnouncement(r Route, own flowspec.ASN, external bool) ([]byte, erro
 	}
 	if len(actions) > 0 {
 		attrs = attr(attrs, 0xc0, attrExtended, actions)
+	}
+	if r.Unicast {
+		return marshalUnicast(attrs, attr, &r)
 	}
 	reach, err := flowspec.AppendNLRI([]byte{0, byte(r.Rule.Match.Family), flowspec.SAFI, 0, 0}, r.Rule.Match)
 	if err != nil {

@@ -63,7 +63,7 @@ var errHeard = errors.New("received")
 func (r *Router) open(s *session, in *bufio.Reader) error {
 	own := open{
 		asn: r.cfg.ASN, holdTime: r.cfg.HoldTime, routerID: r.cfg.RouterID,
-		families: r.cfg.Families, extended: r.cfg.ExtendedMessages,
+		families: r.cfg.Families, unicast: r.cfg.Unicast, extended: r.cfg.ExtendedMessages,
 	}
 	s.send(typeOpen, own.marshal())
 	if err := s.conn.SetReadDeadline(time.Now().Add(r.cfg.HoldTime)); err != nil {
@@ -88,9 +88,7 @@ func (r *Router) open(s *session, in *bufio.Reader) error {
 		RouterID: theirs.routerID, ASN: theirs.asn,
 		Remote:   addrPort(s.conn.RemoteAddr()),
 		HoldTime: min(own.holdTime, theirs.holdTime), Extended: own.extended && theirs.extended,
-		Families: slices.DeleteFunc(slices.Clone(own.families), func(f flowspec.Family) bool {
-			return !slices.Contains(theirs.families, f)
-		}),
+		Families: common(own.families, theirs.families), Unicast: common(own.unicast, theirs.unicast),
 	}
 	s.send(typeKeepalive, nil)
 	if kind, _, err = readMessage(in, maxMessageLength); err != nil {
@@ -100,6 +98,19 @@ func (r *Router) open(s *session, in *bufio.Reader) error {
 		return Notification{5, 2}
 	}
 	return nil
+}
+
+// common is what is in both of a and b.
+func common(a, b []flowspec.Family) []flowspec.Family {
+	return slices.DeleteFunc(slices.Clone(a), func(f flowspec.Family) bool { return !slices.Contains(b, f) })
+}
+
+// carries reports whether r can be announced in s.
+func (s *session) carries(r *Route) bool {
+	if r.Unicast {
+		return slices.Contains(s.info.Unicast, flowspec.Family(afiOf(r.Prefix)))
+	}
+	return slices.Contains(s.info.Families, r.Rule.Match.Family)
 }
 
 // listen reads messages until the session ends, and returns why.
@@ -164,7 +175,7 @@ func (r *Router) begin(s *session) {
 	r.sessions = append(r.sessions, s.info)
 	r.live[s.info.ID] = s
 	for _, route := range r.own {
-		if !slices.Contains(s.info.Families, route.Rule.Match.Family) {
+		if !s.carries(&route) {
 			continue
 		}
 		if b, err := marshalAnnouncement(route, r.cfg.ASN, s.external); err == nil {

@@ -12,10 +12,14 @@ import (
 // SessionID numbers the sessions of a Router in the order in which they came up, from 1.
 type SessionID uint64
 
-// Route is one rule as it was heard, with its path attributes.
+// Route is one rule, or one unicast route, as it was heard, with its path attributes.
 type Route struct {
-	Key           flowspec.Key
-	Rule          flowspec.Rule // the match, and those extended communities that are actions
+	Key  flowspec.Key  // of a unicast route the AFI octet, 0 and the NLRI octets
+	Rule flowspec.Rule // the match, and those extended communities that are actions; a unicast route has none
+	// Unicast says that it is a plain unicast route (SAFI 1) to Prefix over NextHop, and no rule.
+	Unicast       bool
+	Prefix        netip.Prefix
+	NextHop       netip.Addr
 	MED           uint32
 	HasMED        bool
 	Origin        uint8  // 0 is IGP
@@ -25,6 +29,7 @@ type Route struct {
 	Communities   []uint32
 	Large         [][3]uint32
 	Extended      [][8]byte
+	Extended6     [][20]byte // IPv6 address specific (RFC 5701)
 
 	Session  SessionID
 	From     netip.Addr // router id of the speaker
@@ -71,11 +76,12 @@ func (t Table) Best(k flowspec.Key) (Route, bool) {
 	return Route{}, false
 }
 
-// Matching calls f with the best route of every rule that p matches, in no order, until f returns false.
+// Matching calls f with the best route of every rule that p matches, in no order, until f returns false. Unicast
+// routes are no rules.
 func (t Table) Matching(p *flowspec.Packet, f func(Route) bool) {
 	for k, paths := range t.routes {
 		for _, r := range paths {
-			if r.Rule.Match.Matches(p) {
+			if !r.Unicast && r.Rule.Match.Matches(p) {
 				best, _ := t.Best(k)
 				if !f(best) {
 					return
