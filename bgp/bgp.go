@@ -1,13 +1,19 @@
-// Package bgp is tidegate's BGP speaker: it announces the FlowSpec rules of a wanted.Set to the routers of that Set
-// and withdraws them in time, through embedded GoBGP, which is imported here and nowhere else.
+// Package bgp is tidegate's BGP speaker: it announces the FlowSpec rules and the RTBH routes of a wanted.Set to the
+// routers of that Set and withdraws them in time, through embedded GoBGP, which is imported here and nowhere else.
 //
-// It owns the sessions, the order in which rules leave, and the last guard before the wire. It decides nothing: what
+// It owns the sessions, the order in which routes leave, and the last guard before the wire. It decides nothing: what
 // is announced, to whom and until when stands in the Set. It enforces by itself what must not depend on anybody being
 // alive: NotAfter, the lease, the guard, the routers' budgets. The controller's reconciler calls it.
 //
 // Each router is served by a goroutine and a GoBGP server of its own, so that no session ever waits for another. A
 // router that has stopped reading is reported after Config.StuckAfter and its session reset after Config.ResetAfter
 // more; meanwhile the others go on.
+//
+// A session carries either FlowSpec or RTBH (RFC 7999): a unicast route to one prefix with the router's discard next hop,
+// BLACKHOLE and NO_EXPORT. Both are judged by the same guard, and end by the same rules. There is no source-based RTBH
+// (RFC 5635 section 4): a router that discards by source address does so on packets to every destination, protected
+// links included, and no guard on the destination could keep it away from them; sources are forged besides. What a
+// router announces is not used, but GoBGP keeps it while the session lasts, so a router should send nothing.
 package bgp
 
 import (
@@ -227,7 +233,8 @@ func (b *board) follow(set *wanted.Set, d *difference) {
 // sameGuard reports whether the guard of b is that of set.
 func (b *board) sameGuard(set *wanted.Set) bool {
 	return b.set != nil && b.guard != nil &&
-		samePrefixes(b.set.Protected, set.Protected) && samePrefixes(b.set.Official, set.Official)
+		samePrefixes(b.set.Protected, set.Protected) && samePrefixes(b.set.Official, set.Official) &&
+		b.set.ShortestRTBH == set.ShortestRTBH
 }
 
 // use makes set the one whose verdicts b has.
@@ -290,7 +297,7 @@ func (b *board) verdict(r *wanted.Route, before []*judged) *judged {
 
 // guardOf makes the guard of a Set and proves it on that Set; nil, which refuses everything, if that fails.
 func (s *Speaker) guardOf(set *wanted.Set) *guard {
-	g, err := newGuard(set.Official, set.Protected)
+	g, err := newGuard(set.Official, set.Protected, set.ShortestRTBH)
 	if err == nil {
 		err = g.prove(set.Protected)
 	}

@@ -204,7 +204,7 @@ func router(t testing.TB, change ...func(*bgptest.Config)) *bgptest.Router {
 // neighbour describes r for a Set.
 func neighbour(name string, r *bgptest.Router, change ...func(*wanted.Router)) wanted.Router {
 	w := wanted.Router{
-		Name: name, Address: r.Addr().Addr(), Port: r.Addr().Port(), ASN: 65010, Group: "edge",
+		Name: name, Address: r.Addr().Addr(), Port: r.Addr().Port(), ASN: 65010, Group: "edge", Carries: wanted.FlowSpec,
 		IPv4: true, IPv6: true, MaxRoutes: 100_000,
 	}
 	for _, f := range change {

@@ -151,6 +151,9 @@ func checkChange(last *difference, w *wanted.Set) (*difference, error) {
 	if i := slices.Index(w.Routes, nil); i >= 0 {
 		return nil, fmt.Errorf("cannot use route %d: it is nil: %w", i, ErrInvalidSet)
 	}
+	if s := w.ShortestRTBH; s.IPv4 > 32 || s.IPv6 > 128 {
+		return nil, fmt.Errorf("cannot use RTBH prefixes of /%d and /%d at least: %w", s.IPv4, s.IPv6, ErrInvalidSet)
+	}
 	if last != nil && last.ordered {
 		var few bool
 		if d.hunks, few = diff(before.Routes, w.Routes); few {

@@ -150,7 +150,7 @@ func TestPropertyDiffEqualsWhole(t *testing.T) {
 					continue
 				}
 				before := w.n.sweep
-				w.n.mailbox.Store(&assignment{plan: p, router: wanted.Router{Name: "r", Group: "edge", IPv4: true, MaxRoutes: 40}})
+				w.n.mailbox.Store(&assignment{plan: p, router: wanted.Router{Name: "r", Group: "edge", Carries: wanted.FlowSpec, IPv4: true, MaxRoutes: 40}})
 				w.n.takeAssignment(context.Background(), now)
 				if w == quick && w.n.sweep == before {
 					adjusted++

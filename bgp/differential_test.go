@@ -12,6 +12,7 @@ import (
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
 	"github.com/tidegate/tidegate/bgp/flowspec/flowspectest"
+	"github.com/tidegate/tidegate/bgp/wanted"
 )
 
 // The codec of package flowspec against that of GoBGP, which somebody else wrote. Both must agree on every rule, or the
@@ -163,7 +164,7 @@ func (d *differs) found(s step, detail string, rules ...flowspec.Match) {
 
 // gobgpReads decodes octets, length field included, with GoBGP.
 func gobgpReads(f flowspec.Family, wire []byte) (*gobgp.FlowSpecNLRI, flowspec.Match, error) {
-	n, err := gobgp.NLRIFromSlice(familyOf(f), wire)
+	n, err := gobgp.NLRIFromSlice(familyOf(wanted.FlowSpec, f), wire)
 	if err != nil {
 		return nil, flowspec.Match{}, err
 	}
@@ -219,7 +220,7 @@ func gobgpBuilds(m flowspec.Match, lengths bool) ([]byte, error) {
 		}
 		list = append(list, gobgp.NewFlowSpecComponent(gobgp.BGPFlowSpecType(c.Type), items))
 	}
-	n, err := gobgp.NewFlowSpecUnicast(familyOf(m.Family), list)
+	n, err := gobgp.NewFlowSpecUnicast(familyOf(wanted.FlowSpec, m.Family), list)
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ type engine struct {
 // peerEvent is a change of state of the session.
 type peerEvent struct {
 	state    gobgp.FSMState
-	families []flowspec.Family // that the router offers; for ESTABLISHED only
+	families []gobgp.Family // that the router offers; for ESTABLISHED only
 	reason   api.PeerState_DisconnectReason
 	message  string
 }
@@ -109,17 +109,12 @@ func (e *engine) onPeer(m *apiutil.WatchEventMessage_PeerEvent, _ time.Time) {
 	ev := peerEvent{state: st.SessionState, reason: st.DisconnectReason, message: st.DisconnectMessage}
 	if st.SessionState == gobgp.BGP_FSM_ESTABLISHED {
 		for _, c := range st.RemoteCap {
-			mp, ok := c.(*gobgp.CapMultiProtocol)
-			if !ok {
-				continue
+			if mp, ok := c.(*gobgp.CapMultiProtocol); ok {
+				ev.families = append(ev.families, mp.CapValue)
 			}
-			switch mp.CapValue {
-			case gobgp.RF_FS_IPv4_UC:
-				ev.families = append(ev.families, flowspec.IPv4)
-			case gobgp.RF_FS_IPv6_UC:
-				ev.families = append(ev.families, flowspec.IPv6)
-			default: // offered to others
-			}
+		}
+		if len(ev.families) == 0 { // a router that says nothing speaks IPv4 unicast (RFC 4760 section 8)
+			ev.families = []gobgp.Family{gobgp.RF_IPv4_UC}
 		}
 	}
 	e.log.established.Store(st.SessionState == gobgp.BGP_FSM_ESTABLISHED)
@@ -138,8 +133,13 @@ func (e *engine) listen(f func(peerEvent)) {
 	e.eventsMu.Unlock()
 }
 
-// connect adds r as the neighbour and begins to dial. What has been announced before goes out first.
-func (e *engine) connect(ctx context.Context, r *wanted.Router) error {
+// connect adds r as the neighbour and begins to dial. What has been announced before goes out first. The ledger hears
+// what leaves.
+func (e *engine) connect(ctx context.Context, r *wanted.Router, l *ledger) error {
+	if r.Carries != wanted.RTBH || !r.IPv4 {
+		l = nil // the NLRI tell by themselves
+	}
+	e.log.ledger.Store(l)
 	hold := uint64(e.cfg.HoldTime / time.Second)
 	transport := &api.Transport{RemotePort: uint32(portOf(r))}
 	if l := e.cfg.LocalAddress; l.IsValid() && l.Is4() == r.Address.Is4() {
@@ -153,7 +153,7 @@ func (e *engine) connect(ctx context.Context, r *wanted.Router) error {
 		}},
 	}
 	for _, f := range configuredFamilies(r) {
-		g := familyOf(f)
+		g := familyOf(r.Carries, f)
 		peer.AfiSafis = append(peer.AfiSafis, &api.AfiSafi{Config: &api.AfiSafiConfig{
 			Family:  &api.Family{Afi: api.Family_Afi(g.Afi()), Safi: api.Family_Safi(g.Safi())},
 			Enabled: true,
@@ -268,13 +268,13 @@ func (e *engine) withdraw(batch []handover) error {
 	return nil
 }
 
-// configuredFamilies are the families that r shall carry.
+// configuredFamilies are the families of its kind that r shall carry. RTBH routes need a next hop.
 func configuredFamilies(r *wanted.Router) []flowspec.Family {
 	var out []flowspec.Family
-	if r.IPv4 {
+	if r.IPv4 && (r.Carries != wanted.RTBH || r.DiscardIPv4.IsValid()) {
 		out = append(out, flowspec.IPv4)
 	}
-	if r.IPv6 {
+	if r.IPv6 && (r.Carries != wanted.RTBH || r.DiscardIPv6.IsValid()) {
 		out = append(out, flowspec.IPv6)
 	}
 	return out
@@ -283,7 +283,8 @@ func configuredFamilies(r *wanted.Router) []flowspec.Family {
 // attributeCache makes paths. Rules with the same actions share their attribute values, which GoBGP does not change.
 type attributeCache struct {
 	origin     gobgp.PathAttributeInterface
-	noExport   gobgp.PathAttributeInterface
+	noExport   gobgp.PathAttributeInterface // NO_EXPORT (RFC 1997)
+	blackhole  gobgp.PathAttributeInterface // BLACKHOLE and NO_EXPORT (RFC 7999 section 3.2)
 	large      gobgp.PathAttributeInterface
 	extended   map[string]gobgp.PathAttributeInterface
 	maxEntries int
@@ -292,8 +293,9 @@ type attributeCache struct {
 func newAttributeCache(cfg Config) attributeCache {
 	c := cfg.Community
 	return attributeCache{
-		origin:   gobgp.NewPathAttributeOrigin(gobgp.BGP_ORIGIN_ATTR_TYPE_IGP),
-		noExport: gobgp.NewPathAttributeCommunities([]uint32{uint32(gobgp.COMMUNITY_NO_EXPORT)}),
+		origin:    gobgp.NewPathAttributeOrigin(gobgp.BGP_ORIGIN_ATTR_TYPE_IGP),
+		noExport:  gobgp.NewPathAttributeCommunities([]uint32{uint32(gobgp.COMMUNITY_NO_EXPORT)}),
+		blackhole: gobgp.NewPathAttributeCommunities([]uint32{communityBlackhole, uint32(gobgp.COMMUNITY_NO_EXPORT)}),
 		large: gobgp.NewPathAttributeLargeCommunities([]*gobgp.LargeCommunity{
 			{ASN: uint32(c.Administrator), LocalData1: c.Data1, LocalData2: c.Data2},
 		}),
@@ -304,16 +306,20 @@ func newAttributeCache(cfg Config) attributeCache {
 
 // path is called by the router's goroutine only.
 func (c *attributeCache) path(h handover, withdraw bool) (*apiutil.Path, error) {
-	fam := familyOf(h.j.family)
-	// The NLRI has to stand in MP_REACH_NLRI too, without a next hop (RFC 8955 section 4): GoBGP looks for it there.
-	reach, err := gobgp.NewPathAttributeMpReachNLRI(fam, []gobgp.PathNLRI{{NLRI: h.a}})
+	fam, nlri := familyOf(h.j.route.Kind, h.j.family), h.a.forGoBGP()
+	// The NLRI has to stand in MP_REACH_NLRI too: GoBGP looks for it there, and makes NEXT_HOP of it for IPv4 unicast. A
+	// rule has no next hop (RFC 8955 section 4).
+	reach, err := gobgp.NewPathAttributeMpReachNLRI(fam, []gobgp.PathNLRI{{NLRI: nlri}}, h.a.nextHop)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make path of %q: %w", h.a, err)
 	}
-	attrs := []gobgp.PathAttributeInterface{
-		c.origin, gobgp.NewPathAttributeMultiExitDisc(h.j.route.MED), c.noExport, c.large, c.communities(h.j.actions), reach,
+	attrs := []gobgp.PathAttributeInterface{c.origin, gobgp.NewPathAttributeMultiExitDisc(h.j.route.MED), c.large, reach}
+	if h.j.route.Kind == wanted.RTBH {
+		attrs = append(attrs, c.blackhole)
+	} else {
+		attrs = append(attrs, c.noExport, c.communities(h.j.actions))
 	}
-	return &apiutil.Path{Family: fam, Nlri: h.a, Attrs: attrs, Withdrawal: withdraw}, nil
+	return &apiutil.Path{Family: fam, Nlri: nlri, Attrs: attrs, Withdrawal: withdraw}, nil
 }
 
 // communities is the attribute of the extended communities in b, eight octets each (RFC 4360).
@@ -334,11 +340,13 @@ func (c *attributeCache) communities(b string) gobgp.PathAttributeInterface {
 }
 
 // engineLog is GoBGP's logger. It passes warnings on and keeps the last word about a failed connection, which GoBGP
-// tells to its debug log only. Debug records are taken while no session is up; in a session each UPDATE makes one.
+// tells to its debug log only. Debug records are taken while no session is up; in a session each UPDATE makes one, which
+// is wanted only where the ledger depends on it.
 type engineLog struct {
 	next        atomic.Pointer[slog.Logger]
 	established atomic.Bool
 	last        atomic.Pointer[connectFailure]
+	ledger      atomic.Pointer[ledger] // hears what UPDATEs say that have left; nil if it need not
 }
 
 // connectFailure is what GoBGP said when a session did not come up.
@@ -355,11 +363,17 @@ func newEngineLog(l *slog.Logger) *engineLog {
 
 // Enabled is part of slog.Handler.
 func (l *engineLog) Enabled(_ context.Context, level slog.Level) bool {
-	return level >= slog.LevelInfo || !l.established.Load()
+	return level >= slog.LevelInfo || !l.established.Load() || l.ledger.Load() != nil
 }
 
 // Handle is part of slog.Handler.
 func (l *engineLog) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == updateWritten {
+		if to := l.ledger.Load(); to != nil {
+			tell(to, r)
+		}
+		return nil
+	}
 	if f := failureOf(r); f != nil {
 		l.last.Store(f)
 	}
@@ -368,6 +382,23 @@ func (l *engineLog) Handle(ctx context.Context, r slog.Record) error {
 		return nil
 	}
 	return next.Handle(ctx, r)
+}
+
+// updateWritten is what GoBGP v4.8.0 logs after an UPDATE was written. TestRTBH waits for what hangs on it, so that an
+// update that changes it is noticed.
+const updateWritten = "sent update"
+
+// tell tells the ledger of the unicast routes in an UPDATE that was written.
+func tell(to *ledger, r slog.Record) {
+	r.Attrs(func(a slog.Attr) bool {
+		switch list, _ := a.Value.Any().([]gobgp.PathNLRI); a.Key {
+		case "nlri":
+			to.left(list, false)
+		case "withdrawals":
+			to.left(list, true)
+		}
+		return true
+	})
 }
 
 // WithAttrs is part of slog.Handler. GoBGP adds the topic and the peer, which the router's name says already.

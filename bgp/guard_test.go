@@ -25,34 +25,54 @@ func TestSelfTestBites(t *testing.T) {
 		t.Fatalf("the guard fails its own test: %v", err)
 	}
 	for name, broken := range map[string]judgeFunc{
-		"passes everything":  func(*guard, flowspec.Match) *refusal { return nil },
-		"refuses everything": func(*guard, flowspec.Match) *refusal { return refuse(wanted.RefusedInternal, "no") },
-		"forgets protected": func(g *guard, m flowspec.Match) *refusal {
-			r := g.judge(m)
+		"passes everything":  func(*guard, wanted.Kind, flowspec.Match) *refusal { return nil },
+		"refuses everything": func(*guard, wanted.Kind, flowspec.Match) *refusal { return refuse(wanted.RefusedInternal, "no") },
+		"forgets protected": func(g *guard, k wanted.Kind, m flowspec.Match) *refusal {
+			r := g.judge(k, m)
 			if r != nil && r.code == wanted.RefusedProtected {
 				return nil
 			}
 			return r
 		},
-		"forgets built-in": func(g *guard, m flowspec.Match) *refusal {
-			r := g.judge(m)
+		"forgets built-in": func(g *guard, k wanted.Kind, m flowspec.Match) *refusal {
+			r := g.judge(k, m)
 			if r != nil && r.code == wanted.RefusedBuiltIn {
 				return nil
 			}
 			return r
 		},
-		"forgets the offset": func(g *guard, m flowspec.Match) *refusal {
-			r := g.judge(m)
+		"forgets the offset": func(g *guard, k wanted.Kind, m flowspec.Match) *refusal {
+			r := g.judge(k, m)
 			if r != nil && r.code == wanted.RefusedOffset {
 				return nil
 			}
 			return r
 		},
-		"opens without official space": func(g *guard, m flowspec.Match) *refusal {
+		"forgets the length of RTBH": func(g *guard, k wanted.Kind, m flowspec.Match) *refusal {
+			r := g.judge(k, m)
+			if r != nil && r.code == wanted.RefusedTooShort {
+				return nil
+			}
+			return r
+		},
+		"allows any length for RTBH": func(g *guard, _ wanted.Kind, m flowspec.Match) *refusal { return g.judge(wanted.FlowSpec, m) },
+		"judges FlowSpec only": func(g *guard, k wanted.Kind, m flowspec.Match) *refusal {
+			if k == wanted.RTBH && g != nil && g.anything && m.Components != nil {
+				return g.longEnough(m.Components[0].Prefix)
+			}
+			return g.judge(k, m)
+		},
+		"takes any kind": func(g *guard, k wanted.Kind, m flowspec.Match) *refusal {
+			if k != wanted.RTBH {
+				k = wanted.FlowSpec
+			}
+			return g.judge(k, m)
+		},
+		"opens without official space": func(g *guard, k wanted.Kind, m flowspec.Match) *refusal {
 			if g == nil || !g.anything {
 				return nil
 			}
-			return g.judge(m)
+			return g.judge(k, m)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -68,7 +88,7 @@ func TestRunRefusesToothlessGuard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = s.run(context.Background(), func(*guard, flowspec.Match) *refusal { return nil })
+	err = s.run(context.Background(), func(*guard, wanted.Kind, flowspec.Match) *refusal { return nil })
 	if !errors.Is(err, ErrGuardToothless) {
 		t.Errorf("run = %v, want ErrGuardToothless", err)
 	}
@@ -109,10 +129,11 @@ func TestGuardAgreesWithStupidTwin(t *testing.T) {
 		}
 		return out
 	}
-	allowed := 0
+	allowed := map[wanted.Kind]int{}
 	for range 2000 {
 		official, protected := some(12), some(12)
-		g, err := newGuard(official, protected)
+		shortest := wanted.Lengths{IPv4: uint8(1 + rng.IntN(32)), IPv6: uint8(1 + rng.IntN(128))}
+		g, err := newGuard(official, protected, shortest)
 		if err != nil {
 			continue // an IPv4-mapped prefix came up
 		}
@@ -124,22 +145,28 @@ func TestGuardAgreesWithStupidTwin(t *testing.T) {
 			if dst.Addr().Is4In6() {
 				continue
 			}
-			got, want := g.judge(destinationOnly(dst)) == nil, stupidGuard(official, protected, dst)
-			if got != want {
-				t.Fatalf("destination %s, official %v, protected %v: allowed %t, want %t", dst, official, protected, got, want)
-			}
-			if got {
-				allowed++
+			for _, kind := range []wanted.Kind{wanted.FlowSpec, wanted.RTBH} {
+				got, want := g.judge(kind, destinationOnly(dst)) == nil, stupidGuard(official, protected, dst)
+				if want && kind == wanted.RTBH {
+					want = dst.Bits() >= int(shortest.IPv6) && dst.Addr().Is6() || dst.Bits() >= int(shortest.IPv4) && dst.Addr().Is4()
+				}
+				if got != want {
+					t.Fatalf("destination %s of kind %d, official %v, protected %v, shortest %v: allowed %t, want %t",
+						dst, kind, official, protected, shortest, got, want)
+				}
+				if got {
+					allowed[kind]++
+				}
 			}
 		}
 	}
-	if allowed < 100 {
-		t.Errorf("only %d destinations were allowed: the test proves little", allowed)
+	if allowed[wanted.FlowSpec] < 100 || allowed[wanted.RTBH] < 100 {
+		t.Errorf("only %v destinations were allowed: the test proves little", allowed)
 	}
 }
 
 func TestJudge(t *testing.T) {
-	g, err := newGuard(prefixes("203.0.113.0/24", "2001:db8::/32"), prefixes("203.0.113.64/31"))
+	g, err := newGuard(prefixes("203.0.113.0/24", "2001:db8::/32"), prefixes("203.0.113.64/31"), wanted.Lengths{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,8 +277,22 @@ func TestKeyForDisjointGroups(t *testing.T) {
 	}
 }
 
+// discardAt gives the one router of a Set these discard next hops.
+func discardAt(four, six string) func(*wanted.Set) {
+	return func(w *wanted.Set) {
+		r := wanted.Router{Name: "r", Address: netip.MustParseAddr("192.0.2.2"), ASN: 1, Carries: wanted.RTBH}
+		if four != "" {
+			r.DiscardIPv4 = netip.MustParseAddr(four)
+		}
+		if six != "" {
+			r.DiscardIPv6 = netip.MustParseAddr(six)
+		}
+		w.Routers = []wanted.Router{r}
+	}
+}
+
 func TestSetErrors(t *testing.T) {
-	r := wanted.Router{Name: "r", Address: netip.MustParseAddr("192.0.2.2"), ASN: 1}
+	r := wanted.Router{Name: "r", Address: netip.MustParseAddr("192.0.2.2"), ASN: 1, Carries: wanted.FlowSpec}
 	for _, c := range []struct {
 		name   string
 		change func(*wanted.Set)
@@ -269,6 +310,24 @@ func TestSetErrors(t *testing.T) {
 			s.TTLSecurity, s.Multihop = true, 2
 			w.Routers = []wanted.Router{s}
 		}, ErrInvalidSet},
+		{"router for nothing", func(w *wanted.Set) { s := r; s.Carries = 0; w.Routers = []wanted.Router{s} }, ErrInvalidSet},
+		{"router for what is unknown", func(w *wanted.Set) { s := r; s.Carries = 3; w.Routers = []wanted.Router{s} }, ErrInvalidSet},
+		{"one address for FlowSpec and RTBH", func(w *wanted.Set) {
+			s := r
+			s.Name, s.Carries = "s", wanted.RTBH
+			w.Routers = []wanted.Router{r, s}
+		}, ErrInvalidSet},
+		{"discard next hop of the other family", discardAt("100::1", ""), ErrInvalidSet},
+		{"discard next hop of the other family in IPv6", discardAt("", "192.0.2.66"), ErrInvalidSet},
+		{"unspecified discard next hop", discardAt("0.0.0.0", ""), ErrInvalidSet},
+		{"unspecified discard next hop in IPv6", discardAt("", "::"), ErrInvalidSet},
+		{"loopback as discard next hop", discardAt("127.0.0.1", ""), ErrInvalidSet},
+		{"multicast as discard next hop", discardAt("", "ff02::1"), ErrInvalidSet},
+		{"link-local discard next hop", discardAt("", "fe80::1"), ErrInvalidSet},
+		{"mapped discard next hop", discardAt("", "::ffff:192.0.2.66"), ErrInvalidSet},
+		{"discard next hop with a zone", discardAt("", "2001:db8::1%eth0"), ErrInvalidSet},
+		{"RTBH longer than there is", func(w *wanted.Set) { w.ShortestRTBH.IPv4 = 33 }, ErrInvalidSet},
+		{"RTBH longer than there is in IPv6", func(w *wanted.Set) { w.ShortestRTBH.IPv6 = 129 }, ErrInvalidSet},
 		{"negative budget", func(w *wanted.Set) { s := r; s.MaxRoutes = -1; w.Routers = []wanted.Router{s} }, ErrInvalidSet},
 		{"key twice for a group", func(w *wanted.Set) { w.Routes = claims("x a", "y a", "x b c", "x c") }, ErrInvalidSet},
 		{"key twice for the first's group", func(w *wanted.Set) { w.Routes = claims("x a", "x b", "x a") }, ErrInvalidSet},

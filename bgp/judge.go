@@ -23,7 +23,7 @@ type judged struct {
 
 	family  flowspec.Family
 	dst     netip.Prefix
-	nlri    []byte // the components, without the length field
+	nlri    []byte // the components, without the length field; of an RTBH route the whole NLRI
 	actions string // the extended communities, eight octets each
 }
 
@@ -46,9 +46,17 @@ func judge(g *guard, r *wanted.Route) (j *judged) {
 }
 
 func (j *judged) chain(g *guard) *refusal {
-	if j.route.Kind != wanted.FlowSpec {
+	switch j.route.Kind {
+	case wanted.FlowSpec:
+		return j.chainFlowSpec(g)
+	case wanted.RTBH:
+		return j.chainRTBH(g)
+	default:
 		return refuse(wanted.RefusedKind, "route is of kind %d", j.route.Kind)
 	}
+}
+
+func (j *judged) chainFlowSpec(g *guard) *refusal {
 	want := j.route.Rule
 	if len(want.Actions) == 0 {
 		return refuse(wanted.RefusedNoAction, "the rule has no action, which means accept; exemption is the absence of a rule")
@@ -77,7 +85,7 @@ func (j *judged) chain(g *guard) *refusal {
 	if no := j.encodeActions(want.Actions); no != nil {
 		return no
 	}
-	if no := g.judge(wire); no != nil {
+	if no := g.judge(wanted.FlowSpec, wire); no != nil {
 		return no
 	}
 	j.dst, _ = onlyDestination(wire)
@@ -154,20 +162,31 @@ func checkRouters(routers []wanted.Router) error {
 			return fmt.Errorf("cannot use router %d: no name: %w", i, ErrInvalidSet)
 		case names[r.Name]:
 			return fmt.Errorf("cannot use router %q: it stands twice: %w", r.Name, ErrInvalidSet)
-		case !r.Address.IsValid() || r.Address.IsUnspecified() || r.Address.Is4In6():
-			return fmt.Errorf("cannot use router %q: address %q: %w", r.Name, r.Address, ErrInvalidSet)
 		case ends[end]:
 			return fmt.Errorf("cannot use router %q: another one has the address %q: %w", r.Name, end, ErrInvalidSet)
-		case r.ASN == 0:
-			return fmt.Errorf("cannot use router %q: ASN is 0: %w", r.Name, ErrInvalidSet)
-		case r.TTLSecurity && r.Multihop > 1:
-			return fmt.Errorf("cannot use router %q: both TTL security and multihop: %w", r.Name, ErrInvalidSet)
-		case r.MaxRoutes < 0 || r.RulesPerSecond < 0:
-			return fmt.Errorf("cannot use router %q: a negative limit: %w", r.Name, ErrInvalidSet)
+		}
+		if err := checkRouter(r); err != nil {
+			return err
 		}
 		names[r.Name], ends[end] = true, true
 	}
 	return nil
+}
+
+func checkRouter(r *wanted.Router) error {
+	switch {
+	case !r.Address.IsValid() || r.Address.IsUnspecified() || r.Address.Is4In6():
+		return fmt.Errorf("cannot use router %q: address %q: %w", r.Name, r.Address, ErrInvalidSet)
+	case r.ASN == 0:
+		return fmt.Errorf("cannot use router %q: ASN is 0: %w", r.Name, ErrInvalidSet)
+	case r.Carries != wanted.FlowSpec && r.Carries != wanted.RTBH:
+		return fmt.Errorf("cannot use router %q: it carries kind %d: %w", r.Name, r.Carries, ErrInvalidSet)
+	case r.TTLSecurity && r.Multihop > 1:
+		return fmt.Errorf("cannot use router %q: both TTL security and multihop: %w", r.Name, ErrInvalidSet)
+	case r.MaxRoutes < 0 || r.RulesPerSecond < 0:
+		return fmt.Errorf("cannot use router %q: a negative limit: %w", r.Name, ErrInvalidSet)
+	}
+	return checkDiscard(r)
 }
 
 // portOf is the TCP port of r; BGP's own is 179 (RFC 4271 section 8).

@@ -335,6 +335,7 @@ func (n *neighbour) up(ctx context.Context, ev peerEvent, now time.Time) {
 	n.session.opening, n.session.holdUntil = nil, time.Time{}
 	haunted := slices.ContainsFunc(n.ghosts, func(g ghost) bool { return g.a.duty.Load() == dutyAnnounced })
 	n.ghosts = nil
+	n.ledger.forget(n.table)
 	n.rise(ev, now)
 	if haunted {
 		n.reset(ctx, "a withdrawal crossed the start of the session, so it was reset", now)
@@ -345,14 +346,14 @@ func (n *neighbour) rise(ev peerEvent, now time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.families = slices.DeleteFunc(configuredFamilies(&n.assigned.router), func(f flowspec.Family) bool {
-		return !slices.Contains(ev.families, f)
+		return !slices.Contains(ev.families, familyOf(n.assigned.router.Carries, f))
 	})
 	s := &n.session
 	s.established = true
 	s.upSince, s.lastProgress, s.writtenAt, s.lastWritten = now, now, now, 0
 	n.enter(wanted.SessionEstablished)
 	for _, e := range n.table {
-		if n.carries(e.j.family) && e.a.duty.CompareAndSwap(dutyNone, dutyAnnounce) {
+		if n.carries(e.j) && e.a.duty.CompareAndSwap(dutyNone, dutyAnnounce) {
 			n.ledger.owed.Add(1)
 		}
 		n.counts.announced++
@@ -418,8 +419,9 @@ func (n *neighbour) fail(why string) {
 	n.session.lastError, n.session.lastErrorAt = why, n.elapsed()
 }
 
-func (n *neighbour) carries(f flowspec.Family) bool {
-	return n.session.established && slices.Contains(n.families, f)
+// carries reports whether the session is for routes like j.
+func (n *neighbour) carries(j *judged) bool {
+	return n.session.established && n.assigned.router.Carries == j.route.Kind && slices.Contains(n.families, j.family)
 }
 
 // takeAssignment begins a new plan, and a new session if the router's session parameters changed.
@@ -448,20 +450,21 @@ func (n *neighbour) takeAssignment(ctx context.Context, now time.Time) {
 
 // sameSession reports whether a session made for a serves b.
 func sameSession(a, b *wanted.Router) bool {
-	return a.Address == b.Address && portOf(a) == portOf(b) && a.ASN == b.ASN && a.IPv4 == b.IPv4 && a.IPv6 == b.IPv6 &&
+	return a.Address == b.Address && portOf(a) == portOf(b) && a.ASN == b.ASN && a.Carries == b.Carries &&
+		slices.Equal(configuredFamilies(a), configuredFamilies(b)) &&
 		a.Password == b.Password && a.TTLSecurity == b.TTLSecurity && a.Multihop == b.Multihop && a.Unusable == b.Unusable
 }
 
 // connect begins to dial once everything that shall be there from the start is loaded.
 func (n *neighbour) connect(ctx context.Context, now time.Time) {
-	if why := n.assigned.router.Unusable; why != "" {
+	if why := whyUnusable(&n.assigned.router); why != "" {
 		n.leaveAlone(why)
 		return
 	}
 	if n.session.configured || n.session.connectAt.After(now) || len(n.todo) > 0 && n.pace.rate == 0 {
 		return
 	}
-	err := n.eng.connect(ctx, &n.assigned.router)
+	err := n.eng.connect(ctx, &n.assigned.router, &n.ledger)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err != nil {
@@ -540,7 +543,7 @@ func (n *neighbour) explain() {
 func (n *neighbour) nextLook(now time.Time) time.Duration {
 	d := idle
 	s := &n.session
-	if !s.configured && n.assigned.router.Unusable == "" {
+	if !s.configured && whyUnusable(&n.assigned.router) == "" {
 		d = min(d, max(0, s.connectAt.Sub(now)))
 	}
 	if !s.established || n.ledger.owed.Load() > 0 || s.stuck {

@@ -2,6 +2,8 @@ package bgp
 
 import (
 	"encoding/hex"
+	"net/netip"
+	"sync"
 	"sync/atomic"
 
 	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
@@ -30,12 +32,14 @@ const (
 // of the message, and every message handed over later is written later. Each router has a GoBGP of its own, so that
 // the call can only mean this router.
 type announcement struct {
-	length []byte // the length field, one or two octets
-	nlri   []byte
-	hex    string
-	ledger *ledger
-	duty   atomic.Uint32
-	sentAt atomic.Int64 // wanted.Instant of the last announcement on the wire
+	length  []byte // the length field, one or two octets; none in unicast, where the first octet of nlri is it
+	nlri    []byte
+	key     string
+	v4      *gobgp.IPAddrPrefix // an IPv4 unicast route, as GoBGP has it; nil for others
+	nextHop netip.Addr          // of an RTBH route
+	ledger  *ledger
+	duty    atomic.Uint32
+	sentAt  atomic.Int64 // wanted.Instant of the last announcement on the wire
 }
 
 var _ gobgp.NLRI = (*announcement)(nil)
@@ -46,10 +50,67 @@ type ledger struct {
 	wake    func()
 	owed    atomic.Int64  // duties in state dutyAnnounce or dutyWithdraw
 	paid    atomic.Uint64 // duties done, ever: progress
+
+	mu      sync.Mutex                     // guards unicast
+	unicast map[netip.Prefix]*announcement // the newest for each IPv4 prefix of RTBH routes
+}
+
+// GoBGP's own type for IPv4 unicast does not tell when it is serialised. What tells is the record that the session's
+// send goroutine writes to its debug log after each UPDATE that was written; see engineLog.
+
+// expect makes a the one that word of its prefix is about.
+func (l *ledger) expect(a *announcement) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.unicast == nil {
+		l.unicast = make(map[netip.Prefix]*announcement)
+	}
+	l.unicast[a.v4.Prefix] = a
+}
+
+// forget drops the IPv4 prefixes of which nobody waits for word any more: those that left the table without a session.
+func (l *ledger) forget(table map[flowspec.Key]*entry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for p, a := range l.unicast {
+		if e := table[wanted.RTBHKey(p)]; e == nil || e.a != a {
+			delete(l.unicast, p)
+		}
+	}
+}
+
+// left is the word that an UPDATE with these IPv4 unicast routes has been written.
+func (l *ledger) left(list []gobgp.PathNLRI, withdrawn bool) {
+	for _, n := range list {
+		p, ok := n.NLRI.(*gobgp.IPAddrPrefix)
+		if !ok {
+			continue
+		}
+		l.mu.Lock()
+		a := l.unicast[p.Prefix]
+		if a != nil && a.v4 == p && withdrawn {
+			delete(l.unicast, p.Prefix)
+		}
+		l.mu.Unlock()
+		// A prefix that was announced again since has another announcement, and one whose withdrawal was handed over
+		// meanwhile has not been withdrawn by having been announced.
+		if a != nil && a.v4 == p && withdrawn == (a.duty.Load() == dutyWithdraw) {
+			a.settle()
+		}
+	}
 }
 
 func newAnnouncement(j *judged, l *ledger) *announcement {
-	a := &announcement{nlri: j.nlri, hex: hex.EncodeToString(j.nlri), ledger: l}
+	a := &announcement{nlri: j.nlri, ledger: l}
+	if j.route.Kind == wanted.RTBH {
+		a.key = j.dst.String() // has a slash, so that it is no FlowSpec rule's
+		if j.family == flowspec.IPv4 {
+			a.v4 = &gobgp.IPAddrPrefix{IPAddrPrefixDefault: gobgp.IPAddrPrefixDefault{Prefix: j.dst}}
+			l.expect(a)
+		}
+		return a
+	}
+	a.key = hex.EncodeToString(j.nlri)
 	// RFC 8955 section 4.1: one octet below 240, else two with the upper four bits set.
 	if n := len(j.nlri); n < 240 {
 		a.length = []byte{byte(n)}
@@ -130,19 +191,34 @@ func (a *announcement) Len(opts ...*gobgp.MarshallingOption) int {
 	return n
 }
 
-// String is the key of GoBGP's table: all of the octets.
-func (a *announcement) String() string { return a.hex }
+// String is the key of GoBGP's table: all of the octets, or the prefix.
+func (a *announcement) String() string { return a.key }
 
-// MarshalJSON returns the octets as a string.
-func (a *announcement) MarshalJSON() ([]byte, error) { return []byte(`"` + a.hex + `"`), nil }
+// MarshalJSON returns the key as a string.
+func (a *announcement) MarshalJSON() ([]byte, error) { return []byte(`"` + a.key + `"`), nil }
 
 // Flat returns nothing; GoBGP asks for it in outputs that this package does not use.
 func (a *announcement) Flat() map[string]string { return map[string]string{} }
 
-// familyOf is GoBGP's number for a FlowSpec family.
-func familyOf(f flowspec.Family) gobgp.Family {
-	if f == flowspec.IPv4 {
+// familyOf is GoBGP's number for the routes of a kind and family.
+func familyOf(kind wanted.Kind, f flowspec.Family) gobgp.Family {
+	switch {
+	case kind == wanted.RTBH && f == flowspec.IPv4:
+		return gobgp.RF_IPv4_UC
+	case kind == wanted.RTBH:
+		return gobgp.RF_IPv6_UC
+	case f == flowspec.IPv4:
 		return gobgp.RF_FS_IPv4_UC
+	default:
+		return gobgp.RF_FS_IPv6_UC
 	}
-	return gobgp.RF_FS_IPv6_UC
+}
+
+// forGoBGP is the NLRI by which GoBGP shall know a. For IPv4 unicast its packer takes nothing but its own type, and
+// would panic on ours; judge has seen that the octets are the same.
+func (a *announcement) forGoBGP() gobgp.NLRI {
+	if a.v4 != nil {
+		return a.v4
+	}
+	return a
 }

@@ -99,7 +99,7 @@ func LongestSafe() flowspec.Match {
 
 // No rule that passes the border reaches the length at which the length field gets its second octet.
 func TestLongestSafeRule(t *testing.T) {
-	g, err := newGuard(prefixes("2001:db8::/32"), nil)
+	g, err := newGuard(prefixes("2001:db8::/32"), nil, wanted.Lengths{})
 	if err != nil {
 		t.Fatal(err)
 	}

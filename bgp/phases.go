@@ -38,10 +38,7 @@ func (n *neighbour) retarget(now time.Time) {
 	}
 	count, seen := 0, 0
 	for _, j := range p.routes {
-		if !slices.Contains(j.route.Groups, r.Group) {
-			continue
-		}
-		if !n.wantsFamily(j.family) {
+		if !hears(r, &j.route) || !n.wantsFamily(j) {
 			continue
 		}
 		switch count++; {
@@ -53,7 +50,7 @@ func (n *neighbour) retarget(now time.Time) {
 			continue
 		}
 		e := n.table[j.route.Key]
-		if e == nil || !j.sameOnWire(e.j) {
+		if e == nil || !j.sameOnWire(e.j) || e.a.nextHop != nextHopOf(r, j) {
 			n.todo = append(n.todo, j)
 			n.coverage.add(j.dst)
 			if e != nil {
@@ -79,7 +76,7 @@ func (n *neighbour) adjust(last *assignment, now time.Time) bool {
 	}
 	p, r := n.assigned.plan, &n.assigned.router
 	n.outdated = n.outdated[:0:0]
-	mine := func(j *judged) bool { return n.carries(j.family) && slices.Contains(j.route.Groups, r.Group) }
+	mine := func(j *judged) bool { return n.carries(j) && hears(r, &j.route) }
 	lost := make(map[flowspec.Key]bool, len(p.removed))
 	for _, j := range p.removed {
 		if mine(j) {
@@ -119,7 +116,8 @@ func (n *neighbour) adjust(last *assignment, now time.Time) bool {
 func (n *neighbour) adjustable(last *assignment) bool {
 	p, r := n.assigned.plan, &n.assigned.router
 	return last != nil && p.after != 0 && p.after == last.plan.number &&
-		r.Group == last.router.Group && r.MaxRoutes == last.router.MaxRoutes &&
+		r.Group == last.router.Group && r.Carries == last.router.Carries && r.DiscardIPv4 == last.router.DiscardIPv4 &&
+		r.DiscardIPv6 == last.router.DiscardIPv6 && r.MaxRoutes == last.router.MaxRoutes &&
 		n.session.established && len(n.todo)+len(n.obsolete)+len(n.overBudget) == 0 && len(n.table)+len(p.added) <= r.MaxRoutes
 }
 
@@ -128,7 +126,7 @@ func (n *neighbour) addObsolete(key flowspec.Key, e *entry, now time.Time) {
 	p := n.assigned.plan
 	e.hurry = p.goneFor(key, n.assigned.router.Group)
 	wait := supersededWait
-	if p.guard.judge(destinationOnly(e.j.dst)) != nil {
+	if p.guard.judge(e.j.route.Kind, destinationOnly(e.j.dst)) != nil {
 		wait = violatorWait
 	}
 	if d := now.Add(wait); e.deadline.IsZero() || d.Before(e.deadline) {
@@ -140,12 +138,12 @@ func (n *neighbour) addObsolete(key flowspec.Key, e *entry, now time.Time) {
 // leastUrgent is the order in which rules are withdrawn.
 func leastUrgent(a, b *entry) int { return mostUrgent(b.j, a.j) }
 
-// wantsFamily reports whether rules of family f are for this router: in a session those that both sides want.
-func (n *neighbour) wantsFamily(f flowspec.Family) bool {
+// wantsFamily reports whether routes of the family of j are for this router: in a session those that both sides want.
+func (n *neighbour) wantsFamily(j *judged) bool {
 	if n.session.established {
-		return n.carries(f)
+		return n.carries(j)
 	}
-	return slices.Contains(configuredFamilies(&n.assigned.router), f)
+	return slices.Contains(configuredFamilies(&n.assigned.router), j.family)
 }
 
 // collectObsolete lists what is in the table and was not seen by retarget, the least urgent first.
@@ -245,6 +243,7 @@ func (n *neighbour) nextBatch(now time.Time) []handover {
 // load puts j into the table in place of old, which may be nil. The caller hands it over.
 func (n *neighbour) load(old *entry, j *judged) handover {
 	e := &entry{a: newAnnouncement(j, &n.ledger), j: j, seen: n.sweep}
+	e.a.nextHop = nextHopOf(&n.assigned.router, j)
 	n.replace(old, e)
 	return handover{e.a, j}
 }
@@ -383,7 +382,7 @@ func (n *neighbour) forceCount(leaving int) int {
 func (n *neighbour) remove(e *entry, now time.Time) handover {
 	key := e.j.route.Key
 	delete(n.table, key)
-	if n.carries(e.j.family) {
+	if n.carries(e.j) {
 		if n.ledger.owed.Load() <= 0 {
 			n.session.lastProgress = time.Now()
 		}

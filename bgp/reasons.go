@@ -100,7 +100,7 @@ func notificationText(codes string, r *wanted.Router, ours bool) string {
 	case "2/3":
 		return "wrong router id: both sides use the same one, or it is 0"
 	case "2/7":
-		return "the router lacks a capability that was asked for, most likely FlowSpec"
+		return "the router lacks a capability that was asked for, most likely " + asked(r)
 	case "3/0", "3/1", "3/2", "3/3", "3/4", "3/5", "3/6", "3/8", "3/9", "3/10", "3/11":
 		return "an UPDATE was not understood (error " + codes + ")"
 	case "4/0":
@@ -122,6 +122,14 @@ func notificationText(codes string, r *wanted.Router, ours bool) string {
 	default:
 		return "notification " + codes + " (RFC 4271 section 4.5)"
 	}
+}
+
+// asked names what a session with r asks for.
+func asked(r *wanted.Router) string {
+	if r.Carries == wanted.RTBH {
+		return "IPv4 or IPv6 unicast"
+	}
+	return "FlowSpec"
 }
 
 // whyDown turns GoBGP's reason for the end of an established session into a sentence.

@@ -152,7 +152,7 @@ func (t *telling) tell(k flowspec.Key, state wanted.RouteState, a *announcement)
 // tellUnwanted tells of the rules that are announced though no longer wanted.
 func (n *neighbour) tellUnwanted(t *telling) {
 	for _, e := range n.obsolete {
-		if n.carries(e.j.family) {
+		if n.carries(e.j) {
 			t.tell(e.j.route.Key, wanted.RouteSuperseded, e.a)
 		} else {
 			t.told[e.j.route.Key] = true // it was only loaded
@@ -183,15 +183,16 @@ func reportRoutes(out *wanted.SessionStatus, verdicts []*judged, p *plan, table 
 	r := &out.Router
 	for _, j := range verdicts {
 		f := j.route.Rule.Match.Family
-		if !slices.Contains(j.route.Groups, r.Group) || f == flowspec.IPv4 && !r.IPv4 || f == flowspec.IPv6 && !r.IPv6 {
+		if !hears(r, &j.route) || f == flowspec.IPv4 && !r.IPv4 || f == flowspec.IPv6 && !r.IPv6 {
 			continue
 		}
 		out.Wanted++
 		w := table[j.route.Key]
 		delete(table, j.route.Key)
-		rs := wanted.RouteStatus{Key: j.route.Key, State: j.state(w, out, p.expired(j)), Since: wall(w.sentAt)}
-		if j.refusal != nil {
-			rs.Refusal, rs.Detail = j.refusal.code, j.refusal.sentence
+		no := refusalAt(r, j)
+		rs := wanted.RouteStatus{Key: j.route.Key, State: j.state(w, out, p.expired(j), no != nil), Since: wall(w.sentAt)}
+		if no != nil {
+			rs.Refusal, rs.Detail = no.code, no.sentence
 		}
 		out.Routes = append(out.Routes, rs)
 	}
@@ -210,11 +211,11 @@ func reportRoutes(out *wanted.SessionStatus, verdicts []*judged, p *plan, table 
 }
 
 // state is that of a route of the Set which stands at w on session s; a zero w is one that the session does not have.
-func (j *judged) state(w standing, s *wanted.SessionStatus, expired bool) wanted.RouteState {
+func (j *judged) state(w standing, s *wanted.SessionStatus, expired, refused bool) wanted.RouteState {
 	switch {
-	case (expired || j.refusal != nil) && w.announced():
+	case (expired || refused) && w.announced():
 		return w.leaving()
-	case j.refusal != nil:
+	case refused:
 		return wanted.RouteRefused
 	case expired:
 		return wanted.RouteExpired

@@ -45,7 +45,7 @@ func TestStatusShowsEveryState(t *testing.T) {
 	w := &wanted.Set{
 		Revision: 5, LeaseUntil: 100 * second, Official: prefixes("10.0.0.0/8"), Protected: prefixes("10.0.0.7/32"),
 		Routers: []wanted.Router{{
-			Name: "r1", Address: netip.MustParseAddr("192.0.2.9"), ASN: 65010, Group: "edge", IPv4: true, IPv6: true, Password: "s3cret",
+			Name: "r1", Address: netip.MustParseAddr("192.0.2.9"), ASN: 65010, Group: "edge", Carries: wanted.FlowSpec, IPv4: true, IPv6: true, Password: "s3cret",
 		}},
 	}
 	for last := byte(1); last <= 9; last++ {

@@ -42,7 +42,7 @@ type SessionStatus struct {
 	Router Router // without its Password
 	State  SessionState
 	Since  time.Time // when State began
-	// Families are those that both sides want; empty unless the session is up.
+	// Families are those that both sides want, of the kind that Router carries; empty unless the session is up.
 	Families []flowspec.Family
 	Settled  uint64 // as in Status, of this session
 
@@ -101,16 +101,19 @@ type RefusalCode string
 
 // The reasons for which a route is kept off the wire.
 const (
-	RefusedKind          RefusalCode = "kind"           // not a kind of route that the speaker can announce
-	RefusedEncoding      RefusalCode = "encoding"       // the rule has no bytes on the wire
-	RefusedKey           RefusalCode = "key"            // the Key is not that of the bytes
-	RefusedRoundTrip     RefusalCode = "round-trip"     // the bytes decode to another rule
-	RefusedUnsafe        RefusalCode = "unsafe"         // outside of the encodings that routers survive
-	RefusedNoAction      RefusalCode = "no-action"      // tidegate announces no accept rules
-	RefusedNoDestination RefusalCode = "no-destination" // acts on packets to anywhere
-	RefusedOffset        RefusalCode = "offset"         // the destination skips leading bits
-	RefusedBuiltIn       RefusalCode = "built-in"       // multicast, link-local, loopback, unspecified
-	RefusedProtected     RefusalCode = "protected"      // overlaps protected space
-	RefusedNotOfficial   RefusalCode = "not-official"   // not inside an official prefix
-	RefusedInternal      RefusalCode = "internal"       // the check itself failed
+	RefusedKind          RefusalCode = "kind"                // not a kind of route that the speaker can announce
+	RefusedEncoding      RefusalCode = "encoding"            // the rule has no bytes on the wire
+	RefusedKey           RefusalCode = "key"                 // the Key is not that of the bytes
+	RefusedRoundTrip     RefusalCode = "round-trip"          // the bytes decode to another rule
+	RefusedUnsafe        RefusalCode = "unsafe"              // outside of the encodings that routers survive
+	RefusedNoAction      RefusalCode = "no-action"           // tidegate announces no accept rules
+	RefusedNoDestination RefusalCode = "no-destination"      // acts on packets to anywhere
+	RefusedOffset        RefusalCode = "offset"              // the destination skips leading bits
+	RefusedBuiltIn       RefusalCode = "built-in"            // multicast, link-local, loopback, unspecified
+	RefusedProtected     RefusalCode = "protected"           // overlaps protected space
+	RefusedNotOfficial   RefusalCode = "not-official"        // not inside an official prefix
+	RefusedInternal      RefusalCode = "internal"            // the check itself failed
+	RefusedTooShort      RefusalCode = "too-short"           // the prefix of an RTBH route is shorter than Set.ShortestRTBH
+	RefusedNoNextHop     RefusalCode = "no-discard-next-hop" // the router has none for RTBH routes of the family
+	RefusedInterfering   RefusalCode = "interfering"         // the actions contradict each other (RFC 8955 section 7.7)
 )

@@ -49,12 +49,15 @@ type Router struct {
 	ASN     flowspec.ASN
 	Group   string
 	// Carries is the kind of route that the session is for. FlowSpec and RTBH never share one: some routers refuse both
-	// in one OPEN, and what breaks the one must not take the other along.
+	// in one OPEN, and what breaks the one must not take the other along. It must be set. Two sessions between one pair
+	// of addresses would collide (RFC 4271 section 6.8), so the RTBH session of a router that has a FlowSpec session goes
+	// to another address of it, a second loopback for instance, or to a route server.
 	Carries Kind
 	IPv4    bool // negotiate ipv4-flowspec, or ipv4-unicast for RTBH
 	IPv6    bool // negotiate ipv6-flowspec, or ipv6-unicast for RTBH
 	// DiscardIPv4 and DiscardIPv6 are the next hops of RTBH routes, which the router has a discard route for
-	// (RFC 7999 section 3.1, RFC 5635 section 3.1). Without one the router hears no RTBH route of that family.
+	// (RFC 7999 section 3.1, RFC 5635 section 3.1), for instance 192.0.2.1 and 100::1 (RFC 6666). Without one the router
+	// hears no RTBH route of that family, and the family is not negotiated. They arrive as they are, over eBGP too.
 	DiscardIPv4, DiscardIPv6 netip.Addr
 	// MaxRoutes is the hard budget of this router, already reduced to the share of its max-prefix that we use.
 	MaxRoutes int

@@ -36,7 +36,7 @@ func startSpeaker(ctx context.Context, id netip.Addr, to netip.AddrPort) (*speak
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
 	sp := &speaker{Speaker: s, router: wanted.Router{
-		Name: "edge1", Address: to.Addr(), Port: to.Port(), ASN: routerASN, Group: "edge", IPv4: true, MaxRoutes: 50_000,
+		Name: "edge1", Address: to.Addr(), Port: to.Port(), ASN: routerASN, Group: "edge", Carries: wanted.FlowSpec, IPv4: true, MaxRoutes: 50_000,
 	}}
 	sp.stop = func() error {
 		cancel()
