@@ -16,7 +16,13 @@ func Require(t testing.TB) {
 	if len(missing) == 0 {
 		return
 	}
-	text := "needs " + strings.Join(missing, ", ") + " (see make setup)"
+	Missing(t, missing...)
+}
+
+// Missing skips the test for want of what is named, or fails it in CI.
+func Missing(t testing.TB, what ...string) {
+	t.Helper()
+	text := "needs " + strings.Join(what, ", ") + " (see make setup)"
 	if os.Getenv("CI") == "true" {
 		t.Fatal("this test " + text + ", and in CI it must run")
 	}
