@@ -142,7 +142,7 @@ func (c *Controller) open() error {
 		return err
 	}
 	c.closers = append(c.closers, store)
-	snaps, err := raft.NewFileSnapshotStoreWithLogger(c.cfg.DataDir, 2, newRaftLog(c.log))
+	snaps, err := raft.NewFileSnapshotStoreWithLogger(c.cfg.DataDir, 2, newRaftLog(c.log, c.deps.Elapsed))
 	if err != nil {
 		return fmt.Errorf("cannot open snapshots in %q: %w", c.cfg.DataDir, err)
 	}
@@ -254,7 +254,7 @@ func (c *Controller) transport() Transport {
 		return t
 	}
 	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: streamLayer{c.deps.Streams}, MaxPool: 3, Timeout: 10 * time.Second, Logger: newRaftLog(c.log),
+		Stream: streamLayer{c.deps.Streams}, MaxPool: 3, Timeout: 10 * time.Second, Logger: newRaftLog(c.log, c.deps.Elapsed),
 		MaxRPCsInFlight: 1, // pipelining can wedge a follower without a sign
 	})
 }
@@ -267,7 +267,7 @@ func (c *Controller) raftConfig() *raft.Config {
 	conf.LeaderLeaseTimeout = c.cfg.Timing.LeaderLease
 	conf.CommitTimeout = c.cfg.Timing.CommitTimeout
 	conf.SnapshotThreshold = c.cfg.SnapshotEvery
-	conf.Logger = newRaftLog(c.log)
+	conf.Logger = newRaftLog(c.log, c.deps.Elapsed)
 	conf.RestoreCommittedLogs = true     // so that the commit index is stored; see warmUp
 	conf.NoSnapshotRestoreOnStart = true // warmUp has done it
 	conf.NoLegacyTelemetry = true

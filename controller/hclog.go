@@ -2,11 +2,24 @@ package controller
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log"
 	"log/slog"
+	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/tidegate/tidegate/bgp/wanted"
+)
+
+const (
+	// sayAgain is how long a warning of raft that was just logged is only counted. A node that is alone tries an
+	// election every second, and would fill its log with that.
+	sayAgain = time.Minute
+	// maxSaid bounds how many different warnings are remembered; beyond it all are forgotten, and said again.
+	maxSaid = 256
 )
 
 // raftLog lets raft write into our log: its warnings and errors as they are, the rest as debug messages.
@@ -14,11 +27,58 @@ type raftLog struct {
 	log  *slog.Logger
 	name string
 	args []any
+	said *said // shared with those made by With and Named
 }
 
 var _ hclog.Logger = raftLog{}
 
-func newRaftLog(l *slog.Logger) hclog.Logger { return raftLog{log: l, name: "raft"} }
+func newRaftLog(l *slog.Logger, elapsed func() wanted.Instant) hclog.Logger {
+	return raftLog{log: l, name: "raft", said: &said{elapsed: elapsed, lines: make(map[string]*line)}}
+}
+
+// said remembers which warnings were logged lately.
+type said struct {
+	elapsed func() wanted.Instant
+
+	mu    sync.Mutex // guards lines
+	lines map[string]*line
+}
+
+// line is one warning: when it was logged last, and how often it was kept back since.
+type line struct {
+	at   wanted.Instant
+	kept int
+}
+
+// again reports whether the warning was logged within sayAgain and is to be kept back; if not, how often it was since it
+// was logged last. Warnings are the same if they have the same text and are about the same peer: terms and times differ
+// each time and make no new one.
+func (s *said) again(msg string, args []any) (keep bool, kept int) {
+	key := msg
+	for i := 0; i+1 < len(args); i += 2 {
+		switch args[i] {
+		case "peer", "target", "from", "error":
+			key += fmt.Sprintf(" %v=%v", args[i], args[i+1])
+		}
+	}
+	now := s.elapsed()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.lines[key]
+	if l == nil {
+		if len(s.lines) >= maxSaid {
+			clear(s.lines)
+		}
+		s.lines[key] = &line{at: now}
+		return false, 0
+	}
+	if now-l.at < wanted.Instant(sayAgain) {
+		l.kept++
+		return true, 0
+	}
+	kept, l.at, l.kept = l.kept, now, 0
+	return false, kept
+}
 
 // Log implements hclog.Logger.
 func (l raftLog) Log(level hclog.Level, msg string, args ...any) {
@@ -29,6 +89,15 @@ func (l raftLog) Log(level hclog.Level, msg string, args ...any) {
 	case hclog.Error:
 		to = slog.LevelError
 	case hclog.NoLevel, hclog.Trace, hclog.Debug, hclog.Info, hclog.Off:
+	}
+	if to > slog.LevelDebug {
+		keep, kept := l.said.again(msg, args)
+		if keep {
+			return
+		}
+		if kept > 0 {
+			args = append(args[:len(args):len(args)], "repeated", kept)
+		}
 	}
 	l.log.Log(context.Background(), to, "raft: "+msg, args...) //nolint:sloglint // the message is raft's own
 }
@@ -68,7 +137,9 @@ func (l raftLog) ImpliedArgs() []any { return l.args }
 
 // With implements hclog.Logger.
 func (l raftLog) With(args ...any) hclog.Logger {
-	return raftLog{log: l.log.With(args...), name: l.name, args: append(l.args[:len(l.args):len(l.args)], args...)}
+	return raftLog{
+		log: l.log.With(args...), name: l.name, args: append(l.args[:len(l.args):len(l.args)], args...), said: l.said,
+	}
 }
 
 // Name implements hclog.Logger.

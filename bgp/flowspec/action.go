@@ -2,6 +2,7 @@ package flowspec
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"net/netip"
 	"slices"
@@ -225,11 +226,11 @@ func (r Rule) Validate() error {
 	}
 	for i, a := range r.Actions {
 		if err := a.validateIn(r.Match.Family); err != nil {
-			return err
+			return fmt.Errorf("cannot use rule: %w", err)
 		}
 		for _, b := range r.Actions[:i] {
 			if err := interference(b, a); err != nil {
-				return err
+				return fmt.Errorf("cannot use rule: %w", err)
 			}
 		}
 		if i > 0 && r.Actions[i-1].Type > a.Type {
@@ -245,10 +246,10 @@ func (a Action) validateIn(f Family) error {
 		return err
 	}
 	if a.Type == RedirectToIP && a.Address.Is4() != (f == IPv4) {
-		return refuse(ErrInterfering, "cannot redirect %s packets to %s, which is of the other family", f, a.Address)
+		return refuse(ErrInterfering, "%s packets redirected to %s, which is of the other family", f, a.Address)
 	}
 	if a.Type == RTRedirect && a.Target.Form == RTFormIPv6 && f != IPv6 {
-		return refuse(ErrInterfering, "cannot redirect %s packets by an IPv6 route target", f).advise("write an AS or an IPv4 address before the colon")
+		return refuse(ErrInterfering, "%s packets redirected by an IPv6 route target", f).advise("write an AS or an IPv4 address before the colon")
 	}
 	return nil
 }

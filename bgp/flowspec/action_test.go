@@ -101,11 +101,11 @@ func TestActionOfAnotherFamily(t *testing.T) {
 		says   string // nothing: it is accepted
 	}{
 		{"IPv4 to IPv4", IPv4, RedirectIP(four, false), ""},
-		{"IPv4 to IPv6", IPv4, RedirectIP(six, false), "cannot redirect IPv4 packets to 2001:db8::1, which is of the other family"},
+		{"IPv4 to IPv6", IPv4, RedirectIP(six, false), "IPv4 packets redirected to 2001:db8::1, which is of the other family"},
 		{"IPv6 to IPv6", IPv6, RedirectIP(six, false), ""},
-		{"copy of IPv6 to IPv4", IPv6, RedirectIP(four, true), "cannot redirect IPv6 packets to 192.0.2.1, which is of the other family"},
+		{"copy of IPv6 to IPv4", IPv6, RedirectIP(four, true), "IPv6 packets redirected to 192.0.2.1, which is of the other family"},
 		{"IPv4, route target of IPv4", IPv4, Redirect(RouteTargetAddress(four, 1)), ""},
-		{"IPv4, route target of IPv6", IPv4, Redirect(RouteTargetAddress(six, 1)), "cannot redirect IPv4 packets by an IPv6 route target"},
+		{"IPv4, route target of IPv6", IPv4, Redirect(RouteTargetAddress(six, 1)), "IPv4 packets redirected by an IPv6 route target"},
 		{"IPv6, route target of IPv4", IPv6, Redirect(RouteTargetAddress(four, 1)), ""},
 		{"IPv6, route target of IPv6", IPv6, Redirect(RouteTargetAddress(six, 1)), ""},
 	} {

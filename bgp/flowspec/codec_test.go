@@ -166,6 +166,80 @@ func TestGoldenNLRI(t *testing.T) {
 	}
 }
 
+// TestRFCExamples reads the octets of the examples as they are printed in the RFCs.
+func TestRFCExamples(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		family Family
+		wire   []byte
+		want   string
+	}{
+		{
+			"RFC 8955 section 4.3 example 1", IPv4,
+			[]byte{
+				0x0b,                         // length 11
+				0x01, 0x18, 0xc0, 0x00, 0x02, // destination, /24, 192.0.2
+				0x03, 0x81, 0x06, // protocol; end of list, 1 octet, ==; 6
+				0x04, 0x81, 0x19, // port; end of list, 1 octet, ==; 25
+			},
+			"dst 192.0.2.0/24 proto tcp port 25",
+		},
+		{
+			"RFC 8955 section 4.3 example 2", IPv4,
+			[]byte{
+				0x12,                         // length 18
+				0x01, 0x18, 0xc0, 0x00, 0x02, // destination, /24, 192.0.2
+				0x02, 0x18, 0xcb, 0x00, 0x71, // source, /24, 203.0.113
+				0x04,       // port
+				0x03, 0x89, // 1 octet, >=; 137
+				0x45, 0x8b, // AND, 1 octet, <=; 139
+				0x91, 0x1f, 0x90, // end of list, 2 octets, ==; 8080
+			},
+			"dst 192.0.2.0/24 src 203.0.113.0/24 port 137-139|8080",
+		},
+		{
+			"RFC 8955 section 4.3 example 3", IPv4,
+			[]byte{
+				0x09,                               // length 9
+				0x01, 0x20, 0xc0, 0x00, 0x02, 0x01, // destination, /32, 192.0.2.1
+				0x0c, 0x80, 0x05, // fragment; end of list, 1 octet, any of; first fragment, don't fragment
+			},
+			"dst 192.0.2.1/32 frag any:dont-fragment+first-fragment",
+		},
+		{
+			"RFC 8956 section 3.8.1", IPv6,
+			[]byte{
+				0x12,                                     // length 18
+				0x01, 0x20, 0x00, 0x20, 0x01, 0x0d, 0xb8, // destination, length 32, offset 0, 2001:db8
+				0x02, 0x68, 0x40, // source, length 104, offset 64
+				0x12, 0x34, 0x56, 0x78, 0x9a, // bits 64 to 103
+				0x03, 0x81, 0x06, // upper-layer protocol; end of list, 1 octet, ==; 6
+			},
+			"dst 2001:db8::/32 src ::1234:5678:9a00:0/64-104 proto tcp",
+		},
+		{
+			"RFC 8956 section 3.8.2", IPv6,
+			[]byte{
+				0x0f,                                     // length 15
+				0x01, 0x20, 0x00, 0x20, 0x01, 0x0d, 0xb8, // destination, length 32, offset 0, 2001:db8
+				0x02, 0x68, 0x41, // source, length 104, offset 65
+				0x24, 0x68, 0xac, 0xf1, 0x34, // bits 65 to 103, one bit of padding
+			},
+			"dst 2001:db8::/32 src ::1234:5678:9a00:0/65-104",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m, n, err := DecodeNLRI(tt.family, tt.wire)
+			if err != nil || n != len(tt.wire) {
+				t.Fatalf("DecodeNLRI took %d octets of %d: %v", n, len(tt.wire), err)
+			}
+			if diff := cmp.Diff(tt.want, m.String()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // TestDecodeForeign reads octets that are right but not what AppendComponents writes.
 func TestDecodeForeign(t *testing.T) {
 	for _, tt := range []struct {

@@ -1,14 +1,35 @@
 // Package flowspec describes BGP Flow Specification rules: what they match, what they do to the packets that they
 // match, and their bytes on the wire (RFC 8955 for IPv4, RFC 8956 for IPv6).
 //
-// It owns the words Rule, Match, Component and Action, the NLRI and extended community codec, the text form, the
+// It owns the words Rule, Match, Component and Action, the codec of NLRI and extended communities, the text form, the
 // set of encodings that real routers survive (the safe subset), rule order and packet evaluation. It knows nothing
 // of sessions, customers or mitigations, and imports only the standard library. Everything above it calls it.
 //
-// NewMatch and ParseMatch make a Match in canonical form. From it come its Key, its octets (AppendNLRI), its text
-// (String), the packets in it (Matches) and its place among others (Compare). DecodeNLRI and ParseRule lead back
-// without loss. AppendCommunity and DecodeCommunity do the same for an Action. CheckSafe says whether a router can be
-// trusted with a match. Nothing in this package panics on input from outside; it says with an error what is wrong.
+// # Making a rule
+//
+// NewMatch and ParseMatch make a Match in canonical form, NewRule and ParseRule a Rule with its actions in order:
+//
+//	dst 203.0.113.0/24 proto udp sport 53|123 len 1000-1500 => rate 10Mbps, mark 8
+//
+// Destination, Source, Proto, Ports, Length, Values, Flags, FlagsExcept and Fragments make components; Discard,
+// RateLimit, RatePackets, Sample, Continue, SampleAndContinue, Redirect, Mark and RedirectIP make actions. A rule without
+// an action accepts. Validate says what is wrong with a value that was made by hand, and refuses what two routers could
+// read in two ways. Conflict names a match that no packet is in.
+//
+// # Text and wire
+//
+// A match has a Key, octets (AppendNLRI) and a text (String); an action has a community (AppendCommunity) and a text.
+// DecodeNLRI, DecodeCommunity, DecodeCommunity6, ParseMatch and ParseRule lead back without loss. DecodeUpdate reads all
+// that an UPDATE says of rules, and of a malformed one what RFC 7606 wants done. Nothing in this package panics on input
+// from outside; it says with an error what is wrong, and most errors say what to write instead. CheckSafe says whether a
+// router can be trusted with a match: many reset the session over rules that the RFCs allow.
+//
+// # Order and evaluation
+//
+// Compare puts matches into the order in which a router applies their rules, whatever the order in which it heard of them
+// (RFC 8955 section 5.1). Matches asks whether a packet is in a match; a RuleSet says what a set of rules does to it.
+// After the first rule that matches, evaluation stops, unless that rule has the action Continue: the T bit, which is
+// called terminal action and means the contrary (RFC 8955 section 7.3).
 //
 // Values of this package are not changed after they are made, and may be used by several goroutines at once.
 package flowspec
@@ -109,7 +130,7 @@ const (
 	TrafficAction                            // RFC 8955 section 7.3
 	RTRedirect                               // RFC 8955 section 7.4, RFC 8956 section 6.1
 	TrafficMarking                           // RFC 8955 section 7.5
-	RedirectToIP                             // draft-ietf-idr-flowspec-redirect-ip
+	RedirectToIP                             // draft-ietf-idr-flowspec-redirect-ip; see AppendCommunity
 )
 
 // Action is what a router does to matching packets. Fields that the type does not name are zero, so that two actions
@@ -156,7 +177,8 @@ type RouteTarget struct {
 	Local   uint32
 }
 
-// Rule is a match and what is done to the packets in it. No action means: accept (RFC 8955 section 7).
+// Rule is a match and what is done to the packets in it, in ascending order of type (see Rule.Validate). No action means:
+// accept (RFC 8955 section 7). A Rule is not changed after it is made.
 type Rule struct {
 	Match   Match
 	Actions []Action

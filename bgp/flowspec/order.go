@@ -7,7 +7,11 @@ import (
 
 // Compare orders matches as a router applies their rules (RFC 8955 section 5.1, RFC 8956 section 4): it is negative
 // if a is applied before b, positive if b is applied before a, and zero if they are Equal. A packet meets the rules
-// of its own family only; between families IPv4 comes first.
+// of its own family only; between families IPv4 comes first. It is a total order, made for slices.SortFunc.
+//
+// It is not GoBGP's (v4.8.0, CompareFlowSpecNLRI), which for IPv6 compares two prefixes after a shift by the wrong number
+// of bits, and without their offsets: prefixes shorter than /64 all begin alike to it. Routers do not ask for the order
+// in which rules were announced.
 func Compare(a, b Match) int {
 	if a.Family != b.Family {
 		return cmp.Compare(a.Family, b.Family)

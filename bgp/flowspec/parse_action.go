@@ -31,7 +31,7 @@ func (p *parser) actions(f Family) ([]Action, error) {
 		}
 		for _, b := range out {
 			if err := interference(b, a); err != nil {
-				return nil, p.wrap(at, text, err)
+				return nil, p.wrap(at, "", err)
 			}
 		}
 		out = append(out, a)

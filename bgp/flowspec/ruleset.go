@@ -12,13 +12,18 @@ type RuleSet struct {
 	rules []Rule // ascending by Compare, no two Equal
 }
 
-// NewRuleSet returns the set of rules, which may be of both families. It refuses what Rule.Validate refuses, and two
-// rules of one Key with ErrDuplicate: on a router the second would replace the first. It copies the list, but not the
-// matches and actions in it.
+// NewRuleSet returns the set of rules, which may be of both families. It refuses what no router can hold: what
+// Rule.Validate refuses, a match of more than MaxNLRILength octets (ErrTooLong), and two rules of one Key
+// (ErrDuplicate), of which the second would replace the first. It copies the list, but not the matches and actions in
+// it.
 func NewRuleSet(rules []Rule) (RuleSet, error) {
+	var stack [stackSize]byte
 	for i := range rules {
 		if err := rules[i].Validate(); err != nil {
 			return RuleSet{}, fmt.Errorf("cannot make rule set: %q: %w", rules[i].String(), err)
+		}
+		if n := len(appendComponents(stack[:0], rules[i].Match)); n > MaxNLRILength {
+			return RuleSet{}, fmt.Errorf("cannot make rule set: a match of %d octets, at most %d: %w", n, MaxNLRILength, ErrTooLong)
 		}
 	}
 	return order(rules)

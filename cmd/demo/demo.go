@@ -1,4 +1,4 @@
-// Package demo tells what tidegate does in twenty seconds, on one machine, without root and without configuration:
+// Package demo tells what tidegate does in about ten seconds, on one machine, without root and without configuration:
 // three nodes as child processes with raft on disk and mutual TLS, one edge router that speaks BGP over loopback TCP,
 // an attack, a crash of the leader, the end of the attack. Every line is measured, every promise is an expectation
 // that is checked against what the router heard; one that does not hold ends the demo with an error.

@@ -17,7 +17,7 @@ import (
 func (a *app) demoCommand() *cobra.Command {
 	var keep bool
 	var dir string
-	c := a.local("demo", "three nodes, a router, an attack and a crash, measured, in 20 seconds",
+	c := a.local("demo", "three nodes, a router, an attack and a crash, measured, in about ten seconds",
 		`Starts three nodes as child processes and an edge router that speaks BGP over loopback, reports attacks, kills the
 leader, ends the attacks, and checks each promise against what the router heard. It needs neither root nor any
 configuration, listens on loopback only, and removes everything at its end. The exit code is not 0 unless every

@@ -472,14 +472,15 @@ type Peer struct {
 	Address string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
 	Asn     uint32                 `protobuf:"varint,4,opt,name=asn,proto3" json:"asn,omitempty"`
 	// State in plain words, e.g. established, connecting, stuck.
-	State       string                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
-	Since       *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=since,proto3" json:"since,omitempty"`
-	LastError   string                 `protobuf:"bytes,7,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
-	Families    []string               `protobuf:"bytes,8,rep,name=families,proto3" json:"families,omitempty"`
-	RulesSent   uint32                 `protobuf:"varint,9,opt,name=rules_sent,json=rulesSent,proto3" json:"rules_sent,omitempty"`
-	RulesWanted uint32                 `protobuf:"varint,10,opt,name=rules_wanted,json=rulesWanted,proto3" json:"rules_wanted,omitempty"`
-	OverBudget  uint32                 `protobuf:"varint,11,opt,name=over_budget,json=overBudget,proto3" json:"over_budget,omitempty"`
-	Refused     uint32                 `protobuf:"varint,12,opt,name=refused,proto3" json:"refused,omitempty"`
+	State     string                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
+	Since     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=since,proto3" json:"since,omitempty"`
+	LastError string                 `protobuf:"bytes,7,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	// Families that this session carries; empty while it is not up.
+	Families    []string `protobuf:"bytes,8,rep,name=families,proto3" json:"families,omitempty"`
+	RulesSent   uint32   `protobuf:"varint,9,opt,name=rules_sent,json=rulesSent,proto3" json:"rules_sent,omitempty"`
+	RulesWanted uint32   `protobuf:"varint,10,opt,name=rules_wanted,json=rulesWanted,proto3" json:"rules_wanted,omitempty"`
+	OverBudget  uint32   `protobuf:"varint,11,opt,name=over_budget,json=overBudget,proto3" json:"over_budget,omitempty"`
+	Refused     uint32   `protobuf:"varint,12,opt,name=refused,proto3" json:"refused,omitempty"`
 	// Carries is flowspec or rtbh.
 	Carries       string `protobuf:"bytes,13,opt,name=carries,proto3" json:"carries,omitempty"`
 	unknownFields protoimpl.UnknownFields
