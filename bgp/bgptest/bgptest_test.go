@@ -359,3 +359,39 @@ func FuzzReadMessage(f *testing.F) {
 		}
 	})
 }
+
+// A body goes out as it is: a good one arrives, and of a bad one the other side says what is wrong.
+func TestSend(t *testing.T) {
+	r := run(t, Config{ASN: 65010, RouterID: id("192.0.2.1")})
+	a := run(t, Config{ASN: 65001, RouterID: id("192.0.2.2")})
+	if err := a.Dial(within(t), r.Addr()); err != nil {
+		t.Fatal(err)
+	}
+	s, err := a.WaitSession(within(t), id("192.0.2.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rule := discard(t, "203.0.113.0/24")
+	body, err := marshalAnnouncement(Route{Rule: rule}, 65001, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Send(s.ID, body); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.WaitRoutes(within(t), func(t Table) bool { return t.Has(rule.Match.Key()) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Send(s.ID, body[:len(body)-1]); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Wait(within(t), func(_ Table, s []Session) bool { return s[0].Why != "" }); err != nil {
+		t.Fatal(err)
+	}
+	if got := a.Sessions()[0].Why; got != "received\nnotification 3/0" {
+		t.Errorf("the session ended with %q", got)
+	}
+	if err := a.Send(s.ID, body); !errors.Is(err, ErrNoSession) {
+		t.Errorf("Send to a past session = %v", err)
+	}
+}

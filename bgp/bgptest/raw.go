@@ -1,0 +1,13 @@
+package bgptest
+
+// Send sends one UPDATE message to a session, with body as what follows the header (RFC 4271 section 4.3), whatever that
+// is: what an UPDATE must not look like can be tried on another router. It returns when the message is queued; the
+// Router's own table and what Announce keeps know nothing of it.
+func (r *Router) Send(id SessionID, body []byte) error {
+	s, err := r.session(id)
+	if err != nil {
+		return err
+	}
+	s.send(typeUpdate, body)
+	return nil
+}
