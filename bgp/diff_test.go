@@ -93,7 +93,7 @@ func said(js []*judged) []string {
 }
 
 func saidOne(j *judged) string {
-	s := j.route.Key.String() + " " + j.dst.String() + " " + j.actions
+	s := j.route.Key.String() + " " + j.dst.String() + " " + j.actions.eight + j.actions.twenty
 	if j.refusal != nil {
 		s += string(j.refusal.code)
 	}

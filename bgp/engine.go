@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -286,7 +287,7 @@ type attributeCache struct {
 	noExport   gobgp.PathAttributeInterface // NO_EXPORT (RFC 1997)
 	blackhole  gobgp.PathAttributeInterface // BLACKHOLE and NO_EXPORT (RFC 7999 section 3.2)
 	large      gobgp.PathAttributeInterface
-	extended   map[string]gobgp.PathAttributeInterface
+	extended   map[extendedCommunities][]gobgp.PathAttributeInterface
 	maxEntries int
 }
 
@@ -299,7 +300,7 @@ func newAttributeCache(cfg Config) attributeCache {
 		large: gobgp.NewPathAttributeLargeCommunities([]*gobgp.LargeCommunity{
 			{ASN: uint32(c.Administrator), LocalData1: c.Data1, LocalData2: c.Data2},
 		}),
-		extended:   make(map[string]gobgp.PathAttributeInterface),
+		extended:   make(map[extendedCommunities][]gobgp.PathAttributeInterface),
 		maxEntries: 1024,
 	}
 }
@@ -317,25 +318,35 @@ func (c *attributeCache) path(h handover, withdraw bool) (*apiutil.Path, error) 
 	if h.j.route.Kind == wanted.RTBH {
 		attrs = append(attrs, c.blackhole)
 	} else {
-		attrs = append(attrs, c.noExport, c.communities(h.j.actions))
+		attrs = append(append(attrs, c.noExport), c.communities(h.j.actions)...)
 	}
 	return &apiutil.Path{Family: fam, Nlri: nlri, Attrs: attrs, Withdrawal: withdraw}, nil
 }
 
-// communities is the attribute of the extended communities in b, eight octets each (RFC 4360).
-func (c *attributeCache) communities(b string) gobgp.PathAttributeInterface {
-	if a, ok := c.extended[b]; ok {
+// communities are the path attributes of the extended communities in e: none, one or two. GoBGP's types for what it does
+// not know carry the codec's octets as they are; its own types know other forms than the codec's for some actions.
+func (c *attributeCache) communities(e extendedCommunities) []gobgp.PathAttributeInterface {
+	if a, ok := c.extended[e]; ok {
 		return a
 	}
-	var list []gobgp.ExtendedCommunityInterface
-	for i := 0; i+8 <= len(b); i += 8 {
-		list = append(list, gobgp.NewUnknownExtended(gobgp.ExtendedCommunityAttrType(b[i]), []byte(b[i+1:i+8])))
+	var eight, twenty []gobgp.ExtendedCommunityInterface
+	for b := range slices.Chunk([]byte(e.eight), 8) {
+		eight = append(eight, &gobgp.UnknownExtended{Type: gobgp.ExtendedCommunityAttrType(b[0]), Value: b[1:]})
+	}
+	for b := range slices.Chunk([]byte(e.twenty), 20) {
+		twenty = append(twenty, &gobgp.UnknownIP6Extended{Type: gobgp.ExtendedCommunityAttrType(b[0]), Value: b[1:]})
+	}
+	var a []gobgp.PathAttributeInterface
+	if len(eight) > 0 {
+		a = append(a, gobgp.NewPathAttributeExtendedCommunities(eight))
+	}
+	if len(twenty) > 0 {
+		a = append(a, gobgp.NewPathAttributeIP6ExtendedCommunities(twenty))
 	}
 	if len(c.extended) >= c.maxEntries {
 		clear(c.extended)
 	}
-	a := gobgp.NewPathAttributeExtendedCommunities(list)
-	c.extended[b] = a
+	c.extended[e] = a
 	return a
 }
 

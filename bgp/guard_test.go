@@ -180,6 +180,9 @@ func TestJudge(t *testing.T) {
 	to := func(m flowspec.Match) func(*wanted.Route) {
 		return func(r *wanted.Route) { r.Rule.Match, r.Key = m, m.Key() }
 	}
+	act := func(a ...flowspec.Action) func(*wanted.Route) {
+		return func(r *wanted.Route) { r.Rule.Actions = a }
+	}
 	with := func(c ...flowspec.Component) flowspec.Match {
 		dst := flowspec.Destination(netip.MustParsePrefix("203.0.113.0/26"))
 		return flowspec.Match{Family: flowspec.IPv4, Components: append([]flowspec.Component{dst}, c...)}
@@ -198,7 +201,25 @@ func TestJudge(t *testing.T) {
 		{"other family in key", g, func(r *wanted.Route) { r.Key = "\x02" + r.Key[1:] }, wanted.RefusedKey},
 		{"no action", g, func(r *wanted.Route) { r.Rule.Actions = nil }, wanted.RefusedNoAction},
 		{"action of no type", g, func(r *wanted.Route) { r.Rule.Actions = []flowspec.Action{{}} }, wanted.RefusedEncoding},
-		{"same action twice", g, func(r *wanted.Route) { r.Rule.Actions = append(r.Rule.Actions, r.Rule.Actions...) }, wanted.RefusedEncoding},
+		{"same action twice", g, act(flowspec.Discard(), flowspec.Discard()), wanted.RefusedInterfering},
+		{"two rates", g, act(flowspec.RateLimit(1000), flowspec.RatePackets(10)), wanted.RefusedInterfering},
+		{"discard and mark", g, act(flowspec.Discard(), flowspec.Mark(0)), wanted.RefusedInterfering},
+		{"two redirects", g, act(flowspec.Redirect(flowspec.RouteTargetAS(1, 2)), flowspec.RedirectIP(netip.MustParseAddr("192.0.2.9"), true)), wanted.RefusedInterfering},
+		{"redirect to the other family", g, act(flowspec.RedirectIP(netip.MustParseAddr("2001:db8::9"), false)), wanted.RefusedInterfering},
+		{"IPv6 route target", g, act(flowspec.Redirect(flowspec.RouteTargetAddress(netip.MustParseAddr("2001:db8::9"), 1))), wanted.RefusedInterfering},
+		{"actions out of order", g, act(flowspec.Mark(1), flowspec.RateLimit(1000)), wanted.RefusedEncoding},
+		{"rate below one", g, act(flowspec.Action{Type: flowspec.TrafficRatePackets, Rate: 0.5}), wanted.RefusedEncoding},
+		{"mark beyond six bits", g, act(flowspec.Mark(64)), wanted.RefusedEncoding},
+		{"redirect to multicast", g, act(flowspec.RedirectIP(netip.MustParseAddr("224.0.0.9"), false)), wanted.RefusedEncoding},
+		{"only stop", g, act(flowspec.Action{Type: flowspec.TrafficAction}), wanted.RefusedNoAction},
+		{"only continue", g, act(flowspec.Continue()), wanted.RefusedNoAction},
+		{"sample", g, act(flowspec.Sample()), ""},
+		{"sample and go on", g, act(flowspec.SampleAndContinue()), ""},
+		{"sample on protected", g, func(r *wanted.Route) {
+			to(destinationOnly(netip.MustParsePrefix("203.0.113.65/32")))(r)
+			act(flowspec.Sample())(r)
+		}, wanted.RefusedProtected},
+		{"all that can stand together", g, act(flowspec.RateLimit(1000), flowspec.SampleAndContinue(), flowspec.Redirect(flowspec.RouteTargetAS(70000, 2)), flowspec.Mark(8)), ""},
 		{"no component", g, to(flowspec.Match{Family: flowspec.IPv4}), wanted.RefusedEncoding},
 		{"host bits", g, to(destinationOnly(netip.MustParsePrefix("203.0.113.1/24"))), wanted.RefusedEncoding},
 		{"no destination", g, to(flowspec.Match{Family: flowspec.IPv4, Components: []flowspec.Component{flowspec.Proto(17)}}), wanted.RefusedNoDestination},

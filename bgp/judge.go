@@ -1,6 +1,7 @@
 package bgp
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -24,7 +25,13 @@ type judged struct {
 	family  flowspec.Family
 	dst     netip.Prefix
 	nlri    []byte // the components, without the length field; of an RTBH route the whole NLRI
-	actions string // the extended communities, eight octets each
+	actions extendedCommunities
+}
+
+// extendedCommunities are the octets of a rule's actions.
+type extendedCommunities struct {
+	eight  string // of attribute 16 (RFC 4360), eight octets each
+	twenty string // of attribute 25 (RFC 5701), twenty octets each
 }
 
 // sameOnWire reports whether announcing j after o would tell a router nothing new.
@@ -58,8 +65,8 @@ func (j *judged) chain(g *guard) *refusal {
 
 func (j *judged) chainFlowSpec(g *guard) *refusal {
 	want := j.route.Rule
-	if len(want.Actions) == 0 {
-		return refuse(wanted.RefusedNoAction, "the rule has no action, which means accept; exemption is the absence of a rule")
+	if !slices.ContainsFunc(want.Actions, acts) {
+		return refuse(wanted.RefusedNoAction, "the rule has no action that does something, which means accept; exemption is the absence of a rule")
 	}
 	var err error
 	if j.nlri, err = flowspec.AppendComponents(nil, want.Match); err != nil {
@@ -82,7 +89,7 @@ func (j *judged) chainFlowSpec(g *guard) *refusal {
 	if err := flowspec.CheckSafe(wire); err != nil {
 		return refuse(wanted.RefusedUnsafe, "%v", err)
 	}
-	if no := j.encodeActions(want.Actions); no != nil {
+	if no := j.encodeActions(want); no != nil {
 		return no
 	}
 	if no := g.judge(wanted.FlowSpec, wire); no != nil {
@@ -92,33 +99,62 @@ func (j *judged) chainFlowSpec(g *guard) *refusal {
 	return nil
 }
 
-// encodeActions fills actions and reads each of them back.
-func (j *judged) encodeActions(actions []flowspec.Action) *refusal {
-	var all []byte
-	for i, a := range actions {
-		if slices.Contains(actions[:i], a) {
-			return refuse(wanted.RefusedEncoding, "action %s stands twice", a)
-		}
+// acts reports whether a does something to a packet. A rule that only ends the evaluation or lets it go on accepts.
+func acts(a flowspec.Action) bool { return a.Type != flowspec.TrafficAction || a.Sample }
+
+// encodeActions fills actions, of rules whose actions do not contradict each other, and reads each of them back.
+func (j *judged) encodeActions(rule flowspec.Rule) *refusal {
+	switch err := rule.Validate(); {
+	case errors.Is(err, flowspec.ErrInterfering):
+		return refuse(wanted.RefusedInterfering, "%v", err)
+	case err != nil:
+		return refuse(wanted.RefusedEncoding, "%v", err)
+	}
+	var eight, twenty []byte
+	for _, a := range rule.Actions {
 		b, err := flowspec.AppendCommunity(nil, a)
 		if err != nil {
 			return refuse(wanted.RefusedEncoding, "%v", err)
 		}
-		if len(b) != 8 {
-			return refuse(wanted.RefusedEncoding, "action %s has %d octets", a, len(b))
-		}
-		got, ok, err := flowspec.DecodeCommunity([8]byte(b))
-		if err != nil || !ok {
+		got, err := readBack(a.Attribute(), b)
+		if err != nil {
 			return refuse(wanted.RefusedRoundTrip, "action %s does not decode from %x: %v", a, b, err)
 		}
 		// On the wire the informative ASN has two octets (RFC 8955 section 7.1).
 		if a.ASN &= 0xffff; got != a {
 			return refuse(wanted.RefusedRoundTrip, "action %s decodes as %s", a, got)
 		}
-		all = append(all, b...)
+		if a.Attribute() == flowspec.AttrIPv6ExtendedCommunities {
+			twenty = append(twenty, b...)
+		} else {
+			eight = append(eight, b...)
+		}
 	}
-	j.actions = string(all)
+	j.actions = extendedCommunities{string(eight), string(twenty)}
 	return nil
 }
+
+// readBack reads the extended community b of that path attribute. What is no action is an error.
+func readBack(attribute uint8, b []byte) (flowspec.Action, error) {
+	var a flowspec.Action
+	var known bool
+	var err error
+	switch {
+	case attribute == flowspec.AttrExtendedCommunities && len(b) == 8:
+		a, known, err = flowspec.DecodeCommunity([8]byte(b))
+	case attribute == flowspec.AttrIPv6ExtendedCommunities && len(b) == 20:
+		a, known, err = flowspec.DecodeCommunity6([20]byte(b))
+	default:
+		return a, fmt.Errorf("%d octets in path attribute %d: %w", len(b), attribute, errCommunity)
+	}
+	if err == nil && !known {
+		err = errCommunity
+	}
+	return a, err
+}
+
+// errCommunity is wrapped by the errors of extended communities that are no action.
+var errCommunity = errors.New("not the extended community of an action")
 
 // reuse returns what j becomes for route r, j itself if nothing changed, or nil if r must be judged anew. The guard
 // must be the one of j.

@@ -85,9 +85,7 @@ func TestRTBHAttributes(t *testing.T) {
 		if s := routers[i].Sessions()[0]; len(s.Families) > 0 || !slices.Equal(s.Unicast, bothFamilies()) {
 			t.Errorf("%s: the session carries FlowSpec %v and unicast %v", c.name, s.Families, s.Unicast)
 		}
-		if got := b.session(c.name).Families; !slices.Equal(got, bothFamilies()) {
-			t.Errorf("%s: the status shows families %v", c.name, got)
-		}
+		waitStatus(t, b, "the families", func() bool { return slices.Equal(b.session(c.name).Families, bothFamilies()) })
 	}
 }
 

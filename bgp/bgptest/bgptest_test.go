@@ -216,6 +216,30 @@ func TestMessages(t *testing.T) {
 	}
 }
 
+// The actions of a rule stand in two path attributes, and come back in order of type.
+func TestActionMessages(t *testing.T) {
+	rule := discard(t, "2001:db8::/48")
+	rule.Actions = []flowspec.Action{
+		flowspec.RateLimit(1000), flowspec.Redirect(flowspec.RouteTargetAddress(id("2001:db8::1"), 9)), flowspec.Mark(8),
+	}
+	body, err := marshalAnnouncement(Route{Rule: rule}, 65001, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := parseUpdate(body)
+	if err != nil || len(u.routes) != 1 {
+		t.Fatalf("%d routes, %v", len(u.routes), err)
+	}
+	got := u.routes[0]
+	if !got.Rule.Equal(rule) || len(got.Extended) != 2 || len(got.Extended6) != 1 {
+		t.Errorf("UPDATE gives %q with %x and %x", got.Rule, got.Extended, got.Extended6)
+	}
+	// 19 octets are no community of attribute 25.
+	if _, err := parseUpdate(append([]byte{0, 0, 0, 22, 0xc0, 25, 19}, make([]byte, 19)...)); err == nil {
+		t.Error("a short community passes")
+	}
+}
+
 // A unicast route of each family goes out as the RFCs say and comes back, and so does its withdrawal.
 func TestUnicastMessages(t *testing.T) {
 	for _, c := range []struct {

@@ -1,6 +1,7 @@
 package bgptest
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -233,6 +234,8 @@ func parseUpdate(b []byte) (update, error) {
 			return u, fmt.Errorf("path attribute %d: %w", kind, err)
 		}
 	}
+	// Two attributes carry actions, and a rule has them in order of type.
+	slices.SortStableFunc(shared.Rule.Actions, func(a, b flowspec.Action) int { return cmp.Compare(a.Type, b.Type) })
 	if reach != nil {
 		if err := u.reach(reach, shared); err != nil {
 			return u, fmt.Errorf("path attribute %d: %w", attrReach, err)
@@ -343,9 +346,16 @@ func (r *Route) extended(c [8]byte) error {
 	return nil
 }
 
-// extended6 keeps an IPv6 address specific extended community (RFC 5701).
+// extended6 keeps an IPv6 address specific extended community (RFC 5701) and, if it is one, the action that it stands for.
 func (r *Route) extended6(c [20]byte) error {
 	r.Extended6 = append(r.Extended6, c)
+	a, known, err := flowspec.DecodeCommunity6(c)
+	if err != nil {
+		return err
+	}
+	if known {
+		r.Rule.Actions = append(r.Rule.Actions, a)
+	}
 	return nil
 }
 
@@ -435,15 +445,18 @@ func marshalAnnouncement(r Route, own flowspec.ASN, external bool) ([]byte, erro
 	if !external {
 		attrs = attr(attrs, 0x40, attrLocalPref, binary.BigEndian.AppendUint32(nil, 100))
 	}
-	var actions []byte
+	actions := map[byte][]byte{}
 	for _, a := range r.Rule.Actions {
-		var err error
-		if actions, err = flowspec.AppendCommunity(actions, a); err != nil {
+		b, err := flowspec.AppendCommunity(actions[a.Attribute()], a)
+		if err != nil {
 			return nil, err
 		}
+		actions[a.Attribute()] = b
 	}
-	if len(actions) > 0 {
-		attrs = attr(attrs, 0xc0, attrExtended, actions)
+	for _, kind := range []byte{attrExtended, attrExtended6} {
+		if len(actions[kind]) > 0 {
+			attrs = attr(attrs, 0xc0, kind, actions[kind])
+		}
 	}
 	if r.Unicast {
 		return marshalUnicast(attrs, attr, &r)
