@@ -12,7 +12,7 @@ type Code string
 
 // The codes of findings.
 const (
-	CodeInvalid     Code = "rule_invalid"          // the match is not one at all (Match.Validate)
+	CodeInvalid     Code = "rule_invalid"          // the rule is not one at all (Rule.Validate)
 	CodeFamily      Code = "family_unsupported"    // the router takes no rules of the family
 	CodeComponent   Code = "component_unsupported" // the router ignores the component, or gives it another meaning
 	CodeCombination Code = "combination"           // the router does not take the two components in one rule
@@ -48,7 +48,7 @@ func (f Finding) Error() string {
 // Check returns the reasons why the router would ignore or approximate r. None means that it does exactly what r says:
 // as far as the profile knows, and, if the profile only carries rules, that it holds and passes on the rule as it is.
 func (p *Profile) Check(r flowspec.Rule) []Finding {
-	if err := r.Match.Validate(); err != nil {
+	if err := r.Validate(); err != nil {
 		return []Finding{{Code: CodeInvalid, Text: err.Error()}}
 	}
 	if !p.HasFamily(r.Match.Family) {
@@ -184,7 +184,7 @@ func (p *Profile) Admit(acceptUntested bool) (Finding, bool) {
 // Codes returns all codes of findings with what each means, for the reference.
 func Codes() []CodeMeaning {
 	return []CodeMeaning{
-		{CodeInvalid, "the match is malformed"},
+		{CodeInvalid, "the rule is malformed"},
 		{CodeFamily, "the router takes no rules of this family"},
 		{CodeComponent, "the router ignores the component or gives it another meaning"},
 		{CodeCombination, "the router does not take these two components in one rule"},

@@ -26,9 +26,10 @@ type Result string
 
 // The results.
 const (
-	Passed  Result = "passed"
-	Failed  Result = "failed"  // the router did something else; Seen says what
-	Skipped Result = "skipped" // not asked; Seen says why
+	Passed   Result = "passed"   // as it must be
+	Failed   Result = "failed"   // the router did something else; Seen says what
+	Observed Result = "observed" // nothing is right or wrong here; Seen says what the router did
+	Skipped  Result = "skipped"  // not asked; Seen says why
 )
 
 // Tested returns the newest recorded run of this profile's software in which the rules were received, and whether there

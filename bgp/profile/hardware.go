@@ -41,7 +41,7 @@ func generic() *Profile {
 	least := Source{Title: "what junos-mx, iosxr-ncs5500 and iosxr-asr9k all support"}
 	p := &Profile{
 		Name: nameGeneric, Title: "a router of which nothing is known", Enforces: InHardware, model: modelTernary,
-		RTBH: published(rfc5635()),
+		RTBH: assumed(rfc5635()),
 		Quirks: []Quirk{
 			{"Supports what all hardware profiles support, and prices like the dearest of them.", least},
 			{"Budgets are not known: max_prefix has to be stated, and the table's size if entries shall be counted.", noStatement()},
@@ -49,6 +49,11 @@ func generic() *Profile {
 	}
 	for _, f := range [...]flowspec.Family{flowspec.IPv4, flowspec.IPv6} {
 		p.Components = append(p.Components, xrComponents(f, assumed(least), least)...)
+	}
+	for i := range p.Components {
+		if c := &p.Components[i]; !c.OK {
+			c.Support = lacking(Assumed, least, "may not match by it: not all hardware profiles do")
+		}
 	}
 	p.Actions = append(abilitiesOf(assumed(least), Discards, PolicesBytes, RedirectsAS2, Marks),
 		abilitiesOf(lacking(Assumed, least, "may not do it: not all hardware profiles do"),
@@ -119,7 +124,7 @@ func iosxrNCS5500() *Profile {
 	p := &Profile{
 		Name: nameNCS5500, Title: "Cisco NCS 5500 (Jericho+ with external TCAM), IOS XR", Enforces: InHardware, model: modelTernary,
 		Actions: xrActions(basis),
-		RTBH:    published(rfc5635()),
+		RTBH:    assumed(rfc5635()),
 		Limits: Limits{
 			MaxRules: 3000, MaxRulesSource: scale,
 			MaxEntries: 4096, MaxEntriesSource: ncs5500Tests("Scale Tests: 3000 in use and 1096 free; up to about 4200 are programmed in seconds, the rest takes minutes"),
@@ -145,7 +150,7 @@ func iosxrASR9K() *Profile {
 	p := &Profile{
 		Name: "iosxr-asr9k", Title: "Cisco ASR 9000, IOS XR", Enforces: InHardware, model: modelTernary,
 		Actions: xrActions(published(asr9kGuide("Traffic Filtering Actions"))),
-		RTBH:    published(rfc5635()),
+		RTBH:    assumed(rfc5635()),
 		Limits: Limits{
 			MaxRules: 3000, MaxRulesSource: ncs5500Tests("Scale Tests, 3000 rules: the validated scale on all the IOS XR platforms"),
 		},
@@ -164,7 +169,7 @@ func iosxrASR9K() *Profile {
 func junosMX() *Profile {
 	p := &Profile{
 		Name: "junos-mx", Title: "Juniper MX Series, Junos", Enforces: InHardware, model: modelTernary,
-		RTBH: published(rfc5635()),
+		RTBH: assumed(rfc5635()),
 		NotTogether: []Combination{
 			{flowspec.Port, flowspec.DestinationPort, junosUnderstanding()},
 			{flowspec.Port, flowspec.SourcePort, junosUnderstanding()},

@@ -114,7 +114,7 @@ func nftPart(c flowspec.Component) Part {
 	if c.Type == flowspec.Port {
 		return Part{
 			Component: c.Type, Factor: 2, Why: "either port: one rule for the source port, one for the destination port",
-			Basis: Assumed, Source: nftManual("PAYLOAD EXPRESSIONS, TCP and UDP header expression"),
+			Basis: Assumed, Source: nftManual("TCP HEADER EXPRESSION"),
 		}
 	}
 	return Part{

@@ -99,10 +99,11 @@ func gobgpGuide() Source {
 	}
 }
 
-func birdGuide() Source {
+func birdGuide(section, file string) Source {
 	return Source{
-		Title: "BIRD 2.0 User's Guide, Flowspec and BGP",
-		URL:   "https://bird.network.cz/?get_doc&v=20&f=bird-5.html",
+		Title: "BIRD 2.0 User's Guide, " + section,
+		URL:   "https://bird.network.cz/?get_doc&v=20&f=" + file + ".html",
+		Date:  "2.0.12",
 	}
 }
 
@@ -110,6 +111,7 @@ func nftManual(section string) Source {
 	return Source{
 		Title: "nftables manual, nft(8), " + section,
 		URL:   "https://www.netfilter.org/projects/nftables/manpage.html",
+		Date:  "nftables 1.0.6",
 	}
 }
 
