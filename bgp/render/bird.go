@@ -12,22 +12,32 @@ import (
 // Guide, "Flowspec network type" and "Static". BIRD names extended communities of FlowSpec by their octets.
 type bird struct{}
 
-// The tables that the rendered routes go to.
+// The tables that the rendered routes go to, followed by the number of the family. RTBH routes have one of their own: no
+// session exports it by accident, and BIRD names itself as the next hop unless the export filter says another one.
 const (
-	birdTable4 = "flowtab4"
-	birdTable6 = "flowtab6"
+	birdFlow = "flowtab"
+	birdRTBH = "rtbhtab"
 )
+
+// birdNumber is the family as BIRD writes it behind a word.
+func birdNumber(f flowspec.Family) string { return strings.TrimPrefix(f.String(), "IPv") }
+
+func (bird) sorts() bool { return false }
 
 func (bird) comment() string { return "#" }
 
-func (bird) paste(set) []string {
-	return []string{
+func (bird) paste(s set) []string {
+	out := []string{
 		"For BIRD 2.0.12, a speaker that your routers hear. Write it to a file, add to bird.conf",
 		"  flow4 table flowtab4; flow6 table flowtab6; include \"FILE\";",
 		"(your own names, if you have such tables: change them below), give the sessions channels to them:",
-		"  flow4 { table flowtab4; import none; export where source = RTS_STATIC; }; the same with flow6 and flowtab6,",
-		"then \"birdc configure check\" and \"birdc configure\". RTBH routes are in master4 and master6.",
+		"  flow4 { table flowtab4; import none; export all; };  flow6 { table flowtab6; import none; export all; };",
 	}
+	if len(s.routes) > 0 {
+		out = append(out, "For RTBH also \"ipv4 table rtbhtab4; ipv6 table rtbhtab6;\" and the channels, with these filters and no other:",
+			"  ipv4 { table rtbhtab4; import none; export filter tidegate_rtbh4; };  ipv6 the same with 6.")
+	}
+	return append(out, "Then \"birdc configure check\" and \"birdc configure\".")
 }
 
 func (bird) match(m flowspec.Match) ([]string, error) {
@@ -162,43 +172,28 @@ func (bird) route(p netip.Prefix, o Options) error {
 
 func (bird) write(w *writer, s set) {
 	for _, f := range families() {
-		rules := of(f, s.rules)
-		if len(rules) == 0 {
-			continue
+		n := birdNumber(f)
+		if rules := of(f, s.rules); len(rules) > 0 {
+			w.line("protocol static tidegate_flow%s {", n)
+			w.line("  flow%s { table %s%[1]s; };", n, birdFlow)
+			for _, p := range rules {
+				w.say(p.item.describe())
+				w.line("  route flow%s { %s; } { %s; };", n, strings.Join(p.match, "; "), strings.Join(p.then, "; "))
+			}
+			w.line("}")
 		}
-		n, table := "4", birdTable4
-		if f == flowspec.IPv6 {
-			n, table = "6", birdTable6
+		if routes := of(f, s.routes); len(routes) > 0 {
+			hop, _ := s.options.discard(routes[0].prefix) // route has checked it
+			w.line("filter tidegate_rtbh%s { bgp_next_hop = %s; accept; }", n, hop)
+			w.line("protocol static tidegate_rtbh%s_routes {", n)
+			w.line("  ipv%s { table %s%[1]s; };", n, birdRTBH)
+			for _, p := range routes {
+				w.say(p.item.describe())
+				w.line("  route %s blackhole { bgp_community.add((65535, 666)); bgp_community.add((65535, 65281)); };", p.prefix)
+			}
+			w.line("}")
 		}
-		w.line("protocol static tidegate_flow%s {", n)
-		w.line("  flow%s { table %s; };", n, table)
-		for _, p := range rules {
-			w.say(p.item.describe())
-			w.line("  route flow%s { %s; } { %s; };", n, strings.Join(p.match, "; "), strings.Join(p.then, "; "))
-		}
-		w.line("}")
 	}
-	for _, f := range families() {
-		routes := of(f, s.routes)
-		if len(routes) == 0 {
-			continue
-		}
-		w.line("protocol static tidegate_%s {", birdRTBH(f))
-		w.line("  %s;", strings.ToLower(f.String()))
-		for _, p := range routes {
-			hop, _ := s.options.discard(p.prefix) // route has checked it
-			w.say(p.item.describe())
-			w.line("  route %s blackhole { bgp_next_hop = %s; bgp_community.add((65535, 666)); bgp_community.add((65535, 65281)); };", p.prefix, hop)
-		}
-		w.line("}")
-	}
-}
-
-func birdRTBH(f flowspec.Family) string {
-	if f == flowspec.IPv6 {
-		return "rtbh6"
-	}
-	return "rtbh4"
 }
 
 func (bird) undo(w *writer, s set) {
@@ -206,10 +201,10 @@ func (bird) undo(w *writer, s set) {
 		"and \"birdc configure\", or they come back with the next restart.")
 	for _, f := range families() {
 		if len(of(f, s.rules)) > 0 {
-			w.line("disable tidegate_flow%s", strings.TrimPrefix(f.String(), "IPv"))
+			w.line("disable tidegate_flow%s", birdNumber(f))
 		}
 		if len(of(f, s.routes)) > 0 {
-			w.line("disable tidegate_%s", birdRTBH(f))
+			w.line("disable tidegate_rtbh%s_routes", birdNumber(f))
 		}
 	}
 }

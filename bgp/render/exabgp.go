@@ -15,6 +15,8 @@ import (
 // it is sent, also behind a "#": a comment that names one would be obeyed.
 type exabgp struct{}
 
+func (exabgp) sorts() bool { return false }
+
 func (exabgp) comment() string { return "#" }
 
 func (exabgp) paste(set) []string {
@@ -120,11 +122,30 @@ func exaMasks(c flowspec.Component) string {
 // exaFastest is the rate above which ExaBGP announces this rate instead, in bytes per second.
 const exaFastest = 1e12
 
+// exaConfuses says what ExaBGP gets wrong about an action, or nothing. It shares the attributes of rules whose actions
+// print the same, and prints a rate without its fraction and its AS. The AS is informative only (RFC 8955 section 7.1) and
+// is left out, so that no rule gets that of another one; a fraction is not.
+func exaConfuses(a flowspec.Action) string {
+	switch a.Type {
+	case flowspec.TrafficRateBytes:
+		if _, ok := whole(float64(a.Rate), 1<<63); !ok {
+			return "takes a rate for any other of the same whole bytes per second"
+		}
+	case flowspec.RTRedirect:
+		if a.Target.Form == flowspec.RTFormAS4 {
+			return "takes the command and fails inside; it announces nothing"
+		}
+	case flowspec.TrafficRatePackets, flowspec.TrafficAction, flowspec.TrafficMarking, flowspec.RedirectToIP:
+	}
+	return ""
+}
+
 func (exabgp) then(actions []flowspec.Action, _ flowspec.Family) ([]string, error) {
 	var out, raw []string
 	for _, a := range actions {
-		if a.Type == flowspec.RTRedirect && a.Target.Form == flowspec.RTFormAS4 {
-			return nil, fmt.Errorf("%s: ExaBGP 4.2.21 takes the command and fails inside; it announces nothing", a)
+		a.ASN = 0
+		if why := exaConfuses(a); why != "" {
+			return nil, fmt.Errorf("%s: ExaBGP 4.2.21 %s", a, why)
 		}
 		if word := exaAction(a); word != "" {
 			out = append(out, word)
@@ -175,7 +196,7 @@ func exaAction(a flowspec.Action) string {
 func exaRate(a flowspec.Action) string {
 	n, ok := whole(float64(a.Rate), exaFastest)
 	switch {
-	case !ok || a.ASN != 0: // it knows neither fractions nor the AS
+	case !ok:
 		return ""
 	case n == 0:
 		return "discard"

@@ -11,6 +11,8 @@ import (
 // gobgp renders a shell script of gobgp commands for GoBGP 3.10.0. Syntax: docs/sources/flowspec.md of GoBGP.
 type gobgp struct{}
 
+func (gobgp) sorts() bool { return false }
+
 func (gobgp) comment() string { return "#" }
 
 func (gobgp) paste(set) []string {

@@ -13,6 +13,8 @@ import (
 // 211), and ASR 9000 Routing Command Reference, "BGP Flowspec Commands".
 type iosxr struct{}
 
+func (iosxr) sorts() bool { return true }
+
 func (iosxr) comment() string { return "!" }
 
 func (iosxr) paste(set) []string {

@@ -21,6 +21,8 @@ const (
 	junosCommunity = "tidegate-no-export"
 )
 
+func (junos) sorts() bool { return true }
+
 func (junos) comment() string { return "#" }
 
 func (junos) paste(set) []string {

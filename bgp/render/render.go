@@ -141,6 +141,8 @@ type dialect interface {
 	// format cannot say them.
 	match(flowspec.Match) ([]string, error)
 	then([]flowspec.Action, flowspec.Family) ([]string, error)
+	// sorts reports whether the router encodes and sorts the rules by itself.
+	sorts() bool
 	// route reports why an RTBH route for p cannot be said.
 	route(p netip.Prefix, o Options) error
 	// paste tells where the text goes.
@@ -200,11 +202,15 @@ func build(d dialect, items []Item, o Options) set {
 	s := set{options: o}
 	items = slices.Clone(items)
 	slices.SortStableFunc(items, compare)
-	names := make(map[string]bool)
+	taken := make(map[string]bool) // names, and conditions as the format says them
 	for _, i := range items {
 		p, err := s.piece(d, i)
-		if err == nil && names[p.name] {
+		said := fmt.Sprint(p.family, p.prefix, p.match)
+		switch {
+		case err == nil && taken[p.name]:
 			err = fmt.Errorf("another rule of this list has the same match")
+		case err == nil && taken[said]:
+			err = fmt.Errorf("another rule of this list matches the same packets and reads the same in this format")
 		}
 		switch {
 		case err != nil:
@@ -215,7 +221,10 @@ func build(d dialect, items []Item, o Options) set {
 		default:
 			s.rules = append(s.rules, p)
 		}
-		names[p.name] = true
+		taken[p.name], taken[said] = true, true
+	}
+	if d.sorts() {
+		s.inversions()
 	}
 	return s
 }

@@ -141,6 +141,25 @@ func TestProblems(t *testing.T) {
 		{"the same match twice", render.Junos, []render.Item{rule, item(t, "dst 203.0.113.1/32 => rate 1Mbps")}, options, []string{
 			"dst 203.0.113.1/32 => rate 1Mbps: another rule of this list has the same match",
 		}},
+		{"the same packets in other words", render.Junos, []render.Item{
+			item(t, "dst 203.0.113.1/32 dport 80-90 => discard"), item(t, "dst 203.0.113.1/32 dport >79&<91 => rate 1Mbps"),
+		}, options, []string{
+			"dst 203.0.113.1/32 dport 80-90 => discard: another rule of this list matches the same packets and reads the same in this format",
+		}},
+		{"an order that the router could change", render.Junos, []render.Item{
+			item(t, "dst 203.0.113.1/32 dport 256|300 => rate 1Mbps"), item(t, "dst 203.0.113.1/32 dport 80-300 => discard"),
+		}, options, []string{
+			`dst 203.0.113.1/32 dport 80-300 => discard: the router could apply it before "dst 203.0.113.1/32 dport 256|300 => rate 1Mbps", by how it encodes numbers, and that would change what happens`,
+		}},
+		{"an order that does not matter: equal actions", render.Junos, []render.Item{
+			item(t, "dst 203.0.113.1/32 dport 256|300 => discard"), item(t, "dst 203.0.113.1/32 dport 80-300 => discard"),
+		}, options, nil},
+		{"an order that does not matter: other packets", render.IOSXR, []render.Item{
+			item(t, "dst 203.0.113.1/32 dport 256|300 => rate 1Mbps"), item(t, "dst 203.0.113.1/32 dport 80-255 => discard"),
+		}, options, nil},
+		{"an order that BIRD passes on as it is", render.BIRD, []render.Item{
+			item(t, "dst 203.0.113.1/32 dport 256|300 => rate 1Mbps"), item(t, "dst 203.0.113.1/32 dport 80-300 => discard"),
+		}, options, nil},
 		{"an RTBH route and a rule of the same prefix", render.Junos, []render.Item{rule, item(t, "rtbh dst 203.0.113.1/32")}, options, nil},
 		{"an RTBH route with an action", render.Junos, []render.Item{wide}, options, []string{
 			"rtbh dst 203.0.113.9/32: an RTBH route has a destination, and neither another condition nor an action",
