@@ -119,6 +119,7 @@ func peerProto(node string, in *wanted.SessionStatus) *tidegatev1.Peer {
 	out := &tidegatev1.Peer{
 		Node: node, Router: in.Router.Name, Address: in.Router.Address.String(), Asn: uint32(in.Router.ASN),
 		State: string(in.State), Since: timeProto(in.Since), LastError: in.LastError,
+		Carries:   kindText(in.Router.Carries),
 		RulesSent: uint32(in.Sent), RulesWanted: uint32(in.Wanted), OverBudget: uint32(in.OverBudget), Refused: uint32(in.Refused),
 	}
 	for _, f := range in.Families {

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
 	"github.com/tidegate/tidegate/policy"
 	tidegatev1 "github.com/tidegate/tidegate/proto/tidegate/v1"
 )
@@ -108,6 +109,17 @@ func routerFrom(v *violations, in *tidegatev1.Router) *policy.Router {
 		RulesPerSecond: int(in.GetRulesPerSecond()),
 		PasswordSecret: in.GetPasswordSecret(),
 		TTLSecurity:    in.GetTtlSecurity(),
+		AcceptUntested: in.GetAcceptUntested(),
+		MaxEntries:     int(in.GetMaxEntries()),
+		DiscardIPv4:    v.nextHop("discard_ipv4", in.GetDiscardIpv4()),
+		DiscardIPv6:    v.nextHop("discard_ipv6", in.GetDiscardIpv6()),
+	}
+	switch s := in.GetCarries(); s {
+	case "", kindText(wanted.FlowSpec): // the default, as if it were left out
+	case kindText(wanted.RTBH):
+		out.Carries = wanted.RTBH
+	default:
+		v.add("carries", quote(s)+" is not what a session can carry", "write flowspec or rtbh")
 	}
 	// A zone or a mapped address parses, and policy has a sentence for each.
 	if a, err := netip.ParseAddr(in.GetAddress()); err == nil {
@@ -138,12 +150,24 @@ func routerFrom(v *violations, in *tidegatev1.Router) *policy.Router {
 	return out
 }
 
+// nextHop reads an address that may be missing. What it may be is for policy to say.
+func (v *violations) nextHop(field, s string) netip.Addr {
+	if s == "" {
+		return netip.Addr{}
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		v.add(field, quote(s)+" is not an IP address", "write the address that the router has a discard route for, without a length")
+	}
+	return a
+}
+
 func policyFrom(v *violations, in *tidegatev1.Policy) *policy.Policy {
 	out := &policy.Policy{
 		Name:     in.GetName(),
 		Priority: int(in.GetPriority()),
 		Sources:  slices.Clone(in.GetSources()),
-		Action:   v.action("action", in.GetAction()),
+		Action:   v.action(in.GetAction()),
 		Lifetime: v.duration("lifetime", in.GetLifetime(), false),
 		Groups:   slices.Clone(in.GetGroups()),
 	}
@@ -174,6 +198,15 @@ func safeguardsFrom(v *violations, in *tidegatev1.Safeguards) *policy.Safeguards
 	}
 	if in.MaxMitigations != nil {
 		out.MaxMitigations = int(in.GetMaxMitigations())
+	}
+	if in.ShortestRtbhIpv4 != nil {
+		out.ShortestRTBHIPv4 = v.octet("shortest_rtbh_ipv4", in.GetShortestRtbhIpv4(), "a prefix length, such as 32")
+	}
+	if in.ShortestRtbhIpv6 != nil {
+		out.ShortestRTBHIPv6 = v.octet("shortest_rtbh_ipv6", in.GetShortestRtbhIpv6(), "a prefix length, such as 128")
+	}
+	if in.MaxRtbhRoutes != nil {
+		out.MaxRTBHRoutes = int(in.GetMaxRtbhRoutes())
 	}
 	if in.MaxRemovedLinksPercent != nil {
 		out.MaxRemovedLinksPercent = in.GetMaxRemovedLinksPercent()
@@ -239,7 +272,16 @@ func routerProto(x *policy.Router) *tidegatev1.Router {
 		Name: x.Name, Address: x.Address.String(), Port: uint32(x.Port), Asn: uint32(x.ASN), Group: x.Group,
 		Validation: string(x.Validation), Profile: x.Profile, MaxPrefix: uint32(x.MaxPrefix),
 		RulesPerSecond: uint32(x.RulesPerSecond), PasswordSecret: x.PasswordSecret, TtlSecurity: x.TTLSecurity,
-		Multihop: uint32(x.Multihop),
+		Multihop: uint32(x.Multihop), AcceptUntested: x.AcceptUntested, MaxEntries: uint32(x.MaxEntries),
+	}
+	if x.Kind() != wanted.FlowSpec {
+		out.Carries = kindText(x.Kind())
+	}
+	if x.DiscardIPv4.IsValid() {
+		out.DiscardIpv4 = x.DiscardIPv4.String()
+	}
+	if x.DiscardIPv6.IsValid() {
+		out.DiscardIpv6 = x.DiscardIPv6.String()
 	}
 	for _, f := range x.Families {
 		out.Families = append(out.Families, familyWord(f))
@@ -273,10 +315,11 @@ func policyProto(x *policy.Policy) *tidegatev1.Policy {
 func safeguardsProto(x *policy.Safeguards) *tidegatev1.Safeguards {
 	v4, v6 := uint32(x.WidestIPv4), uint32(x.WidestIPv6)
 	pieces, most, percent := uint32(x.MaxPieces), uint32(x.MaxMitigations), x.MaxRemovedLinksPercent
+	rtbh4, rtbh6, routes := uint32(x.ShortestRTBH(flowspec.IPv4)), uint32(x.ShortestRTBH(flowspec.IPv6)), uint32(x.RTBHRoutes())
 	return &tidegatev1.Safeguards{
 		Name: x.Name, WidestIpv4: &v4, WidestIpv6: &v6, MaxPieces: &pieces, MaxMitigations: &most,
 		DefaultLifetime: durationProto(x.DefaultLifetime), MaxLifetime: durationProto(x.MaxLifetime),
-		MaxRemovedLinksPercent: &percent,
+		MaxRemovedLinksPercent: &percent, ShortestRtbhIpv4: &rtbh4, ShortestRtbhIpv6: &rtbh6, MaxRtbhRoutes: &routes,
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
 	"github.com/tidegate/tidegate/policy"
 	tidegatev1 "github.com/tidegate/tidegate/proto/tidegate/v1"
 )
@@ -29,7 +30,7 @@ func startRequest(v *violations, in *tidegatev1.StartRequest) *policy.StartReque
 	if family != 0 {
 		out.Match = v.match("match", in.GetMatch(), family)
 	}
-	out.Action = v.action("action", in.GetAction())
+	out.Action = v.action(in.GetAction())
 	out.Lifetime = v.duration("lifetime", in.GetLifetime(), false)
 	return out
 }
@@ -82,13 +83,6 @@ func timeProto(t time.Time) *timestamppb.Timestamp {
 	return timestamppb.New(t)
 }
 
-func actionProto(a policy.Action) *tidegatev1.Action {
-	if a.Kind == policy.Discard {
-		return &tidegatev1.Action{Discard: true}
-	}
-	return &tidegatev1.Action{Rate: a.Rate.String()}
-}
-
 func exemptionProto(e policy.Exemption) *tidegatev1.Exemption {
 	return &tidegatev1.Exemption{Prefix: e.Prefix.String(), Kind: string(e.Kind), Name: e.Name}
 }
@@ -123,8 +117,8 @@ func mitigationProto(s *policy.State, m *policy.Mitigation) *tidegatev1.Mitigati
 		Changed:     uint64(m.Changed),
 	}
 	for i, r := range m.Rules {
-		out.Rules[i] = r.String()
-		if by := overriding(s, m, r); by != 0 {
+		out.Rules[i] = ruleText(m.Action.RouteKind(), &r)
+		if by := overriding(s, m, &r); by != 0 {
 			out.Overridden = append(out.Overridden, &tidegatev1.Override{Rule: out.Rules[i], By: formatID(by)})
 		}
 	}
@@ -143,9 +137,9 @@ func mitigationProto(s *policy.State, m *policy.Mitigation) *tidegatev1.Mitigati
 
 // overriding is the mitigation whose action is announced instead of that of m for the rule's key; 0: none, or the action
 // is the same.
-func overriding(s *policy.State, m *policy.Mitigation, r flowspec.Rule) policy.MitigationID {
-	route, ok := s.Route(r.Match.Key())
-	if !ok || m.ID == 0 || !slices.Contains(route.Owners, m.ID) || route.Owners[0] == m.ID || route.Rule.String() == r.String() {
+func overriding(s *policy.State, m *policy.Mitigation, r *flowspec.Rule) policy.MitigationID {
+	route, ok := s.Route(m.Action.Key(r))
+	if !ok || m.ID == 0 || !slices.Contains(route.Owners, m.ID) || route.Owners[0] == m.ID || slices.Equal(route.Rule.Actions, r.Actions) {
 		return 0
 	}
 	return route.Owners[0]
@@ -153,26 +147,30 @@ func overriding(s *policy.State, m *policy.Mitigation, r flowspec.Rule) policy.M
 
 // rates says what the rate comes to: for one rule, and for all rules on all routers together.
 func rates(out *tidegatev1.Mitigation, m *policy.Mitigation) {
-	if m.Action.Kind != policy.RateLimit || len(m.Rules) == 0 {
-		return
-	}
-	var sum, most flowspec.BytesPerSecond
+	var sum, most float64
 	for _, r := range m.Rules {
 		for _, a := range r.Actions {
-			sum += flowspec.BytesPerSecond(a.Rate)
-			most = max(most, flowspec.BytesPerSecond(a.Rate))
+			sum += float64(a.Rate)
+			most = max(most, float64(a.Rate))
 		}
 	}
-	out.RatePerRule = most.String()
+	text := func(rate float64) string { return flowspec.BytesPerSecond(rate).String() }
+	switch {
+	case most == 0:
+		return
+	case m.Action.Kind == policy.RateLimitPackets:
+		text = func(rate float64) string { return flowspec.PacketsPerSecond(rate).String() }
+	}
+	out.RatePerRule = text(most)
 	if n := len(out.GetRouters()); n > 0 {
-		out.RateTotal = (sum * flowspec.BytesPerSecond(n)).String()
+		out.RateTotal = text(sum * float64(n))
 	}
 }
 
 // routerNames are the routers that hear m's rules.
 func routerNames(s *policy.State, m *policy.Mitigation) []string {
 	var out []string
-	for _, r := range hearing(s, m.Groups, ruleFamily(m)) {
+	for _, r := range hearing(s, m.Action.RouteKind(), m.Groups, ruleFamily(m)) {
 		out = append(out, r.Name)
 	}
 	return out
@@ -188,11 +186,11 @@ func ruleFamily(m *policy.Mitigation) flowspec.Family {
 	return flowspec.IPv4
 }
 
-// hearing are the routers of the groups (empty: all) that speak the family.
-func hearing(s *policy.State, groups []string, f flowspec.Family) []*policy.Router {
+// hearing are the routers that hear routes of a kind and family that are for these groups (empty: all).
+func hearing(s *policy.State, k wanted.Kind, groups []string, f flowspec.Family) []*policy.Router {
 	var out []*policy.Router
 	for r := range s.Routers() {
-		if (len(groups) == 0 || slices.Contains(groups, r.Group)) && (len(r.Families) == 0 || slices.Contains(r.Families, f)) {
+		if r.Hears(k, groups, f) {
 			out = append(out, r)
 		}
 	}

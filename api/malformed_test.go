@@ -63,8 +63,15 @@ func TestBadStart(t *testing.T) {
 		{"a list with a comma", func(r *tidegatev1.StartRequest) { r.Match = "proto udp sport 53,54" }, `match: column 19: ",": a comma joins nothing here; use | for a list, such as sport 53|123, and a space between conditions`},
 		{"another word for len", func(r *tidegatev1.StartRequest) { r.Match = "proto udp length 100" }, `match: column 11: "length": unknown condition; did you mean len?`},
 		{"length 70000", func(r *tidegatev1.StartRequest) { r.Match = "len 70000" }, `match: column 5: "70000": packet length is above 65535; write conditions such as "proto udp sport 53", without a destination`},
-		{"no action", func(r *tidegatev1.StartRequest) { r.Action = nil }, "action: it is not said what to do; write discard: true or a rate such as 10Mbps"},
-		{"two actions", func(r *tidegatev1.StartRequest) { r.Action = &tidegatev1.Action{Discard: true, Rate: "1Mbps"} }, "action: discard and rate exclude each other; leave out one of the two"},
+		{"no action", func(r *tidegatev1.StartRequest) { r.Action = nil }, "action: it is not said what to do; write discard: true, a rate such as 10Mbps or 5kpps, redirect, redirect_ip, mark or rtbh: true"},
+		{"two actions", func(r *tidegatev1.StartRequest) { r.Action = &tidegatev1.Action{Discard: true, Rate: "1Mbps"} }, "action: discard and rate exclude each other; leave all but one out"},
+		{"mark 64", func(r *tidegatev1.StartRequest) { r.Action = &tidegatev1.Action{Mark: "64"} }, "action.mark: DSCP 64 is above 63; write a DSCP from 0 to 63, or a name such as ef, cs1 or af31"},
+		{"blackhole with a match", func(r *tidegatev1.StartRequest) { r.Action = &tidegatev1.Action{Rtbh: true} }, `match: a blackhole route takes every packet to its destination, whatever the match says: "ipv4 proto udp sport 53"; leave the match out, or discard by a rule`},
+		{"blackhole of a /24", func(r *tidegatev1.StartRequest) {
+			r.Action, r.Match, r.Targets = &tidegatev1.Action{Rtbh: true}, "", []string{"203.0.113.0/24"}
+		}, "rtbh_too_wide"},
+		{"blackhole that no router hears", func(r *tidegatev1.StartRequest) { r.Action, r.Match = &tidegatev1.Action{Rtbh: true}, "" }, "no_router"},
+		{"redirect to the other family", func(r *tidegatev1.StartRequest) { r.Action = &tidegatev1.Action{RedirectIp: "2001:db8::1"} }, "action.redirect_ip: IPv4 packets cannot be redirected to 2001:db8::1, which is of the other family; write an IPv4 address"},
 		{"rate 0", func(r *tidegatev1.StartRequest) { r.Action = &tidegatev1.Action{Rate: "0bps"} }, `action.rate: "0bps" lets nothing through; write discard: true if that is meant`},
 		{"negative lifetime", func(r *tidegatev1.StartRequest) { r.Lifetime = durationpb.New(-time.Hour) }, "lifetime: -1h0m0s is negative; write a duration such as 30m or 2h"},
 		{"lifetime 0", func(r *tidegatev1.StartRequest) { r.Lifetime = durationpb.New(0) }, "lifetime: it is zero; write a duration such as 30m or 2h, or leave it out for the default"},

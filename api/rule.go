@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
 	"github.com/tidegate/tidegate/policy"
 	tidegatev1 "github.com/tidegate/tidegate/proto/tidegate/v1"
 )
@@ -41,7 +42,7 @@ func (s *ruleService) ListPeers(ctx context.Context, _ *tidegatev1.ListPeersRequ
 		for r := range st.Routers() {
 			out.Peers = append(out.Peers, &tidegatev1.Peer{
 				Node: n.member.ID, Router: r.Name, Address: r.Address.String(), Asn: uint32(r.ASN), State: state,
-				Since: timeProto(n.since), LastError: why,
+				Since: timeProto(n.since), LastError: why, Carries: kindText(r.Kind()),
 			})
 		}
 	}
@@ -119,7 +120,8 @@ func indexSessions(nodes []nodeAnswer) map[flowspec.Key]map[onSession]*tidegatev
 // ruleProto is one rule on all sessions that should carry it; nil when the router that was asked for does not.
 func ruleProto(st *policy.State, k flowspec.Key, r *policy.RouteState, nodes []nodeAnswer, known map[onSession]*tidegatev1.RuleOnSession, router string) *tidegatev1.Rule {
 	out := &tidegatev1.Rule{
-		Rule: r.Rule.String(), Key: keyText(k), Med: ^uint32(0) - uint32(r.Changed), Expires: timeProto(r.Expires), RouterEvidence: noEvidence,
+		Rule: ruleText(r.Kind, &r.Rule), Key: keyText(k), Med: ^uint32(0) - uint32(r.Changed), Expires: timeProto(r.Expires), RouterEvidence: noEvidence,
+		Kind: kindText(r.Kind), Actions: actionTexts(r.Kind, &r.Rule),
 	}
 	for _, id := range r.Owners {
 		out.Mitigations = append(out.Mitigations, formatID(id))
@@ -127,7 +129,7 @@ func ruleProto(st *policy.State, k flowspec.Key, r *policy.RouteState, nodes []n
 			out.Customer = string(m.Customer)
 		}
 	}
-	for _, to := range hearing(st, r.Groups, r.Rule.Match.Family) {
+	for _, to := range hearing(st, r.Kind, r.Groups, r.Rule.Match.Family) {
 		if router != "" && to.Name != router {
 			continue
 		}
@@ -165,11 +167,13 @@ func sessionRow(n nodeAnswer, router string, known map[onSession]*tidegatev1.Rul
 func leftovers(sessions map[flowspec.Key]map[onSession]*tidegatev1.RuleOnSession, router string) []*tidegatev1.Rule {
 	var out []*tidegatev1.Rule
 	for k, rows := range sessions {
-		text := "cannot be shown"
-		if m, err := k.Match(); err == nil {
+		text, kind := "cannot be shown", wanted.FlowSpec
+		if p, ok := wanted.RTBHPrefix(k); ok {
+			text, kind = "dst "+p.String(), wanted.RTBH
+		} else if m, err := k.Match(); err == nil {
 			text = m.String()
 		}
-		rule := &tidegatev1.Rule{Rule: text, Key: keyText(k), RouterEvidence: noEvidence}
+		rule := &tidegatev1.Rule{Rule: text, Key: keyText(k), RouterEvidence: noEvidence, Kind: kindText(kind)}
 		for _, row := range rows {
 			if router == "" || row.GetRouter() == router {
 				rule.Sessions = append(rule.Sessions, row)

@@ -216,31 +216,6 @@ func (v *violations) duration(field string, d *durationpb.Duration, required boo
 	return 0
 }
 
-// action reads an action: exactly one of discard and rate.
-func (v *violations) action(field string, a *tidegatev1.Action) policy.Action {
-	const example = "write discard: true or a rate such as 10Mbps"
-	switch {
-	case a == nil || !a.GetDiscard() && a.GetRate() == "":
-		v.add(field, "it is not said what to do", example)
-	case a.GetDiscard() && a.GetRate() != "":
-		v.add(field, "discard and rate exclude each other", "leave out one of the two")
-	case a.GetDiscard():
-		return policy.Action{Kind: policy.Discard}
-	default:
-		r, err := flowspec.ParseRate(a.GetRate())
-		if err != nil {
-			v.add(field+".rate", plain(err), "write a rate with its unit, at least 8bps, such as 10Mbps or 125kBps")
-			return policy.Action{}
-		}
-		if r == 0 {
-			v.add(field+".rate", quote(a.GetRate())+" lets nothing through", "write discard: true if that is meant")
-			return policy.Action{}
-		}
-		return policy.Action{Kind: policy.RateLimit, Rate: r}
-	}
-	return policy.Action{}
-}
-
 // plain is an error as a problem: without the words that say which of our functions failed, and without the name of the
 // kind of error at its end, which the words before it say better.
 func plain(err error) string {

@@ -205,7 +205,7 @@ func TestParseRefuses(t *testing.T) {
 		{"list as document", "- kind: Customer\n", []string{`f:1:1: a document is made of keys and values, this is a list; begin it with kind: Customer, for example`}},
 		{"text as document", "hello\n", []string{`f:1:1: a document is made of keys and values, this is the text "hello"; begin it with kind: Customer, for example`}},
 		{"complex key", "kind: Customer\n? [a, b]\n: c\n", []string{`f:2:3: a key is a word, this is a list`}},
-		{"empty mapping", "kind: Policy\nname: p\naction: {}\n", []string{`f:3:9: action: it is empty; write discard, rate, or remove the key`}},
+		{"empty mapping", "kind: Policy\nname: p\naction: {}\n", []string{`f:3:9: action: it is empty; write discard, rate, redirect, redirect_ip, copy, mark, rtbh, sample, continue, or remove the key`}},
 		{"stands twice", "kind: Customer\nid: a\n---\nkind: Customer\nid: a\n", []string{`f:4:1: Customer/a stands twice, first at f:1:1; remove one of the two`}},
 		{"several at once", "kind: Customer\nid: 1\nnaem: x\n---\nkind: Router\nport: x\n", []string{
 			`f:2:5: id: text is needed, this is the number 1; write it in quotes: "1"`,
@@ -408,5 +408,51 @@ func TestJSON(t *testing.T) {
 		`"read":{"index":7}}`
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Errorf("JSON (-want +got):\n%s", diff)
+	}
+}
+
+// Actions stand in a file as an engineer would write them: a DSCP and a route target need no quotes.
+func TestParseActions(t *testing.T) {
+	for _, row := range []struct {
+		in   string
+		want *tidegatev1.Action
+	}{
+		{"{rate: 5kpps, sample: true}", &tidegatev1.Action{Rate: "5kpps", Sample: true}},
+		{"{redirect: 65001:666}", &tidegatev1.Action{Redirect: "65001:666"}},
+		{"{redirect: 65001:59}", &tidegatev1.Action{Redirect: "65001:59"}}, // sixty to the minute in YAML 1.1
+		{"{redirect: 192.0.2.1:666}", &tidegatev1.Action{Redirect: "192.0.2.1:666"}},
+		{`{redirect: "[2001:db8::1]:666"}`, &tidegatev1.Action{Redirect: "[2001:db8::1]:666"}},
+		{"{redirect_ip: 2001:db8::1, copy: true}", &tidegatev1.Action{RedirectIp: "2001:db8::1", Copy: true}},
+		{"{mark: 46}", &tidegatev1.Action{Mark: "46"}},
+		{"{mark: 0, continue: true}", &tidegatev1.Action{Mark: "0", Continue: true}},
+		{"{mark: af31}", &tidegatev1.Action{Mark: "af31"}},
+		{"{mark: '8'}", &tidegatev1.Action{Mark: "8"}},
+		{"{rtbh: true}", &tidegatev1.Action{Rtbh: true}},
+	} {
+		docs, err := Parse("f", []byte("kind: Policy\nname: p\naction: "+row.in+"\n"))
+		if err != nil {
+			t.Errorf("%s: %v", row.in, err)
+			continue
+		}
+		want := []*tidegatev1.Document{{Document: &tidegatev1.Document_Policy{Policy: &tidegatev1.Policy{Name: "p", Action: row.want}}}}
+		if diff := cmp.Diff(want, Protos(docs), protocmp.Transform()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", row.in, diff)
+		}
+		var b bytes.Buffer
+		if err := Write(&b, want...); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := Parse("f", b.Bytes()); err != nil || !proto.Equal(Protos(again)[0], want[0]) {
+			t.Errorf("%s: written as %s, read as %v, %v", row.in, b.String(), again, err)
+		}
+	}
+	for in, want := range map[string]string{
+		"{mark: 4.6}":   "f:3:16: action.mark: text is needed",
+		"{rate: 10}":    "f:3:16: action.rate: text is needed",
+		"{rtbh: 'yes'}": `f:3:16: action.rtbh: "yes" is not a truth value`,
+	} {
+		if _, err := Parse("f", []byte("kind: Policy\nname: p\naction: "+in+"\n")); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", in, err, want)
+		}
 	}
 }

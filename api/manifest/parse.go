@@ -269,7 +269,7 @@ func (p *parser) scalar(n *yaml.Node, f protoreflect.FieldDescriptor, key string
 	var none protoreflect.Value
 	switch f.Kind() {
 	case protoreflect.StringKind:
-		if n.Tag != "!!str" {
+		if n.Tag != "!!str" && !(n.Tag == "!!int" && takesNumber(f)) {
 			p.add(n, key, "text is needed, this is "+kindOf(n), "write it in quotes: "+strconv.Quote(short(n.Value)))
 			return none, false
 		}
@@ -294,6 +294,11 @@ func (p *parser) scalar(n *yaml.Node, f protoreflect.FieldDescriptor, key string
 		p.add(n, key, fmt.Sprintf("this version cannot read a %s from a file", f.Kind()), "")
 	}
 	return none, false
+}
+
+// takesNumber says of a text whether it is usually a number, so that it needs no quotes.
+func takesNumber(f protoreflect.FieldDescriptor) bool {
+	return f.FullName() == "tidegate.v1.Action.mark"
 }
 
 // number reads a finite decimal number.

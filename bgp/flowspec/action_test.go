@@ -163,3 +163,26 @@ func TestDiscards(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// TestParseRouteTarget: a route target by itself is read as in a rule, and nothing else is.
+func TestParseRouteTarget(t *testing.T) {
+	for _, text := range []string{"65001:666", "65001L:666", "4200000000:666", "192.0.2.1:666", "[2001:db8::1]:666", "0:4294967295"} {
+		got, err := ParseRouteTarget(text)
+		if err != nil || got.String() != text {
+			t.Errorf("ParseRouteTarget(%q) = %s, %v", text, got, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"":                        `cannot parse route target "": not a route target`,
+		"65001":                   `cannot parse route target "65001": not a route target`,
+		"65001:":                  `cannot parse route target "65001:": not a number`,
+		"2001:db8::1:666":         `cannot parse route target "2001:db8::1:666": neither an AS number`,
+		"65001:1, mark 2":         `cannot parse route target "65001:1, mark 2": not part of a route target`,
+		"70000:70000":             `cannot parse route target "70000:70000": 70000 is above 65535`,
+		strings.Repeat("x", 1000): `cannot parse route target "` + strings.Repeat("x", 40) + `": not a route target`,
+	} {
+		if _, err := ParseRouteTarget(text); err == nil || !strings.HasPrefix(err.Error(), want) || !errors.Is(err, ErrValue) {
+			t.Errorf("ParseRouteTarget(%.50q): %v, want %s", text, err, want)
+		}
+	}
+}

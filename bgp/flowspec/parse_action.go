@@ -1,6 +1,8 @@
 package flowspec
 
 import (
+	"errors"
+	"fmt"
 	"math"
 	"net/netip"
 	"strconv"
@@ -179,3 +181,22 @@ func (p *parser) redirectIP() (Action, error) {
 	}
 	return RedirectIP(a, p.take("copy")), nil
 }
+
+// ParseRouteTarget reads a route target as it stands in the text form of a rule: ASN:LOCAL, with an L after an ASN that
+// shall have four octets although it fits into two, ADDRESS:LOCAL for IPv4, [ADDRESS]:LOCAL for IPv6. RouteTarget.String
+// leads back. Errors wrap ErrValue.
+func ParseRouteTarget(s string) (RouteTarget, error) {
+	p := &parser{in: s}
+	t, err := p.routeTarget()
+	if err == nil && p.pos < len(p.in) {
+		err = p.fail(p.pos, p.in[p.pos:], ErrValue, "not part of a route target")
+	}
+	var syntax *SyntaxError
+	if errors.As(err, &syntax) {
+		return RouteTarget{}, fmt.Errorf("cannot parse route target %q: %w", quoted(s), syntax.Err)
+	}
+	return t, err
+}
+
+// quoted shortens what an error repeats.
+func quoted(s string) string { return s[:min(len(s), maxQuote)] }

@@ -102,3 +102,23 @@ func RTBHKey(p netip.Prefix) flowspec.Key {
 	}
 	return flowspec.Key(append(b, p.Addr().AsSlice()[:(p.Bits()+7)/8]...))
 }
+
+// RTBHPrefix is the prefix that RTBHKey made k of, and whether it did.
+func RTBHPrefix(k flowspec.Key) (netip.Prefix, bool) {
+	if len(k) < 3 || k[1] != 0 {
+		return netip.Prefix{}, false
+	}
+	octets := make([]byte, 4)
+	if k[0] == byte(flowspec.IPv6) {
+		octets = make([]byte, 16)
+	}
+	if copy(octets, k[3:]) < len(k[3:]) {
+		return netip.Prefix{}, false
+	}
+	a, _ := netip.AddrFromSlice(octets) // 4 octets or 16
+	p := netip.PrefixFrom(a, int(k[2]))
+	if !p.IsValid() || p != p.Masked() || RTBHKey(p) != k {
+		return netip.Prefix{}, false
+	}
+	return p, true
+}

@@ -13,16 +13,32 @@ const shownRules = 40
 
 // Action is an action in words.
 func Action(a *pb.Action) string {
+	text := ""
 	switch {
-	case a == nil:
-		return "-"
 	case a.GetDiscard():
-		return "discard"
+		text = "discard"
 	case a.GetRate() != "":
-		return "rate " + a.GetRate()
+		text = "rate " + a.GetRate()
+	case a.GetRedirect() != "":
+		text = "redirect " + a.GetRedirect()
+	case a.GetRedirectIp() != "" && a.GetCopy():
+		text = "copy to " + a.GetRedirectIp()
+	case a.GetRedirectIp() != "":
+		text = "redirect to " + a.GetRedirectIp()
+	case a.GetMark() != "":
+		text = "mark " + a.GetMark()
+	case a.GetRtbh():
+		text = "rtbh"
 	default:
 		return "-"
 	}
+	if a.GetSample() {
+		text += ", sample"
+	}
+	if a.GetContinue() {
+		text += ", continue"
+	}
+	return text
 }
 
 // Mitigations prints a list.

@@ -75,16 +75,23 @@ func answers() map[string]func(p *Printer) error {
 	rules := &pb.ListRulesResponse{Read: read, Silent: []*pb.SilentNode{{Node: "n3", Since: stamp(-time.Minute), Detail: "connection refused"}}, Rules: []*pb.Rule{
 		{
 			Rule: "dst 203.0.113.8/29 proto udp sport 53 => rate 10Mbps", Mitigations: []string{"M17", "M18"}, Customer: "uni-a", Med: 4294967274, Expires: stamp(8 * time.Minute),
-			RouterEvidence: "unknown", Sessions: []*pb.RuleOnSession{
+			Kind: "flowspec", Actions: []string{"rate 10Mbps"}, RouterEvidence: "unknown", Sessions: []*pb.RuleOnSession{
 				session("n1", "edge1", pb.RuleState_RULE_STATE_SENT, ""), session("n2", "edge1", pb.RuleState_RULE_STATE_SENT, ""),
 				session("n3", "edge1", pb.RuleState_RULE_STATE_UNKNOWN, ""), session("n1", "edge2", pb.RuleState_RULE_STATE_OVER_BUDGET, "2400 of 2400 rules used"),
 			},
 		},
-		{Rule: "dst 203.0.113.0/30 proto udp sport 53 => rate 10Mbps", Mitigations: []string{"M17"}, Customer: "uni-a", Med: 4294967274, Expires: stamp(8 * time.Minute), RouterEvidence: "unknown"},
+		{
+			Rule: "dst 203.0.113.0/30 proto udp sport 53 => rate 10Mbps", Mitigations: []string{"M17"}, Customer: "uni-a", Med: 4294967274, Expires: stamp(8 * time.Minute),
+			RouterEvidence: "unknown", Kind: "flowspec", Actions: []string{"rate 10Mbps"},
+		},
+		{
+			Rule: "dst 203.0.113.77/32 => rtbh", Mitigations: []string{"M19"}, Customer: "uni-a", Med: 4294967270, Expires: stamp(8 * time.Minute),
+			RouterEvidence: "unknown", Kind: "rtbh", Actions: []string{"rtbh"}, Sessions: []*pb.RuleOnSession{session("n1", "edge1-bh", pb.RuleState_RULE_STATE_SENT, "")},
+		},
 	}}
 	peers := &pb.ListPeersResponse{Read: read, Peers: []*pb.Peer{
-		{Node: "n1", Router: "edge1", Address: "192.0.2.1", Asn: 65010, State: "established", Since: stamp(-36 * time.Hour), Families: []string{"ipv4", "ipv6"}, RulesSent: 2, RulesWanted: 3, OverBudget: 1},
-		{Node: "n2", Router: "edge1", Address: "192.0.2.1", Asn: 65010, State: "connecting", LastError: "the router closed the session: wrong AS", RulesWanted: 3, Refused: 1},
+		{Node: "n1", Router: "edge1", Address: "192.0.2.1", Asn: 65010, State: "established", Since: stamp(-36 * time.Hour), Carries: "flowspec", Families: []string{"ipv4", "ipv6"}, RulesSent: 2, RulesWanted: 3, OverBudget: 1},
+		{Node: "n2", Router: "edge1", Address: "192.0.2.1", Asn: 65010, State: "connecting", Carries: "rtbh", LastError: "the router closed the session: wrong AS", RulesWanted: 3, Refused: 1},
 	}}
 	cluster := &pb.StatusResponse{
 		Cluster: "demo", Leader: "n1", Term: 4, ActiveMitigations: 1, Rules: 2, Customers: 3, Links: 5, Read: read,

@@ -36,7 +36,7 @@ func (p *Printer) Rules(r *pb.ListRulesResponse) error {
 	evidence := sameEvidence(r.GetRules())
 	for _, rule := range r.GetRules() {
 		p.Sentence("%s", p.paint(cell{rule.GetRule(), bold}))
-		p.Sentence("    %s of %s, ends %s, MED %d", strings.Join(rule.GetMitigations(), ", "), orDash(rule.GetCustomer()),
+		p.Sentence("    %s, %s of %s, ends %s, MED %d", orDash(rule.GetKind()), strings.Join(rule.GetMitigations(), ", "), orDash(rule.GetCustomer()),
 			p.when(rule.GetExpires()), rule.GetMed())
 		for _, g := range groupSessions(rule.GetSessions()) {
 			line := fmt.Sprintf("    %s: %s", g.router, p.paint(cell{RuleState(g.state), stateTone(g.state)}))
@@ -109,14 +109,14 @@ func (p *Printer) Peers(r *pb.ListPeersResponse) error {
 	if done, err := p.message(r); done {
 		return err
 	}
-	t := &table{head: []string{"NODE", "ROUTER", "ADDRESS", "AS", "STATE", "SINCE", "FAMILIES", "SENT"}, empty: nothing(r.GetRead(), "No routers are configured.", "No routers are known here.")}
+	t := &table{head: []string{"NODE", "ROUTER", "ADDRESS", "AS", "STATE", "SINCE", "CARRIES", "FAMILIES", "SENT"}, empty: nothing(r.GetRead(), "No routers are configured.", "No routers are known here.")}
 	for _, s := range r.GetPeers() {
 		state := cell{s.GetState(), yellow}
 		if s.GetState() == "established" {
 			state.tone = green
 		}
 		t.add(cell{text: s.GetNode()}, cell{text: s.GetRouter()}, cell{text: s.GetAddress()}, cell{text: fmt.Sprint(s.GetAsn())}, state,
-			cell{text: p.ago(s.GetSince())}, cell{text: strings.Join(s.GetFamilies(), ",")},
+			cell{text: p.ago(s.GetSince())}, cell{text: orDash(s.GetCarries())}, cell{text: strings.Join(s.GetFamilies(), ",")},
 			cell{text: fmt.Sprintf("%d/%d", s.GetRulesSent(), s.GetRulesWanted())})
 	}
 	p.table(t)

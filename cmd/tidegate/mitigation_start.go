@@ -21,13 +21,28 @@ lifetime is over. Protected addresses and nested customers are taken out of the 
 
 The match is written like a rule without its destination, see tidegate help match; without --match every packet to the
 targets is meant.
-A rate belongs to the mitigation: its rules share it, on each router.`
+
+What is done is exactly one of:
+
+  --discard                   nothing passes
+  --rate 10Mbps, --rate 5kpps this much passes: bits, bytes (MBps) or packets. A rate belongs to the mitigation: its
+                              rules share it, on each router
+  --redirect 65001:666        forwarded in the VRF that imports this route target; 192.0.2.1:666 and, for IPv6,
+                              [2001:db8::1]:666 are route targets as well
+  --redirect-ip 192.0.2.1     forwarded to this address; with --copy a copy goes there, and the packet on its way
+  --mark 46                   this DSCP is set, a number or a name such as ef, cs1, af31
+  --rtbh                      blackhole routes: everything to the targets is discarded by routers with carries: rtbh.
+                              Targets are single addresses, without --match, a few at a time
+
+With --sample matching packets are sampled and logged as well; with --continue later rules are asked as well. If more
+than one mitigation wants the same rule, an operator's goes before a policy's, then the more severe action, in this
+order: copy, mark, rate of packets, rate of bytes, discard, redirect.`
 
 // startFlags are what start and preview have in common.
 type startFlags struct {
 	targets, groups []string
-	match, rate     string
-	discard         bool
+	match           string
+	action          pb.Action
 	lifetime        time.Duration
 	write           writeFlags // of start
 }
@@ -35,8 +50,16 @@ type startFlags struct {
 func (f *startFlags) add(c *cobra.Command) {
 	c.Flags().StringSliceVar(&f.targets, "target", nil, "prefix or address to protect; repeat it or separate by commas (mandatory)")
 	c.Flags().StringVar(&f.match, "match", "", `which packets, e.g. "proto udp sport 53|123", see tidegate help match`)
-	c.Flags().BoolVar(&f.discard, "discard", false, "discard the packets")
-	c.Flags().StringVar(&f.rate, "rate", "", "let this much pass, e.g. 10Mbps or 1MBps")
+	a := &f.action
+	c.Flags().BoolVar(&a.Discard, "discard", false, "discard the packets")
+	c.Flags().StringVar(&a.Rate, "rate", "", "let this much pass, e.g. 10Mbps, 1MBps or 5kpps")
+	c.Flags().StringVar(&a.Redirect, "redirect", "", "forward the packets in the VRF of this route target, e.g. 65001:666")
+	c.Flags().StringVar(&a.RedirectIp, "redirect-ip", "", "forward the packets to this address")
+	c.Flags().BoolVar(&a.Copy, "copy", false, "with --redirect-ip: send a copy there, and the packet on its way")
+	c.Flags().StringVar(&a.Mark, "mark", "", "set this DSCP, e.g. 46 or af31")
+	c.Flags().BoolVar(&a.Rtbh, "rtbh", false, "blackhole the targets, which are single addresses (RFC 7999)")
+	c.Flags().BoolVar(&a.Sample, "sample", false, "also sample and log the packets")
+	c.Flags().BoolVar(&a.Continue, "continue", false, "also ask later rules; without, evaluation stops at this one")
 	c.Flags().DurationVar(&f.lifetime, "lifetime", 0, "how long, e.g. 10m (default: that of the safeguards)")
 	c.Flags().StringSliceVar(&f.groups, "group", nil, "router groups that hear it (default: all)")
 }
@@ -46,17 +69,27 @@ func (f *startFlags) check() error {
 	switch {
 	case len(f.targets) == 0:
 		return &client.UsageError{Text: "--target is missing; name the prefix or address under attack, e.g. --target 203.0.113.7"}
-	case f.discard == (f.rate != ""):
-		return &client.UsageError{Text: "say what to do with the packets: either --discard or --rate, e.g. --rate 10Mbps"}
-	default:
-		return nil
+	case f.action.GetCopy() && f.action.GetRedirectIp() == "":
+		return &client.UsageError{Text: "--copy needs an address to copy to; add --redirect-ip, e.g. --redirect-ip 192.0.2.1"}
 	}
+	said := 0
+	for _, set := range []bool{
+		f.action.GetDiscard(), f.action.GetRate() != "", f.action.GetRedirect() != "", f.action.GetRedirectIp() != "", f.action.GetMark() != "", f.action.GetRtbh(),
+	} {
+		if set {
+			said++
+		}
+	}
+	if said != 1 {
+		return &client.UsageError{Text: "say what to do with the packets: exactly one of --discard, --rate, --redirect, --redirect-ip, --mark and --rtbh, e.g. --rate 10Mbps"}
+	}
+	return nil
 }
 
 func (f *startFlags) request(c *cobra.Command) *pb.StartRequest {
 	r := &pb.StartRequest{
 		Targets: f.targets, Match: f.match,
-		Action: &pb.Action{Discard: f.discard, Rate: f.rate}, Groups: f.groups,
+		Action: &f.action, Groups: f.groups,
 	}
 	if c.Flags().Changed("lifetime") {
 		r.Lifetime = durationpb.New(f.lifetime)
