@@ -20,7 +20,9 @@ BENCH ?= .
 BENCH_PACKAGES ?= ./bgp/... ./policy/... ./controller/... ./api/...
 
 TOOLS := bin/tools
-GENERATORS := $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
+GENERATORS := $(addprefix $(TOOLS)/,buf protoc-gen-go protoc-gen-go-grpc protoc-gen-grpc-gateway protoc-gen-openapiv2)
+# The description of the API over HTTP, which the gateway serves.
+OPENAPI := api/gateway/openapi.swagger.json
 # Hidden from ./... by its dot, or a second copy of the packages would appear there.
 GENERATED := bin/.generated
 # A binary, not `go run`, which would write a line of its own below the counts.
@@ -87,11 +89,12 @@ setup: ## install the routers as Debian packages (root), without starting them
 ## Code and its form
 
 .PHONY: generate
-generate: $(GENERATORS) ## renew the Go code beside each .proto
+generate: $(GENERATORS) ## renew the Go code beside each .proto, and the OpenAPI document
 	rm -rf $(GENERATED)
 	$(TOOLS)/buf generate -o $(GENERATED)
-	find proto -name '*.pb.go' -delete
+	find proto -name '*.pb.go' -delete -o -name '*.pb.gw.go' -delete
 	cp -R $(GENERATED)/proto/. proto/
+	cp $(GENERATED)/$(OPENAPI) $(OPENAPI)
 
 .PHONY: fmt
 fmt: $(GENERATORS) $(TOOLS)/golangci-lint ## format Go (gofumpt) and .proto files
@@ -117,7 +120,10 @@ lint-proto: $(TOOLS)/buf
 lint-drift: $(GENERATORS)
 	rm -rf $(GENERATED)
 	$(TOOLS)/buf generate -o $(GENERATED)
-	diff -ru --exclude='*.proto' proto $(GENERATED)/proto || { echo 'generated code differs: run make generate' >&2; exit 1; }
+	diff -ru --exclude='*.proto' --exclude='*.yaml' proto $(GENERATED)/proto && diff -u $(OPENAPI) $(GENERATED)/$(OPENAPI) \
+	  || { echo 'generated code differs: run make generate' >&2; exit 1; }
+	@[ "$$($(GO) list -m $(gateway))" = "$$($(GO) list -modfile=.ci/tools.mod -m $(gateway))" ] \
+	  || { echo '$(gateway): go.mod and .ci/tools.mod must name the same version' >&2; exit 1; }
 
 .PHONY: lint-mod
 lint-mod:
@@ -132,8 +138,12 @@ tools: $(GENERATORS) $(TOOLS)/golangci-lint ## build the pinned tools into bin/t
 tool_buf := github.com/bufbuild/buf/cmd/buf
 tool_golangci-lint := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 tool_protoc-gen-go-grpc := google.golang.org/grpc/cmd/protoc-gen-go-grpc
+gateway := github.com/grpc-ecosystem/grpc-gateway/v2
+tool_protoc-gen-grpc-gateway := $(gateway)/protoc-gen-grpc-gateway
+tool_protoc-gen-openapiv2 := $(gateway)/protoc-gen-openapiv2
 
-$(TOOLS)/buf $(TOOLS)/golangci-lint $(TOOLS)/protoc-gen-go-grpc: $(TOOLS)/%: .ci/tools.mod .ci/tools.sum
+# protoc-gen-go has its own rule below.
+$(filter-out %/protoc-gen-go,$(GENERATORS)) $(TOOLS)/golangci-lint: $(TOOLS)/%: .ci/tools.mod .ci/tools.sum
 	$(GO) build -buildvcs=false -modfile=.ci/tools.mod -o $@ $(tool_$*)
 	@touch $@
 

@@ -13,7 +13,8 @@
 // forwarded is never forwarded again.
 //
 // Use: New(Config, Deps) is inert. Serve(ctx, listener, tls) runs the server until ctx ends; GRPC(tls) gives the
-// *grpc.Server to somebody who wants to run it. SetServing says what the health service answers.
+// *grpc.Server to somebody who wants to run it. SetServing says what the health service answers. Inside is the way in
+// for the REST gateway (api/gateway), which calls what Serve runs.
 package api
 
 import (
@@ -118,6 +119,7 @@ type Server struct {
 	health  *health.Server
 	metrics *metrics
 	parser  *signalParser
+	inside  *auth.Inside
 
 	drainOnce sync.Once
 	drained   chan struct{} // closed when streams have to end
@@ -153,6 +155,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		health:  health.NewServer(),
 		metrics: m,
 		parser:  newSignalParser(),
+		inside:  auth.NewInside(),
 		drained: make(chan struct{}),
 	}
 	s.SetServing(false)

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 
+	"github.com/tidegate/tidegate/api/auth"
 	tidegatev1 "github.com/tidegate/tidegate/proto/tidegate/v1"
 )
 
@@ -79,19 +80,27 @@ func (s *Server) Options() []grpc.ServerOption {
 
 // GRPC returns a gRPC server with the services, health and reflection, ready for Serve. See auth.ServerTLS for cfg.
 func (s *Server) GRPC(cfg *tls.Config) *grpc.Server {
-	g := grpc.NewServer(append(s.Options(), grpc.Creds(credentials.NewTLS(cfg)))...)
+	g := grpc.NewServer(append(s.Options(), grpc.Creds(auth.Credentials(credentials.NewTLS(cfg))))...)
 	s.Register(g)
 	healthpb.RegisterHealthServer(g, s.health)
 	reflection.Register(g)
 	return g
 }
 
-// Serve answers calls on l until ctx ends, then lets calls in flight end, within Config.StopTimeout, and ends streams.
-// It closes l. It returns nil when ctx ended, else why the listener failed.
+// Inside returns the way into the server from this process. It leads somewhere while Serve runs.
+func (s *Server) Inside() *auth.Inside { return s.inside }
+
+// Serve answers calls on l and from inside until ctx ends, then lets calls in flight end, within Config.StopTimeout, and
+// ends streams. It closes l. It returns nil when ctx ended, else why the listener failed.
 func (s *Server) Serve(ctx context.Context, l net.Listener, cfg *tls.Config) error {
 	g := s.GRPC(cfg)
 	failed := make(chan error, 1)
 	go func() { failed <- g.Serve(l) }()
+	within := make(chan struct{})
+	go func() {
+		defer close(within)
+		_ = g.Serve(s.inside) // a listener in memory ends with the server and not before
+	}()
 	listening, stop := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
@@ -101,6 +110,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cfg *tls.Config) err
 	defer func() {
 		stop()
 		<-ended
+		<-within
 	}()
 	var err error
 	select {

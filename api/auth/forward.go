@@ -46,11 +46,14 @@ func (a *Authenticator) Authorize(ctx context.Context, fullMethod string) (Calle
 	return caller, nil
 }
 
-// peer reads the identity from the verified certificate of the connection.
+// peer reads the identity from the verified certificate of the connection, or takes that of a Vouched.
 func (a *Authenticator) peer(ctx context.Context) (Identity, error) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
 		return Identity{}, fmt.Errorf("cannot tell who is calling: %w: no connection", ErrIdentity)
+	}
+	if v, ok := p.AuthInfo.(Vouched); ok && v.id != (Identity{}) {
+		return v.id, nil
 	}
 	info, ok := p.AuthInfo.(credentials.TLSInfo)
 	if !ok {

@@ -165,3 +165,15 @@ func verifyMember(cluster, name string) func(tls.ConnectionState) error {
 		return nil
 	}
 }
+
+// GatewayTLS is ServerTLS for the listener of the REST gateway, where a client certificate may be missing: a webhook's
+// source may prove itself by a secret instead, and somebody without either gets an answer in words. A certificate that
+// is shown is verified all the same.
+func GatewayTLS(f Files, cluster string) (*tls.Config, error) {
+	cfg, err := ServerTLS(f, cluster)
+	if err != nil {
+		return nil, err
+	}
+	cfg.ClientAuth = tls.VerifyClientCertIfGiven
+	return cfg, nil
+}

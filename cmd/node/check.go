@@ -185,6 +185,9 @@ func (c *checker) addresses() {
 	if len(c.cfg.Cluster.Members) > 0 {
 		list = append(list, struct{ key, address string }{"cluster.raft", c.cfg.Cluster.Raft})
 	}
+	if c.cfg.REST.Listen != "" {
+		list = append(list, struct{ key, address string }{"rest.listen", c.cfg.REST.Listen})
+	}
 	for _, a := range list {
 		l, err := net.Listen("tcp", a.address)
 		switch {

@@ -24,6 +24,7 @@ type Config struct {
 	DataDir string
 	API     string // host:port of gRPC
 	HTTP    string // host:port of /metrics, /readyz and /livez
+	REST    REST
 	TLS     TLSFiles
 	BGP     BGP
 	Secrets map[string]string // name to file
@@ -61,6 +62,7 @@ type Log struct {
 const (
 	DefaultAPI     = "127.0.0.1:7400"
 	DefaultHTTP    = "127.0.0.1:7401"
+	DefaultREST    = "127.0.0.1:7480" // of a rest section without one
 	DefaultCluster = "tidegate"
 )
 
@@ -124,12 +126,21 @@ func readTop(s *section, dir string) Config {
 	if len(c.Cluster.Members) > 0 && c.TLS == (TLSFiles{}) {
 		s.bad("tls", "is missing; a cluster section needs certificates of one authority: make them with `tidegate pki`, or leave out cluster on a single node")
 	}
-	if c.API == c.HTTP && c.API != "" {
-		s.bad("http", "is the same address as api, %s", c.API)
-	}
+	c.REST = readREST(s)
+	distinct(s, c)
 	c.Log = readLog(s)
 	s.done()
 	return c
+}
+
+// distinct reports addresses that stand twice.
+func distinct(s *section, c Config) {
+	if c.API == c.HTTP && c.API != "" {
+		s.bad("http", "is the same address as api, %s", c.API)
+	}
+	if r := c.REST.Listen; r != "" && (r == c.API || r == c.HTTP) {
+		s.bad("rest", "listens on %s, which is the address of api or http", r)
+	}
 }
 
 func readTLS(s *section, dir string) TLSFiles {

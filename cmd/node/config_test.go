@@ -17,6 +17,7 @@ const whole = `node: n1
 data_dir: data
 api: 0.0.0.0:7400
 http: "[::1]:7401"
+rest: {listen: "0.0.0.0:7480"}
 tls: {ca: tls/ca.pem, cert: /etc/tidegate/cert.pem, key: tls/key.pem}
 bgp: {asn: 4200000001, router_id: 192.0.2.1, local_address: "2001:db8::1"}
 secrets: {edge1-md5: secrets/edge1}
@@ -36,6 +37,7 @@ func TestParseConfig(t *testing.T) {
 	}{
 		{"everything", whole, Config{
 			Node: "n1", DataDir: "/etc/x/data", API: "0.0.0.0:7400", HTTP: "[::1]:7401",
+			REST:    REST{Listen: "0.0.0.0:7480"},
 			TLS:     TLSFiles{CA: "/etc/x/tls/ca.pem", Cert: "/etc/tidegate/cert.pem", Key: "/etc/x/tls/key.pem"},
 			BGP:     BGP{ASN: 4200000001, RouterID: netip.MustParseAddr("192.0.2.1"), LocalAddress: netip.MustParseAddr("2001:db8::1")},
 			Secrets: map[string]string{"edge1-md5": "/etc/x/secrets/edge1"},
@@ -89,6 +91,8 @@ func TestParseConfigRefuses(t *testing.T) {
 		{"an address without port", good + "api: 127.0.0.1\n", []string{`n.yaml:4: api: "127.0.0.1" is not host:port`}},
 		{"port 70000", good + "http: 127.0.0.1:70000\n", []string{`n.yaml:4: http: "127.0.0.1:70000" has no port from 0 to 65535`}},
 		{"api and http alike", good + "api: 127.0.0.1:1\nhttp: 127.0.0.1:1\n", []string{"n.yaml:5: http: is the same address as api"}},
+		{"rest and api alike", good + "api: 127.0.0.1:1\nrest: {listen: \"127.0.0.1:1\"}\n", []string{"n.yaml:5: rest: listens on 127.0.0.1:1, which is the address of api or http"}},
+		{"rest without a port", good + "rest: {listen: localhost}\n", []string{`n.yaml:4: rest.listen: "localhost" is not host:port`}},
 		{"AS 0", "node: n1\ndata_dir: d\nbgp: {asn: 0, router_id: 192.0.2.1}\n", []string{"n.yaml:3: bgp.asn: must be an autonomous system number"}},
 		{"an IPv6 router id", "node: n1\ndata_dir: d\nbgp: {asn: 1, router_id: \"2001:db8::1\"}\n", []string{`n.yaml:3: bgp.router_id: "2001:db8::1" is not a usable IPv4 address`}},
 		{"a multicast local address", "node: n1\ndata_dir: d\nbgp: {asn: 1, router_id: 192.0.2.1, local_address: 224.0.0.1}\n", []string{`n.yaml:3: bgp.local_address: "224.0.0.1" is not an address of this machine`}},

@@ -30,8 +30,8 @@ type Deps struct {
 	Listening func(Addresses)
 }
 
-// Addresses are those that a node really listens on.
-type Addresses struct{ API, HTTP string }
+// Addresses are those that a node really listens on; REST is empty without a gateway.
+type Addresses struct{ API, HTTP, REST string }
 
 // Node is one process of tidegate.
 type Node struct {
@@ -96,9 +96,10 @@ func (n *Node) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, w.close())
 	}
-	n.log.Info("node starts", "version", n.deps.Version, "api", w.api.Addr().String(), "http", w.http.Addr().String(), "members", len(w.members))
+	at := Addresses{API: w.api.Addr().String(), HTTP: w.http.Addr().String(), REST: addressOf(w.restListener)}
+	n.log.Info("node starts", "version", n.deps.Version, "api", at.API, "http", at.HTTP, "rest", at.REST, "members", len(w.members))
 	if n.deps.Listening != nil {
-		n.deps.Listening(Addresses{API: w.api.Addr().String(), HTTP: w.http.Addr().String()})
+		n.deps.Listening(at)
 	}
 	err = runParts(ctx, parts)
 	n.log.Info("node stopped")
@@ -115,6 +116,8 @@ type wiring struct {
 	streams    *streams // nil on a single node
 	api, http  net.Listener
 	dialer     *api.Dialer
+
+	restListener net.Listener // nil without a gateway
 }
 
 // wire makes speaker and controller; the controller locks the data directory, before anything is written there and
@@ -203,7 +206,7 @@ func (w *wiring) parts() ([]part, error) {
 		}
 		return 1
 	}))
-	return []part{
+	parts := []part{
 		{"http", func(ctx context.Context) error {
 			return serveHTTP(ctx, w.http, handler(w.controller, w.registry))
 		}},
@@ -213,7 +216,12 @@ func (w *wiring) parts() ([]part, error) {
 			return errors.Join(server.Serve(ctx, w.api, serverTLS), w.dialer.Close())
 		}},
 		{"health", func(ctx context.Context) error { return w.watchHealth(ctx, server) }},
-	}, nil
+	}
+	if w.restListener == nil {
+		return parts, nil
+	}
+	rest, err := w.rest(server)
+	return append(parts, rest), err
 }
 
 // listen opens the ports.
@@ -222,7 +230,10 @@ func (w *wiring) listen() error {
 	for _, l := range []struct {
 		key, address string
 		out          *net.Listener
-	}{{"api", cfg.API, &w.api}, {"http", cfg.HTTP, &w.http}} {
+	}{{"api", cfg.API, &w.api}, {"http", cfg.HTTP, &w.http}, {"rest", cfg.REST.Listen, &w.restListener}} {
+		if l.address == "" {
+			continue
+		}
 		var err error
 		if *l.out, err = net.Listen("tcp", l.address); err != nil {
 			return fmt.Errorf("cannot open the %s address %q: %w", l.key, l.address, err)
@@ -242,7 +253,7 @@ func (w *wiring) listen() error {
 // close undoes a start that failed half-way.
 func (w *wiring) close() error {
 	var errs []error
-	for _, l := range []net.Listener{w.api, w.http} {
+	for _, l := range []net.Listener{w.api, w.http, w.restListener} {
 		if l != nil {
 			errs = append(errs, l.Close())
 		}

@@ -134,6 +134,40 @@ func TestSingleNode(t *testing.T) {
 	})
 }
 
+// The gateway of a node is off unless its file says otherwise; then a certificate of the node's own authority opens it.
+func TestREST(t *testing.T) {
+	cfg := solo(t)
+	if at, stop := run(t, cfg); at.REST != "" {
+		t.Errorf("listens on %s without being told", at.REST)
+	} else if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	cfg.REST.Listen = "127.0.0.1:0"
+	at, stop := run(t, cfg)
+	client, _, _, err := auth.ClientTLS(auth.FilesIn(cfg.OwnPKI().Operator))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := &http.Transport{TLSClientConfig: client}
+	defer tr.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+at.REST+"/v1/cluster", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := (&http.Client{Transport: tr}).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(body), `"cluster":"tidegate"`) {
+		t.Errorf("got %d %s, %v", resp.StatusCode, body, err)
+	}
+	if err := stop(); err != nil {
+		t.Errorf("stopping: %v", err)
+	}
+}
+
 func TestRunTwice(t *testing.T) {
 	n, err := New(solo(t), Deps{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
