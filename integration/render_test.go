@@ -50,8 +50,10 @@ var renderCases = []struct {
 // they announce, by its octets, with the rules that were rendered: match, actions and NO_EXPORT. Then it undoes it.
 func TestRenderedConfigurationsLoad(t *testing.T) {
 	lab.Require(t)
+	t.Parallel()
 	for _, c := range renderCases {
 		t.Run(c.format.String(), func(t *testing.T) {
+			t.Parallel()
 			items := append(renderItems(t), randomItems(t, c.random)...)
 			text, problems := render.Rules(c.format, items, renderOptions)
 			want := renderedRules(c.format, items, problems)
@@ -361,6 +363,7 @@ func loadExaBGP(t *testing.T, l *lab.Lab, config string) func(string) {
 // TestRenderedScriptWithExabgpcli runs a rendered script of a few rules, and its undo, with ExaBGP's own client.
 func TestRenderedScriptWithExabgpcli(t *testing.T) {
 	lab.Require(t)
+	t.Parallel()
 	items := renderItems(t)[:2]
 	text, problems := render.Rules(render.ExaBGP, items, renderOptions)
 	want := renderedRules(render.ExaBGP, items, problems)

@@ -155,6 +155,15 @@ func TestCommands(t *testing.T) {
 		{"extend what is not there", operator, "", "mitigation|extend|M99|--lifetime|5m|--reason|x", 4, "", "(unknown_mitigation)"},
 		{"show, like extend", operator, "", "mitigation|show|M99", 4, "", "(unknown_mitigation)"},
 		{"rules", operator, "", "rules", 0, "dst 203.0.113.17/32 proto udp sport 53 => discard", ""},
+		{"render", operator, "", "rules|render|--format|junos|--router|edge1", 0, "# M1: dst 203.0.113.17/32 proto udp sport 53 => discard set groups tidegate routing-options flow route tidegate-", ""},
+		{"render the undo", operator, "", "rules|render|--format|junos|--undo", 0, "delete groups tidegate", ""},
+		{"render as JSON", operator, "", "rules|render|--format|gobgp|-o|json", 0, `"problems": []`, ""},
+		{"render for a router that there is not", operator, "", "rules|render|--format|junos|--router|nope", 4, "", `there is no router "nope"`},
+		{"render without a format", operator, "", "rules|render", 2, "", `--format: cannot render as "": known formats are junos`},
+		{"a rule that Junos cannot say", operator, "", "mitigation|start|--target|203.0.113.33|--match|proto tcp tcp-flags syn+ack|--discard|--lifetime|10m|--reason|x", 0, "M2", ""},
+		{"render it", operator, "", "rules|render|--format|junos", 3, "NOT RENDERED, 1:", "not rendered: M2: dst 203.0.113.33/32 proto tcp tcp-flags syn+ack => discard: "},
+		{"render it for a speaker that can", operator, "", "rules|render|--format|bird", 0, "tcp flags 0x12/0x12", ""},
+		{"end it", operator, "", "mitigation|withdraw|M2|--reason|over", 0, "", ""},
 		{"peers", operator, "", "peers", 0, "solo  edge1   127.0.0.1  65010", ""},
 		{"cluster status", operator, "", "cluster|status", 0, "solo  leader", ""},
 		{"extend", operator, "", "mitigation|extend|M1|--lifetime|30m|--reason|still on", 0, "M1 now ends", ""},
@@ -251,7 +260,7 @@ func TestCommands(t *testing.T) {
 		for _, m := range got.Mitigations {
 			ids = append(ids, m.ID+" "+m.Phase)
 		}
-		if diff := cmp.Diff([]string{"M2 over", "M1 over"}, ids); diff != "" {
+		if diff := cmp.Diff([]string{"M3 over", "M2 over", "M1 over"}, ids); diff != "" {
 			t.Errorf("mitigations (-want +got):\n%s", diff)
 		}
 	})

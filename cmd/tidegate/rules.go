@@ -31,5 +31,6 @@ func (a *app) rulesCommand() *cobra.Command {
 		})
 	c.Flags().StringVar(&req.Mitigation, "mitigation", "", "only the rules of this mitigation")
 	c.Flags().StringVar(&req.Router, "router", "", "only the sessions with this router")
+	c.AddCommand(a.rulesRender())
 	return c
 }
