@@ -157,6 +157,17 @@ func addressOf(a netip.Addr) address {
 	return address{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])}
 }
 
+// addr returns a as an address of family f.
+func (a address) addr(f Family) netip.Addr {
+	if f == IPv4 {
+		return netip.AddrFrom4([4]byte{byte(a.hi >> 56), byte(a.hi >> 48), byte(a.hi >> 40), byte(a.hi >> 32)})
+	}
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], a.hi)
+	binary.BigEndian.PutUint64(b[8:], a.lo)
+	return netip.AddrFrom16(b)
+}
+
 // addressMask returns the bits from offset to length.
 func addressMask(offset, length int) address {
 	ones := func(n int) address { // the first n bits
