@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Records a run against a daemon that is installed on this machine: ./witness.sh frr|bird|gobgp OUT [TIDEGATE]
+# Records a run against a daemon that is installed on this machine: ./witness.sh frr|bird|gobgp OUT [TIDEGATE [FLAGS...]]
+# FLAGS are further flags of record.sh.
 # It is how the records of those three in bgp/profile/evidence were made, and how record.sh itself is tried out.
 # Run it as root, best in a network namespace of its own:  sudo unshare -n ./witness.sh frr frr.json
 set -euo pipefail
@@ -23,7 +24,7 @@ trap cleanup EXIT
 
 # shellcheck source=/dev/null
 system=$(. /etc/os-release && echo "$PRETTY_NAME, Linux $(uname -r | cut -d- -f1)")
-flags=()
+flags=("${@:4}")
 case $kind in
   frr)
     address=127.0.0.11 asn=65010 show="vtysh --vty_socket $dir/frr -d bgpd -c"
@@ -51,7 +52,7 @@ case $kind in
   bird)
     address=127.0.0.12 asn=65020 show="birdc -r -s $dir/bird.ctl"
     software="BIRD $(dpkg-query -W -f '${Version}' bird2)"
-    flags=(--max-prefix "$limit")
+    flags+=(--max-prefix "$limit")
     {
       echo "router id $address;"
       echo 'flow4 table ft4; flow6 table ft6;'
