@@ -32,7 +32,16 @@ type bird struct{ daemon }
 
 // StartBIRD starts BIRD and waits until birdc is answered.
 func (l *Lab) StartBIRD(ctx context.Context, address netip.Addr, asn flowspec.ASN) (Router, error) {
-	config, err := l.config("bird.conf", birdConfig, address, asn)
+	r, err := l.startBIRD(ctx, birdConfig, address, asn)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// startBIRD starts BIRD with a configuration that is yet to be filled in.
+func (l *Lab) startBIRD(ctx context.Context, text string, address netip.Addr, asn flowspec.ASN) (*bird, error) {
+	config, err := l.config("bird.conf", text, address, asn)
 	if err != nil {
 		return nil, err
 	}

@@ -45,7 +45,16 @@ type frr struct{ daemon }
 
 // StartFRR starts FRR's bgpd and waits until vtysh is answered.
 func (l *Lab) StartFRR(ctx context.Context, address netip.Addr, asn flowspec.ASN) (Router, error) {
-	config, err := l.config("bgpd.conf", frrConfig, address, asn)
+	r, err := l.startFRR(ctx, frrConfig, address, asn)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// startFRR starts FRR's bgpd with a configuration that is yet to be filled in.
+func (l *Lab) startFRR(ctx context.Context, text string, address netip.Addr, asn flowspec.ASN) (*frr, error) {
+	config, err := l.config("bgpd.conf", text, address, asn)
 	if err != nil {
 		return nil, err
 	}
