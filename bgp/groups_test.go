@@ -135,6 +135,7 @@ func TestSupersededIsShown(t *testing.T) {
 	}
 	b.waitStates("r1", map[flowspec.Key]wanted.RouteState{low.Key: wanted.RouteSent, high.Key: wanted.RouteSent})
 	wait(t, r, "the halves", has(low.Key, high.Key))
+	waitReached(t, b, 2)
 	if got := b.session("r1"); got.Settled != 2 || got.Announced != 3 || got.Withdrawn != 1 {
 		t.Errorf("settled %d, announced %d, withdrawn %d; want 2, 3, 1", got.Settled, got.Announced, got.Withdrawn)
 	}
