@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"math"
 	"net/netip"
 	"slices"
 
@@ -119,7 +118,7 @@ func shielded(pieces []netip.Prefix, variants []flowspec.Match, groups []string,
 						at, how = p, sameKey
 					}
 				case p == over && flowspec.Compare(variants[i], m.Variants[j]) > 0:
-				case !disjoint(&variants[i], &m.Variants[j]):
+				case !variants[i].Disjoint(m.Variants[j]):
 					return p, before
 				}
 			}
@@ -132,41 +131,6 @@ func groupsMeet(a, b []string) bool {
 	return len(a) == 0 || len(b) == 0 || slices.ContainsFunc(a, func(g string) bool { return slices.Contains(b, g) })
 }
 
-// disjoint reports whether surely no packet is in both matches. Destinations are not looked at.
-func disjoint(a, b *flowspec.Match) bool {
-	if a.Family != b.Family || onlyLaterFragments(a) && needsHeader(b) || onlyLaterFragments(b) && needsHeader(a) {
-		return true
-	}
-	for i := range a.Components {
-		if y, ok := b.Component(a.Components[i].Type); ok && exclude(&a.Components[i], &y) {
-			return true
-		}
-	}
-	return false
-}
-
-// exclude reports whether surely no packet meets both components, which are of one type.
-func exclude(x, y *flowspec.Component) bool {
-	switch x.Type {
-	case flowspec.DestinationPrefix:
-		return false
-	case flowspec.SourcePrefix:
-		return x.Offset == 0 && y.Offset == 0 && !x.Prefix.Overlaps(y.Prefix)
-	case flowspec.TCPFlags, flowspec.Fragment:
-		return false // bit patterns are taken for meeting: that refuses too much, never too little
-	default:
-		vx, okX := valuesOf(x.Ops)
-		vy, okY := valuesOf(y.Ops)
-		return okX && okY && len(commonRanges(vx, vy)) == 0
-	}
-}
-
-// onlyLaterFragments reports whether m takes only fragments after the first, in which there is no transport header.
-func onlyLaterFragments(m *flowspec.Match) bool {
-	c, ok := m.Component(flowspec.Fragment)
-	return ok && len(c.Ops) == 1 && c.Ops[0].Flags&flowspec.Not == 0 && c.Ops[0].Value == flowspec.IsFragment
-}
-
 // needsHeader reports whether m looks at the transport header.
 func needsHeader(m *flowspec.Match) bool {
 	for i := range m.Components {
@@ -177,38 +141,4 @@ func needsHeader(m *flowspec.Match) bool {
 		}
 	}
 	return false
-}
-
-// valuesOf returns the values that a list of numeric operators takes; ok is false if they are not plain ranges.
-func valuesOf(ops []flowspec.Op) (out []flowspec.Range, ok bool) {
-	for _, op := range ops {
-		r := flowspec.Range{Hi: math.MaxUint32}
-		switch op.Flags &^ flowspec.And {
-		case flowspec.EQ:
-			r = flowspec.One(op.Value)
-		case flowspec.GT:
-			r.Lo = op.Value + 1
-		case flowspec.GT | flowspec.EQ:
-			r.Lo = op.Value
-		case flowspec.LT:
-			if op.Value == 0 {
-				return nil, false
-			}
-			r.Hi = op.Value - 1
-		case flowspec.LT | flowspec.EQ:
-			r.Hi = op.Value
-		default:
-			return nil, false
-		}
-		if op.Flags&flowspec.And == 0 {
-			out = append(out, r)
-			continue
-		}
-		if len(out) == 0 {
-			return nil, false
-		}
-		last := &out[len(out)-1]
-		last.Lo, last.Hi = max(last.Lo, r.Lo), min(last.Hi, r.Hi)
-	}
-	return slices.DeleteFunc(out, func(r flowspec.Range) bool { return r.Lo > r.Hi }), true
 }
