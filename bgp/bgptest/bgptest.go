@@ -163,10 +163,13 @@ func (r *Router) Run(ctx context.Context) error {
 	}
 }
 
-// Dial opens a session to another router or speaker, as a neighbour that connects by itself. It returns when the TCP
-// connection stands; the session ends with Run.
+// Dial opens a session to another router or speaker, as a neighbour that connects by itself, from the address where the
+// Router listens. It returns when the TCP connection stands; the session ends with Run.
 func (r *Router) Dial(ctx context.Context, to netip.AddrPort) error {
 	var d net.Dialer
+	if from := r.Addr().Addr(); !from.IsUnspecified() && from.Is4() == to.Addr().Is4() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
+	}
 	conn, err := d.DialContext(ctx, "tcp", to.String())
 	if err != nil {
 		return fmt.Errorf("cannot dial %q: %w", to, err)

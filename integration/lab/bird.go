@@ -2,10 +2,13 @@ package lab
 
 import (
 	"context"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -65,25 +68,28 @@ func (r *bird) birdc(ctx context.Context, command string) ([]byte, error) {
 }
 
 // Table implements Router.
-func (r *bird) Table(ctx context.Context) ([]Seen, error) { return r.show(ctx, "all") }
+func (r *bird) Table(ctx context.Context) ([]Seen, error) {
+	entries, err := r.show(ctx, "all")
+	return table("bird", entries, err)
+}
+
+// Entries implements Lister.
+func (r *bird) Entries(ctx context.Context) ([]Entry, error) { return r.show(ctx, "all") }
 
 // Best is the path of each rule that BIRD chose.
-func (r *bird) Best(ctx context.Context) ([]Seen, error) { return r.show(ctx, "primary all") }
+func (r *bird) Best(ctx context.Context) ([]Seen, error) {
+	entries, err := r.show(ctx, "primary all")
+	return table("bird", entries, err)
+}
 
-func (r *bird) show(ctx context.Context, which string) ([]Seen, error) {
-	var out []Seen
-	for _, f := range []flowspec.Family{flowspec.IPv4, flowspec.IPv6} {
+func (r *bird) show(ctx context.Context, which string) ([]Entry, error) {
+	return bothFamilies(func(f flowspec.Family) ([]Entry, error) {
 		text, err := r.birdc(ctx, "show route table ft"+strings.TrimPrefix(f.String(), "IPv")+" "+which)
 		if err != nil {
 			return nil, err
 		}
-		seen, err := parseBIRD(f, string(text))
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, seen...)
-	}
-	return out, nil
+		return entriesBIRD(f, string(text))
+	})
 }
 
 // Shown implements Router: BIRD shows everything.
@@ -95,21 +101,39 @@ func (r *bird) ShowsFrom() bool { return true }
 // parseBIRD reads the output of "show route table ft4 all": a line with the match and the first neighbour, a line for
 // each further neighbour, and below each of them its attributes.
 func parseBIRD(f flowspec.Family, text string) ([]Seen, error) {
-	var out []Seen
-	var comps []flowspec.Component
-	path := false // attributes of out's last entry follow
+	entries, err := entriesBIRD(f, text)
+	return table("bird", entries, err)
+}
+
+// birdPath is one path while its lines are read.
+type birdPath struct {
+	raw     []string
+	comps   []flowspec.Component
+	actions []flowspec.Action
+	from    netip.Addr
+	why     error
+}
+
+// entriesBIRD is parseBIRD, of entries too that cannot be read in full.
+func entriesBIRD(f flowspec.Family, text string) ([]Entry, error) {
+	var paths []birdPath
+	var rule birdPath // the match, for the paths below it
+	open := false     // attributes of the last path follow
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\n")
 		rest := line
 		if body, ok := strings.CutPrefix(line, "flow"); ok {
 			_, body, _ = strings.Cut(body, "{ ")
-			body, rest, ok = strings.Cut(body, "; }")
-			if !ok {
-				return nil, fmt.Errorf("cannot read %q of bird", line)
+			whole := false
+			if body, rest, whole = strings.Cut(body, "; }"); !whole {
+				if body, rest, ok = strings.Cut(body, " ...}"); !ok { // BIRD prints no more than some 250 octets of a rule
+					return nil, fmt.Errorf("cannot read %q of bird", line)
+				}
 			}
-			var err error
-			if comps, err = parseBIRDMatch(body); err != nil {
-				return nil, fmt.Errorf("cannot read %q of bird: %w", line, err)
+			rule = birdPath{raw: []string{body}}
+			rule.comps, rule.why = parseBIRDMatch(body)
+			if !whole {
+				rule.why = fmt.Errorf("cannot read %q of bird: the rest is not shown", line)
 			}
 		}
 		switch word := strings.TrimSpace(rest); {
@@ -120,31 +144,77 @@ func parseBIRD(f flowspec.Family, text string) ([]Seen, error) {
 			if err != nil {
 				return nil, fmt.Errorf("cannot read neighbour in %q of bird: %w", line, err)
 			}
-			s, err := newSeen(f, comps, nil, a)
-			if err != nil {
-				return nil, fmt.Errorf("cannot read %q of bird: %w", line, err)
-			}
-			out, path = append(out, s), true
-		case strings.HasPrefix(word, "BGP.ext_community: ") && path:
-			actions, err := parseBIRDCommunities(strings.TrimPrefix(word, "BGP.ext_community: "))
-			if err != nil {
-				return nil, fmt.Errorf("cannot read %q of bird: %w", line, err)
-			}
-			out[len(out)-1].Rule.Actions = actions
+			path := rule
+			path.from, path.raw = a, slices.Clone(rule.raw)
+			paths, open = append(paths, path), true
+		case open:
+			paths[len(paths)-1].attribute(word)
 		}
+	}
+	var out []Entry
+	for _, p := range paths {
+		out = append(out, newEntry(strings.Join(p.raw, "; "), f, p.comps, p.actions, p.from, p.why))
 	}
 	return out, nil
 }
 
-// parseBIRDCommunities reads "(generic, 0x80060000, 0x49989680)", several of them apart by spaces.
+// attribute reads one line below a path.
+func (p *birdPath) attribute(line string) {
+	var actions []flowspec.Action
+	var err error
+	if text, ok := strings.CutPrefix(line, "BGP.ext_community: "); ok {
+		actions, err = parseBIRDCommunities(text)
+	} else if text, ok := strings.CutPrefix(line, "BGP.19 [t]: "); ok { // attribute 25, of which BIRD knows no more
+		actions, err = parseBIRDOctets(text)
+	} else {
+		return
+	}
+	p.raw = append(p.raw, line)
+	p.actions, p.why = append(p.actions, actions...), errors.Join(p.why, err)
+}
+
+// parseBIRDCommunities reads "(generic, 0x80060000, 0x49989680)" or "(unknown 0x10c, 198.51.100.1, 0)", several of them
+// apart by spaces.
 func parseBIRDCommunities(text string) ([]flowspec.Action, error) {
 	var out []flowspec.Action
 	for part := range strings.SplitSeq(text, ") ") {
+		part = strings.TrimSuffix(part, ")")
+		var octets []byte
 		var high, low uint32
-		if _, err := fmt.Sscanf(strings.TrimSuffix(part, ")"), "(generic, %v, %v", &high, &low); err != nil {
-			return nil, err
+		var kind, local uint16
+		if _, err := fmt.Sscanf(part, "(generic, %v, %v", &high, &low); err == nil {
+			octets = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, high), low)
+		} else if _, err := fmt.Sscanf(part, "(unknown %v,", &kind); err == nil {
+			_, rest, _ := strings.Cut(part, ", ")
+			address, number, _ := strings.Cut(rest, ", ")
+			a, err := netip.ParseAddr(address)
+			if err != nil {
+				return nil, fmt.Errorf("cannot read community %q: %w", part, err)
+			}
+			if _, err := fmt.Sscan(number, &local); err != nil {
+				return nil, fmt.Errorf("cannot read community %q: %w", part, err)
+			}
+			octets = append(binary.BigEndian.AppendUint16(nil, kind), a.AsSlice()...)
+			octets = binary.BigEndian.AppendUint16(octets, local)
 		}
-		a, err := community(uint64(high)<<32 | uint64(low))
+		a, err := communityOf(octets)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read community %q: %w", part, err)
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+// parseBIRDOctets reads an attribute that BIRD does not know: octets in hexadecimal, twenty to a community.
+func parseBIRDOctets(text string) ([]flowspec.Action, error) {
+	octets, err := hex.DecodeString(strings.ReplaceAll(text, " ", ""))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read attribute %q: %w", text, err)
+	}
+	var out []flowspec.Action
+	for part := range slices.Chunk(octets, 20) {
+		a, err := communityOf(part)
 		if err != nil {
 			return nil, err
 		}
@@ -153,17 +223,20 @@ func parseBIRDCommunities(text string) ([]flowspec.Action, error) {
 	return out, nil
 }
 
-// parseBIRDMatch reads conditions such as "dst 203.0.113.0/28; proto 6,17; dport 80,8000..8080".
+// parseBIRDMatch reads conditions such as "dst 203.0.113.0/28; proto 6,17; dport 80,8000..8080", with an error as many
+// of them as it can.
 func parseBIRDMatch(text string) ([]flowspec.Component, error) {
 	var comps []flowspec.Component
+	var why error
 	for part := range strings.SplitSeq(text, "; ") {
 		c, err := parseBIRDComponent(part)
 		if err != nil {
-			return nil, fmt.Errorf("%q: %w", part, err)
+			why = errors.Join(why, fmt.Errorf("%q: %w", part, err))
+			continue
 		}
 		comps = append(comps, c)
 	}
-	return comps, nil
+	return comps, why
 }
 
 func parseBIRDComponent(part string) (flowspec.Component, error) {

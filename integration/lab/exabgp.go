@@ -70,8 +70,14 @@ func (l *Lab) StartExaBGP(ctx context.Context, address netip.Addr, asn flowspec.
 	})
 }
 
-// Table implements Router: it reads what the process has written since the last time.
-func (r *exabgp) Table(context.Context) ([]Seen, error) {
+// Table implements Router.
+func (r *exabgp) Table(ctx context.Context) ([]Seen, error) {
+	entries, err := r.Entries(ctx)
+	return table("exabgp", entries, err)
+}
+
+// Entries implements Lister: it reads what the process has written since the last time.
+func (r *exabgp) Entries(context.Context) ([]Entry, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f, err := os.Open(filepath.Join(r.lab.dir, "exabgp.json"))
@@ -90,7 +96,7 @@ func (r *exabgp) Table(context.Context) ([]Seen, error) {
 		}
 	}
 	r.read += int64(len(whole))
-	return r.rib.seen(), nil
+	return r.rib.entries(), nil
 }
 
 // Shown implements Router: ExaBGP shows everything.

@@ -1,7 +1,10 @@
 package lab
 
 import (
+	"cmp"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -12,9 +15,10 @@ import (
 	"github.com/tidegate/tidegate/bgp/flowspec"
 )
 
-// exabgpRIB is the table that follows from what ExaBGP says, since it keeps none itself.
+// exabgpRIB is the table that follows from what ExaBGP says, since it keeps none itself: by neighbour, then by the
+// family and the text of the rule.
 type exabgpRIB struct {
-	paths map[netip.Addr]map[flowspec.Key]Seen
+	paths map[netip.Addr]map[string]Entry
 }
 
 // exabgpLine is the part of ExaBGP's JSON that is read here.
@@ -25,9 +29,7 @@ type exabgpLine struct {
 		State   string
 		Message struct {
 			Update struct {
-				Attribute struct {
-					Communities []struct{ Value uint64 } `json:"extended-community"`
-				}
+				Attribute map[string]json.RawMessage
 				// By family ("ipv4 flow"), then by next hop, of which FlowSpec has none.
 				Announce map[string]map[string][]exabgpFlow
 				Withdraw map[string][]exabgpFlow
@@ -36,17 +38,24 @@ type exabgpLine struct {
 	}
 }
 
+// The attributes that hold actions: 16, and 25, of which ExaBGP knows no name.
+const (
+	exabgpCommunities  = "extended-community"
+	exabgpCommunities6 = "attribute-0x19-0xC0"
+)
+
 // exabgpFlow is one rule: lists of values by the name of the component, and a text of the whole as "string".
 type exabgpFlow map[string]json.RawMessage
 
-// take brings one line into the table.
+// take brings one line into the table. What of a rule cannot be read stands in its entry; a line of which nothing can
+// be read is an error.
 func (r *exabgpRIB) take(line []byte) error {
 	var l exabgpLine
 	if err := json.Unmarshal(line, &l); err != nil {
 		return err
 	}
 	if r.paths == nil {
-		r.paths = make(map[netip.Addr]map[flowspec.Key]Seen)
+		r.paths = make(map[netip.Addr]map[string]Entry)
 	}
 	peer := l.Neighbor.Address.Peer
 	if l.Type == "state" {
@@ -54,43 +63,37 @@ func (r *exabgpRIB) take(line []byte) error {
 		return nil
 	}
 	if r.paths[peer] == nil {
-		r.paths[peer] = make(map[flowspec.Key]Seen)
+		r.paths[peer] = make(map[string]Entry)
 	}
 	update := &l.Neighbor.Message.Update
 	for family, flows := range update.Withdraw {
 		for _, flow := range flows {
-			s, err := flow.seen(family, nil, peer)
+			text, err := flow.text()
 			if err != nil {
 				return err
 			}
-			delete(r.paths[peer], s.Rule.Match.Key())
+			delete(r.paths[peer], family+" "+text)
 		}
 	}
-	var actions []flowspec.Action
-	for _, c := range update.Attribute.Communities {
-		a, err := community(c.Value)
-		if err != nil {
-			return err
-		}
-		actions = append(actions, a)
-	}
+	actions, raw, why := exabgpActions(update.Attribute)
 	for family, hops := range update.Announce {
 		for _, flows := range hops {
 			for _, flow := range flows {
-				s, err := flow.seen(family, actions, peer)
+				text, err := flow.text()
 				if err != nil {
 					return err
 				}
-				r.paths[peer][s.Rule.Match.Key()] = s
+				comps, err := flow.components(text)
+				r.paths[peer][family+" "+text] = newEntry(text+raw, exabgpFamily(family), comps, actions, peer, errors.Join(err, why))
 			}
 		}
 	}
 	return nil
 }
 
-// seen is the table, in a fixed order.
-func (r *exabgpRIB) seen() []Seen {
-	var out []Seen
+// entries is the table, in a fixed order.
+func (r *exabgpRIB) entries() []Entry {
+	var out []Entry
 	for _, peer := range slices.SortedFunc(maps.Keys(r.paths), netip.Addr.Compare) {
 		for _, key := range slices.Sorted(maps.Keys(r.paths[peer])) {
 			out = append(out, r.paths[peer][key])
@@ -99,31 +102,86 @@ func (r *exabgpRIB) seen() []Seen {
 	return out
 }
 
-func (f exabgpFlow) seen(family string, actions []flowspec.Action, from netip.Addr) (Seen, error) {
-	fam := flowspec.IPv4
-	if family == "ipv6 flow" {
-		fam = flowspec.IPv6
+func exabgpFamily(name string) flowspec.Family {
+	if name == "ipv6 flow" {
+		return flowspec.IPv6
 	}
+	return flowspec.IPv4
+}
+
+// exabgpActions reads the communities of an UPDATE. raw is what ExaBGP says of them.
+func exabgpActions(attributes map[string]json.RawMessage) (actions []flowspec.Action, raw string, err error) {
+	if text, ok := attributes[exabgpCommunities]; ok {
+		raw += "; " + string(text)
+		var all []struct{ Value uint64 }
+		err = json.Unmarshal(text, &all)
+		for _, c := range all {
+			a, bad := community(c.Value)
+			actions, err = append(actions, a), errors.Join(err, bad)
+		}
+	}
+	if text, ok := attributes[exabgpCommunities6]; ok {
+		raw += "; attribute 25 " + string(text)
+		var word string
+		bad := json.Unmarshal(text, &word)
+		if bad == nil {
+			var a flowspec.Action
+			a, bad = exabgpCommunity6(word)
+			actions = append(actions, a)
+		}
+		err = errors.Join(err, bad)
+	}
+	return actions, raw, err
+}
+
+// exabgpCommunity6 reads attribute 25: "redirect-to-nexthop-ietf 2001:db8::1", "copy-to-nexthop-ietf 2001:db8::1 (with
+// copy)", or the octets as a number in hexadecimal.
+func exabgpCommunity6(text string) (flowspec.Action, error) {
+	word, rest, _ := strings.Cut(text, " ")
+	switch word {
+	case "redirect-to-nexthop-ietf", "copy-to-nexthop-ietf":
+		address, _, _ := strings.Cut(rest, " ")
+		a, err := netip.ParseAddr(address)
+		return flowspec.RedirectIP(a, word == "copy-to-nexthop-ietf"), err
+	}
+	digits, ok := strings.CutPrefix(text, "0x")
+	if !ok || len(digits) > 40 {
+		return flowspec.Action{}, fmt.Errorf("cannot read attribute 25 %q", text)
+	}
+	octets, err := hex.DecodeString(strings.Repeat("0", 40-len(digits)) + digits)
+	if err != nil {
+		return flowspec.Action{}, fmt.Errorf("cannot read attribute 25 %q: %w", text, err)
+	}
+	return communityOf(octets)
+}
+
+func (f exabgpFlow) text() (string, error) {
 	var text string
-	if err := json.Unmarshal(f["string"], &text); err != nil {
-		return Seen{}, err
-	}
+	err := json.Unmarshal(f["string"], &text)
+	return text, err
+}
+
+func (f exabgpFlow) components(text string) ([]flowspec.Component, error) {
 	var comps []flowspec.Component
+	var why error
 	for name, raw := range f {
 		if name == "string" {
 			continue
 		}
 		var values []string
 		if err := json.Unmarshal(raw, &values); err != nil {
-			return Seen{}, err
+			why = errors.Join(why, err)
+			continue
 		}
 		c, err := exabgpComponent(name, values, text)
 		if err != nil {
-			return Seen{}, fmt.Errorf("cannot read %s %q: %w", name, values, err)
+			why = errors.Join(why, fmt.Errorf("cannot read %s %q: %w", name, values, err))
+			continue
 		}
 		comps = append(comps, c)
 	}
-	return newSeen(fam, comps, actions, from)
+	slices.SortFunc(comps, func(a, b flowspec.Component) int { return cmp.Compare(a.Type, b.Type) })
+	return comps, why
 }
 
 // exabgpComponent reads one component. Bitmasks are taken from the text, because the lists do not tell "syn+ack" from

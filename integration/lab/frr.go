@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -78,26 +79,28 @@ func (r *frr) vtysh(ctx context.Context, command string) ([]byte, error) {
 	return r.lab.output(ctx, "vtysh", "--vty_socket", filepath.Join(r.lab.dir, "frr"), "-d", "bgpd", "-c", command)
 }
 
-// Table implements Router. FRR's JSON of it is not valid JSON, so the text is read.
+// Table implements Router.
 func (r *frr) Table(ctx context.Context) ([]Seen, error) {
-	var out []Seen
-	for _, f := range []flowspec.Family{flowspec.IPv4, flowspec.IPv6} {
+	entries, err := r.Entries(ctx)
+	return table("frr", entries, err)
+}
+
+// Entries implements Lister. FRR's JSON of its table is not valid JSON, so the text is read.
+func (r *frr) Entries(ctx context.Context) ([]Entry, error) {
+	return bothFamilies(func(f flowspec.Family) ([]Entry, error) {
 		text, err := r.vtysh(ctx, "show bgp "+strings.ToLower(f.String())+" flowspec detail")
-		if err != nil {
-			return nil, err
-		}
-		seen, err := parseFRR(f, string(text))
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, seen...)
-	}
-	return out, nil
+		return entriesFRR(f, string(text)), err
+	})
 }
 
 // Shown implements Router. FRR writes a comma between two numbers whether they are joined by AND or by OR: ">= 1000 ,
-// <= 1500" may be a range or all packets. The numbers and their comparisons are compared, how they are joined is not.
+// <= 1500" may be a range or all packets. The numbers and their comparisons are compared, how they are joined is not. It
+// does not show the AS of a rate, which is informative.
 func (r *frr) Shown(rule flowspec.Rule) flowspec.Rule {
+	rule.Actions = slices.Clone(rule.Actions)
+	for i := range rule.Actions {
+		rule.Actions[i].ASN = 0
+	}
 	return edit(Plain(rule), func(t flowspec.ComponentType, op flowspec.Op) flowspec.Op {
 		if numeric(t) {
 			op.Flags &^= flowspec.And
@@ -111,41 +114,70 @@ func (r *frr) ShowsFrom() bool { return false }
 
 // parseFRR reads the output of "show bgp ipv4 flowspec detail".
 func parseFRR(f flowspec.Family, text string) ([]Seen, error) {
-	var out []Seen
+	return table("frr", entriesFRR(f, text), nil)
+}
+
+// entriesFRR is parseFRR, of entries too that cannot be read in full.
+func entriesFRR(f flowspec.Family, text string) []Entry {
+	var out []Entry
+	communities := strings.NewReplacer(" FS:", "\nFS:", " NH:", "\nNH:", " UNK:", "\nUNK:") // several stand on one line
 	entries := strings.Split(text, "BGP flowspec entry:")
 	for _, entry := range entries[1:] {
 		var comps []flowspec.Component
 		var actions []flowspec.Action
+		var why error
+		var raw []string
 		lines := strings.Split(entry, "\n")
 		for _, line := range lines[1:] { // the first one holds flags
 			if !strings.HasPrefix(line, "\t") {
 				break // the count at the end
 			}
 			line = strings.TrimSpace(line)
-			if rate, ok := strings.CutPrefix(line, "FS:rate "); ok {
-				v, err := strconv.ParseFloat(rate, 32)
-				if err != nil {
-					return nil, fmt.Errorf("cannot read %q of frr: %w", line, err)
-				}
-				actions = append(actions, flowspec.RateLimit(flowspec.BytesPerSecond(v)))
-				continue
-			}
 			if strings.HasPrefix(line, "received for ") || line == "not installed in PBR" {
 				continue
 			}
-			c, err := parseFRRComponent(line)
-			if err != nil {
-				return nil, fmt.Errorf("cannot read %q of frr: %w", line, err)
+			raw = append(raw, line)
+			for part := range strings.SplitSeq(communities.Replace(line), "\n") {
+				if a, ok, err := parseFRRAction(part); ok {
+					actions, why = append(actions, a), errors.Join(why, err)
+					continue
+				}
+				c, err := parseFRRComponent(part)
+				if err != nil {
+					why = errors.Join(why, fmt.Errorf("cannot read %q of frr: %w", part, err))
+					continue
+				}
+				comps = append(comps, c)
 			}
-			comps = append(comps, c)
 		}
-		s, err := newSeen(f, comps, actions, netip.Addr{})
-		if err != nil {
-			return nil, fmt.Errorf("cannot read rule %q of frr: %w", entry, err)
-		}
-		out = append(out, s)
+		out = append(out, newEntry(strings.Join(raw, "; "), f, comps, actions, netip.Addr{}, why))
 	}
-	return out, nil
+	return out
+}
+
+// parseFRRAction reads a line such as "FS:rate 1250000.000000"; false if it is none of an action that is known.
+func parseFRRAction(line string) (a flowspec.Action, ok bool, err error) {
+	if rate, ok := strings.CutPrefix(line, "FS:rate "); ok {
+		v, err := strconv.ParseFloat(rate, 32)
+		return flowspec.RateLimit(flowspec.BytesPerSecond(v)), true, err
+	}
+	if target, ok := strings.CutPrefix(line, "FS:redirect VRF RT:"); ok {
+		t, err := parseRouteTarget(target)
+		return flowspec.Redirect(t), true, err
+	}
+	if dscp, ok := strings.CutPrefix(line, "FS:marking "); ok {
+		v, err := strconv.ParseUint(dscp, 10, 8)
+		return flowspec.Mark(uint8(v)), true, err
+	}
+	if hop, ok := strings.CutPrefix(line, "NH:"); ok {
+		// An IPv4 address specific community: address and local administrator, which holds the C bit.
+		t, err := parseRouteTarget(hop)
+		return flowspec.RedirectIP(t.Address, t.Local&1 != 0), true, err
+	}
+	if line == "FS:action eval stops" { // neither bit
+		return flowspec.Action{Type: flowspec.TrafficAction}, true, nil
+	}
+	return flowspec.Action{}, false, nil
 }
 
 // parseFRRComponent reads a line such as "IP Protocol = 6 , = 17".

@@ -149,3 +149,15 @@ func Pause(ctx context.Context, d time.Duration) error {
 		return context.Cause(ctx)
 	}
 }
+
+// Check is an error if the process that was started last under that name is gone, or if there is none.
+func (l *Lab) Check(name string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range slices.Backward(l.processes) {
+		if p.Name() == name {
+			return p.Check()
+		}
+	}
+	return fmt.Errorf("cannot check %q: never started", name)
+}

@@ -123,7 +123,7 @@ func TestParsers(t *testing.T) {
 					return nil, err
 				}
 			}
-			return r.seen(), nil
+			return table("exabgp", r.entries(), nil)
 		}, expect(later, (&exabgp{}).Shown, one)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -151,7 +151,10 @@ func TestExaBGPBefore(t *testing.T) {
 	}
 	one, two := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")
 	all := expect(rulesOf(t, captured), Plain, one)
-	got := r.seen()
+	got, err := table("exabgp", r.entries(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	seconds := slices.DeleteFunc(slices.Clone(got), func(s Seen) bool { return s.From != two })
 	if len(seconds) != 2 {
 		t.Errorf("the second neighbour has %d rules, want the 2 of the sample", len(seconds))
@@ -162,13 +165,94 @@ func TestExaBGPBefore(t *testing.T) {
 	}
 }
 
+// TestParsersActions reads every action in the words of each router, as they printed it.
+func TestParsersActions(t *testing.T) {
+	const (
+		birdLine = "flow6 { dst 2001:db8::1/128; next header 17; }  [n0 15:58:49.911 from 127.0.0.1] * (100) [AS65001i]\n\tType: BGP univ\n\t"
+		match6   = "dst 2001:db8::1/128 proto udp => "
+	)
+	frr6 := func(text string) ([]Seen, error) {
+		return parseFRR(flowspec.IPv6, "BGP flowspec entry: (flags 0x418)\n\tDestination Address 2001:db8::1/128/off 0\n\tIP Protocol = 17 \n\t"+text+
+			"\n\treceived for 00:00:01\n\tnot installed in PBR\n\nDisplayed  1 flowspec entries\n")
+	}
+	bird6 := func(text string) ([]Seen, error) { return parseBIRD(flowspec.IPv6, birdLine+text+"\n") }
+	gobgp6 := func(text string) ([]Seen, error) {
+		return parseGoBGP(flowspec.IPv6, []byte(`{"x":[{"nlri":{"value":[{"type":1,"value":{"prefix":"2001:db8::1/128"},"offset":0},`+
+			`{"type":3,"value":[{"op":129,"value":17}]}]},"attrs":[{"type":1,"value":0},`+text+`],"neighbor-ip":"127.0.0.1"}]}`))
+	}
+	exabgp6 := func(text string) ([]Seen, error) {
+		var r exabgpRIB
+		err := r.take([]byte(`{"type":"update","neighbor":{"address":{"peer":"127.0.0.1"},"message":{"update":{"attribute":{"origin":"igp",` + text +
+			`},"announce":{"ipv6 flow":{"no-nexthop":[{"destination-ipv6":["2001:db8::1/128/0"],"next-header":["=udp"],` +
+			`"string":"flow destination-ipv6 2001:db8::1/128/0 next-header =udp"}]}}}}}}`))
+		return table("exabgp", r.entries(), err)
+	}
+	for _, tt := range []struct {
+		name, text, want string
+		read             func(string) ([]Seen, error)
+	}{
+		{"frr rate and redirect", "FS:rate 1250000.000000 FS:redirect VRF RT:65000:5", "rate 10Mbps, redirect 65000:5", frr6},
+		{"frr redirect AS4", "FS:redirect VRF RT:4200000001:9", "redirect 4200000001:9", frr6},
+		{"frr redirect address", "FS:redirect VRF RT:192.0.2.1:7", "redirect 192.0.2.1:7", frr6},
+		{"frr marking", "FS:marking 46", "mark 46", frr6},
+		{"frr bits", "FS:rate 0.000000 FS:action eval stops", "discard, stop", frr6},
+		{"bird bits and redirect", "BGP.ext_community: (generic, 0x80070000, 0x3) (generic, 0x8208fa56, 0xea010009)", "sample continue, redirect 4200000001:9", bird6},
+		{"bird packets", "BGP.ext_community: (generic, 0x800c0000, 0x447a0000)", "rate 1kpps", bird6},
+		{"bird redirect", "BGP.19 [t]: 00 0d 20 01 0d b8 00 00 00 00 00 00 00 00 00 00 00 01 00 07", "redirect [2001:db8::1]:7", bird6},
+		{"bird redirect-ip", "BGP.19 [t]: 00 0c 20 01 0d b8 00 00 00 00 00 00 00 00 00 00 00 01 00 01", "redirect-ip 2001:db8::1 copy", bird6},
+		{"gobgpd packets", `{"type":16,"value":[{"type":128,"subtype":12,"value":"DAAARHoAAA=="}]}`, "rate 1kpps", gobgp6},
+		{"gobgpd bits", `{"type":16,"value":[{"type":128,"subtype":7,"terminal":true,"sample":false},{"type":128,"subtype":9,"value":46}]}`, "continue, mark 46", gobgp6},
+		{"gobgpd redirect AS4", `{"type":16,"value":[{"type":130,"subtype":8,"value":"64086.59905:9"}]}`, "redirect 4200000001:9", gobgp6},
+		{"gobgpd redirect", `{"type":25,"value":[{"type":0,"subtype":13,"value":"2001:db8::1:7"}]}`, "redirect [2001:db8::1]:7", gobgp6},
+		{"gobgpd redirect-ip", `{"type":25,"value":[{"type":0,"subtype":12,"value":"2001:db8::1:1"}]}`, "redirect-ip 2001:db8::1 copy", gobgp6},
+		{"exabgp redirect", `"attribute-0x19-0xC0":"0xD20010DB80000000000000000000000010007"`, "redirect [2001:db8::1]:7", exabgp6},
+		{"exabgp redirect-ip", `"attribute-0x19-0xC0":"copy-to-nexthop-ietf 2001:db8::1 (with copy)"`, "redirect-ip 2001:db8::1 copy", exabgp6},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := tt.read(tt.text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(got) != 1 || got[0].Rule.String() != match6+tt.want {
+				t.Errorf("read %v, want %s", got, match6+tt.want)
+			}
+		})
+	}
+	redirect, err := parseBIRD(flowspec.IPv4, "flow4 { dst 192.0.2.0/24; }  [n0 x from 127.0.0.1]\n\tBGP.ext_community: (unknown 0x10c, 198.51.100.1, 1)\n")
+	if err != nil || len(redirect) != 1 || redirect[0].Rule.String() != "dst 192.0.2.0/24 => redirect-ip 198.51.100.1 copy" {
+		t.Errorf("bird redirect-ip: %v, %v", redirect, err)
+	}
+}
+
+// TestEntries: what cannot be read of one rule stands with it, and the others are read.
+func TestEntries(t *testing.T) {
+	entries := entriesFRR(flowspec.IPv4, "BGP flowspec entry: (flags 0x418)\n\tDestination Address 192.0.2.1/32\n\tUNK:128, 12\n\nBGP flowspec entry: (flags 0x418)\n\tDestination Address 192.0.2.2/32\n\tFS:rate 0.000000\n")
+	if len(entries) != 2 || entries[0].Err == nil || entries[1].Err != nil {
+		t.Fatalf("entries %+v", entries)
+	}
+	if dst, ok := entries[0].Rule.Match.Destination(); !ok || dst != netip.MustParsePrefix("192.0.2.1/32") || entries[0].Raw != "Destination Address 192.0.2.1/32; UNK:128, 12" {
+		t.Errorf("what cannot be read: %+v", entries[0])
+	}
+	cut, err := entriesBIRD(flowspec.IPv4, "flow4 { dst 192.0.2.1/32; proto 6,6 ...}  [n0 x from 127.0.0.1]\n")
+	if err != nil || len(cut) != 1 || cut[0].Err == nil {
+		t.Errorf("a rule of which BIRD shows a part: %+v, %v", cut, err)
+	}
+}
+
 // TestParsersRefuse: what a parser does not understand must not be passed over, or a test would compare less than it
 // says.
 func TestParsersRefuse(t *testing.T) {
 	flow := func(component string) string {
 		return `{"type":"update","neighbor":{"address":{"peer":"127.0.0.1"},"message":{"update":{"announce":{"ipv4 flow":{"no-nexthop":[{` + component + `}]}}}}}}`
 	}
-	take := func(text string) error { return new(exabgpRIB).take([]byte(text)) }
+	take := func(text string) error {
+		var r exabgpRIB
+		if err := r.take([]byte(text)); err != nil {
+			return err
+		}
+		_, err := table("exabgp", r.entries(), nil)
+		return err
+	}
 	frr4 := func(text string) error {
 		_, err := parseFRR(flowspec.IPv4, "BGP flowspec entry: (flags 0x418)\n\tDestination Address 192.0.2.0/24\n\t"+text+"\n")
 		return err
@@ -237,7 +321,9 @@ func FuzzParsers(f *testing.F) {
 		}
 		var r exabgpRIB
 		if r.take(data) == nil {
-			all = append(all, r.seen()...)
+			if seen, err := table("exabgp", r.entries(), nil); err == nil {
+				all = append(all, seen...)
+			}
 		}
 		for _, s := range all {
 			if err := s.Rule.Match.Validate(); err != nil {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 )
 
 // Relay is a port of this process's own network from which every connection leads to a port inside of a lab, so that a
@@ -19,6 +20,7 @@ type Relay struct {
 	listener *net.TCPListener
 	ctx      context.Context // done when it is closed
 	stop     context.CancelFunc
+	accepted atomic.Int64
 	wg       sync.WaitGroup
 }
 
@@ -41,6 +43,9 @@ func (r *Relay) Addr() netip.AddrPort {
 	return a
 }
 
+// Accepted is how many connections there were so far: a speaker whose session is lost connects again.
+func (r *Relay) Accepted() int { return int(r.accepted.Load()) }
+
 // Close ends all connections and returns when they are down.
 func (r *Relay) Close() error {
 	r.stop()
@@ -55,6 +60,7 @@ func (r *Relay) accept() {
 		if err != nil {
 			return
 		}
+		r.accepted.Add(1)
 		r.wg.Go(func() { r.carry(outside) })
 	}
 }

@@ -1,8 +1,11 @@
 package lab
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -56,4 +59,20 @@ func absent() []string {
 		}
 	}
 	return out
+}
+
+// Versions are the versions of the routers that StartRouters starts, by name, as they say themselves.
+func Versions(ctx context.Context) (map[string]string, error) {
+	number := regexp.MustCompile(`\d+(\.\d+)+`)
+	out := map[string]string{}
+	for name, program := range map[string]string{"frr": bgpd, "bird": "bird", "exabgp": "exabgp", "gobgpd": "gobgpd"} {
+		text, err := exec.CommandContext(ctx, program, "--version").CombinedOutput()
+		if err != nil {
+			return nil, fmt.Errorf("cannot ask %s for its version: %w: %s", name, err, text)
+		}
+		if out[name] = number.FindString(string(text)); out[name] == "" {
+			return nil, fmt.Errorf("cannot find the version of %s in %q", name, text)
+		}
+	}
+	return out, nil
 }

@@ -3,12 +3,14 @@ package lab
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/bits"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"text/template"
 	"time"
@@ -24,6 +26,16 @@ type Seen struct {
 	From netip.Addr
 }
 
+// Entry is one path of one rule in a router's own table, whether or not all of it could be read.
+type Entry struct {
+	// Seen is what was read; with Err as much as was understood, not checked.
+	Seen
+	// Raw is what the router shows, as it prints it.
+	Raw string
+	// Err says what could not be read; nil if nothing.
+	Err error
+}
+
 // Router is a BGP daemon at work in the lab.
 type Router interface {
 	Name() string
@@ -37,6 +49,13 @@ type Router interface {
 	Shown(r flowspec.Rule) flowspec.Rule
 	// ShowsFrom reports whether Table says who announced a rule.
 	ShowsFrom() bool
+}
+
+// Lister is a Router whose table can be read although not all of it is understood; all that StartRouters starts are.
+type Lister interface {
+	Router
+	// Entries is Table, of rules too that cannot be read in full.
+	Entries(ctx context.Context) ([]Entry, error)
 }
 
 // Plain is r in the one form that all routers can be compared in: where a bitmask has a single bit, "any of" and "all
@@ -73,17 +92,51 @@ func numeric(t flowspec.ComponentType) bool {
 	}
 }
 
-// newSeen makes an entry from what a parser has read.
-func newSeen(f flowspec.Family, comps []flowspec.Component, actions []flowspec.Action, from netip.Addr) (Seen, error) {
+// newEntry makes an entry from what a parser has read, and from why it could not read the rest.
+func newEntry(raw string, f flowspec.Family, comps []flowspec.Component, actions []flowspec.Action, from netip.Addr, why error) Entry {
+	e := Entry{Raw: raw, Err: why, Seen: Seen{From: from, Rule: flowspec.Rule{
+		Match: flowspec.Match{Family: f, Components: comps}, Actions: actions,
+	}}}
+	if e.Err != nil {
+		return e
+	}
 	m, err := flowspec.NewMatch(f, comps...)
+	if err == nil {
+		var r flowspec.Rule
+		if r, err = flowspec.NewRule(m, actions...); err == nil {
+			e.Rule = Plain(r)
+		}
+	}
+	e.Err = err
+	return e
+}
+
+// table is what was read in full, all of it.
+func table(name string, entries []Entry, err error) ([]Seen, error) {
 	if err != nil {
-		return Seen{}, err
+		return nil, err
 	}
-	r := flowspec.Rule{Match: m, Actions: actions}
-	if err := r.Validate(); err != nil {
-		return Seen{}, err
+	var out []Seen
+	for _, e := range entries {
+		if e.Err != nil {
+			return nil, fmt.Errorf("cannot read %q of %s: %w", e.Raw, name, e.Err)
+		}
+		out = append(out, e.Seen)
 	}
-	return Seen{Rule: Plain(r), From: from}, nil
+	return out, nil
+}
+
+// bothFamilies joins what read returns for each family.
+func bothFamilies(read func(flowspec.Family) ([]Entry, error)) ([]Entry, error) {
+	var out []Entry
+	for _, f := range []flowspec.Family{flowspec.IPv4, flowspec.IPv6} {
+		entries, err := read(f)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, entries...)
+	}
+	return out, nil
 }
 
 // parsePrefix reads a destination or source.
@@ -115,11 +168,45 @@ func compareFlags(sign string) (flowspec.OpFlags, error) {
 // community reads an extended community as an action. One that is no action of package flowspec is an error: what a
 // router shows must be understood in full.
 func community(value uint64) (flowspec.Action, error) {
-	a, ok, err := flowspec.DecodeCommunity([8]byte(binary.BigEndian.AppendUint64(nil, value)))
+	return communityOf(binary.BigEndian.AppendUint64(nil, value))
+}
+
+// communityOf is community for the octets of attribute 16, eight of them, or of attribute 25, twenty (RFC 5701).
+func communityOf(octets []byte) (a flowspec.Action, err error) {
+	ok := false
+	switch len(octets) {
+	case 8:
+		a, ok, err = flowspec.DecodeCommunity([8]byte(octets))
+	case 20:
+		a, ok, err = flowspec.DecodeCommunity6([20]byte(octets))
+	}
 	if err == nil && !ok {
-		err = fmt.Errorf("cannot read extended community %#x", value)
+		err = fmt.Errorf("cannot read extended community %x", octets)
 	}
 	return a, err
+}
+
+// parseRouteTarget reads ASN:LOCAL or ADDRESS:LOCAL; an ASN may be written high.low (RFC 5396), which is always one of
+// four octets.
+func parseRouteTarget(text string) (flowspec.RouteTarget, error) {
+	at := strings.LastIndexByte(text, ':')
+	if at < 0 {
+		return flowspec.RouteTarget{}, fmt.Errorf("cannot read route target %q", text)
+	}
+	local, err := strconv.ParseUint(text[at+1:], 10, 32)
+	if err != nil {
+		return flowspec.RouteTarget{}, fmt.Errorf("cannot read route target %q: %w", text, err)
+	}
+	if a, err := netip.ParseAddr(text[:at]); err == nil {
+		return flowspec.RouteTargetAddress(a, uint16(local)), nil
+	}
+	if high, low, ok := strings.Cut(text[:at], "."); ok {
+		h, errHigh := strconv.ParseUint(high, 10, 16)
+		l, errLow := strconv.ParseUint(low, 10, 16)
+		return flowspec.RouteTarget{Form: flowspec.RTFormAS4, ASN: flowspec.ASN(h<<16 | l), Local: uint32(local)}, errors.Join(errHigh, errLow)
+	}
+	asn, err := strconv.ParseUint(text[:at], 10, 32)
+	return flowspec.RouteTargetAS(flowspec.ASN(asn), uint32(local)), err
 }
 
 // daemon is what the routers have in common.
