@@ -73,6 +73,7 @@ func customerFrom(v *violations, in *tidegatev1.Customer) *policy.Customer {
 		Name:           in.GetName(),
 		Within:         policy.CustomerID(in.GetWithin()),
 		Contacts:       slices.Clone(in.GetContacts()),
+		Tags:           slices.Clone(in.GetTags()),
 		MaxMitigations: int(in.GetMaxMitigations()),
 	}
 	out.Official, _ = v.networks("official", in.GetOfficial(), false, false)
@@ -162,28 +163,6 @@ func (v *violations) nextHop(field, s string) netip.Addr {
 	return a
 }
 
-func policyFrom(v *violations, in *tidegatev1.Policy) *policy.Policy {
-	out := &policy.Policy{
-		Name:     in.GetName(),
-		Priority: int(in.GetPriority()),
-		Sources:  slices.Clone(in.GetSources()),
-		Action:   v.action(in.GetAction()),
-		Lifetime: v.duration("lifetime", in.GetLifetime(), false),
-		Groups:   slices.Clone(in.GetGroups()),
-	}
-	parser := newSignalParser()
-	for i, s := range in.GetVectors() {
-		if !parser.vectors[policy.Vector(s)] {
-			v.add(item("vectors", i), quote(s)+" is not a known vector", "write one of: "+parser.names)
-		}
-		out.Vectors = append(out.Vectors, policy.Vector(s))
-	}
-	for _, s := range in.GetCustomers() {
-		out.Customers = append(out.Customers, policy.CustomerID(s))
-	}
-	return out
-}
-
 func safeguardsFrom(v *violations, in *tidegatev1.Safeguards) *policy.Safeguards {
 	out := *policy.DefaultSafeguards()
 	out.Name = in.GetName()
@@ -251,7 +230,7 @@ func documentProto(d policy.Document) *tidegatev1.Document {
 func customerProto(x *policy.Customer) *tidegatev1.Customer {
 	out := &tidegatev1.Customer{
 		Id: string(x.ID), Name: x.Name, Official: prefixText(x.Official), Within: string(x.Within),
-		Contacts: x.Contacts, MaxMitigations: uint32(x.MaxMitigations),
+		Contacts: x.Contacts, Tags: x.Tags, MaxMitigations: uint32(x.MaxMitigations),
 	}
 	for _, l := range x.Links {
 		out.Links = append(out.Links, linkProto(l))
@@ -294,22 +273,6 @@ func familyWord(f flowspec.Family) string {
 		return "ipv6"
 	}
 	return "ipv4"
-}
-
-func policyProto(x *policy.Policy) *tidegatev1.Policy {
-	out := &tidegatev1.Policy{
-		Name: x.Name, Priority: int32(x.Priority), Sources: x.Sources, Action: actionProto(x.Action), Groups: x.Groups,
-	}
-	if x.Lifetime != 0 {
-		out.Lifetime = durationProto(x.Lifetime)
-	}
-	for _, s := range x.Vectors {
-		out.Vectors = append(out.Vectors, string(s))
-	}
-	for _, s := range x.Customers {
-		out.Customers = append(out.Customers, string(s))
-	}
-	return out
 }
 
 func safeguardsProto(x *policy.Safeguards) *tidegatev1.Safeguards {

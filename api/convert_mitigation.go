@@ -115,6 +115,7 @@ func mitigationProto(s *policy.State, m *policy.Mitigation) *tidegatev1.Mitigati
 		EndedBy:     string(m.EndedBy),
 		EndNote:     m.EndNote,
 		Changed:     uint64(m.Changed),
+		NearMisses:  nearMissesProto(m.NearMisses),
 	}
 	for i, r := range m.Rules {
 		out.Rules[i] = ruleText(m.Action.RouteKind(), &r)

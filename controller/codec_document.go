@@ -46,16 +46,7 @@ func (c *codec) packDocument(d policy.Document) *raftv1.Document {
 	case *policy.Router:
 		return &raftv1.Document{Document: &raftv1.Document_Router{Router: c.packRouter(d)}}
 	case *policy.Policy:
-		return &raftv1.Document{Document: &raftv1.Document_Policy{Policy: &raftv1.Policy{
-			Name:      d.Name,
-			Priority:  int64(d.Priority),
-			Vectors:   texts[string](d.Vectors),
-			Customers: texts[string](d.Customers),
-			Sources:   d.Sources,
-			Action:    c.packAction(d.Action),
-			Lifetime:  span(d.Lifetime),
-			Groups:    d.Groups,
-		}}}
+		return &raftv1.Document{Document: &raftv1.Document_Policy{Policy: c.packPolicy(d)}}
 	case *policy.Safeguards:
 		return &raftv1.Document{Document: &raftv1.Document_Safeguards{Safeguards: &raftv1.Safeguards{
 			Name:                   d.Name,
@@ -90,17 +81,7 @@ func (c *codec) document(d *raftv1.Document) policy.Document {
 	case *raftv1.Document_Router:
 		return c.router(d.Router)
 	case *raftv1.Document_Policy:
-		p := d.Policy
-		return &policy.Policy{
-			Name:      p.GetName(),
-			Priority:  number[int](c, p.GetPriority()),
-			Vectors:   texts[policy.Vector](p.GetVectors()),
-			Customers: texts[policy.CustomerID](p.GetCustomers()),
-			Sources:   p.GetSources(),
-			Action:    c.action(p.GetAction()),
-			Lifetime:  c.duration(p.GetLifetime()),
-			Groups:    p.GetGroups(),
-		}
+		return c.policy(d.Policy)
 	case *raftv1.Document_Safeguards:
 		s := d.Safeguards
 		return &policy.Safeguards{
@@ -121,6 +102,50 @@ func (c *codec) document(d *raftv1.Document) policy.Document {
 	return nil
 }
 
+func (c *codec) packPolicy(d *policy.Policy) *raftv1.Policy {
+	return &raftv1.Policy{
+		Name:           d.Name,
+		Priority:       int64(d.Priority),
+		Vectors:        texts[string](d.Vectors),
+		Customers:      texts[string](d.Customers),
+		Sources:        d.Sources,
+		Tags:           d.Tags,
+		MinRate:        float64(d.MinRate),
+		MinPackets:     float64(d.MinPackets),
+		MinConfidence:  d.MinConfidence,
+		When:           d.When,
+		Mode:           string(d.Mode),
+		MatchOn:        texts[string](d.MatchOn),
+		MaxMatches:     int64(d.MaxMatches),
+		MaxMitigations: int64(d.MaxMitigations),
+		Action:         c.packAction(d.Action),
+		Lifetime:       span(d.Lifetime),
+		Groups:         d.Groups,
+	}
+}
+
+func (c *codec) policy(p *raftv1.Policy) *policy.Policy {
+	return &policy.Policy{
+		Name:           p.GetName(),
+		Priority:       number[int](c, p.GetPriority()),
+		Vectors:        texts[policy.Vector](p.GetVectors()),
+		Customers:      texts[policy.CustomerID](p.GetCustomers()),
+		Sources:        p.GetSources(),
+		Tags:           p.GetTags(),
+		MinRate:        flowspec.BytesPerSecond(p.GetMinRate()),
+		MinPackets:     flowspec.PacketsPerSecond(p.GetMinPackets()),
+		MinConfidence:  p.GetMinConfidence(),
+		When:           p.GetWhen(),
+		Mode:           policy.Mode(p.GetMode()),
+		MatchOn:        texts[policy.Hint](p.GetMatchOn()),
+		MaxMatches:     number[int](c, p.GetMaxMatches()),
+		MaxMitigations: number[int](c, p.GetMaxMitigations()),
+		Action:         c.action(p.GetAction()),
+		Lifetime:       c.duration(p.GetLifetime()),
+		Groups:         p.GetGroups(),
+	}
+}
+
 func (c *codec) packCustomer(d *policy.Customer) *raftv1.Customer {
 	return &raftv1.Customer{
 		Id:             string(d.ID),
@@ -128,6 +153,7 @@ func (c *codec) packCustomer(d *policy.Customer) *raftv1.Customer {
 		Official:       list(d.Official, packPrefix),
 		Within:         string(d.Within),
 		Contacts:       d.Contacts,
+		Tags:           d.Tags,
 		MaxMitigations: int64(d.MaxMitigations),
 		Links: list(d.Links, func(l policy.Link) *raftv1.Link {
 			return &raftv1.Link{
@@ -145,6 +171,7 @@ func (c *codec) customer(d *raftv1.Customer) *policy.Customer {
 		Official:       c.prefixes(d.GetOfficial()),
 		Within:         policy.CustomerID(d.GetWithin()),
 		Contacts:       d.GetContacts(),
+		Tags:           d.GetTags(),
 		MaxMitigations: number[int](c, d.GetMaxMitigations()),
 		Links: list(d.GetLinks(), func(l *raftv1.Link) policy.Link {
 			return policy.Link{

@@ -41,12 +41,15 @@ func (c *codec) packMitigation(m *policy.Mitigation) *raftv1.Mitigation {
 			return &raftv1.Cause{Source: v.Source, AttackId: v.AttackID, Since: stamp(v.Since)}
 		}),
 		MoreCauses: int64(m.MoreCauses),
-		Phase:      enumerated[raftv1.Phase](c, m.Phase, raftv1.Phase_name, "phase"),
-		End:        wordToEnum[raftv1.EndCause](c, m.End, endCauses(), "end"),
-		EndedAt:    stamp(m.EndedAt),
-		EndedBy:    string(m.EndedBy),
-		EndNote:    m.EndNote,
-		Changed:    uint64(m.Changed),
+		NearMisses: list(m.NearMisses, func(n policy.NearMiss) *raftv1.NearMiss {
+			return &raftv1.NearMiss{Policy: n.Policy, Why: n.Why}
+		}),
+		Phase:   enumerated[raftv1.Phase](c, m.Phase, raftv1.Phase_name, "phase"),
+		End:     wordToEnum[raftv1.EndCause](c, m.End, endCauses(), "end"),
+		EndedAt: stamp(m.EndedAt),
+		EndedBy: string(m.EndedBy),
+		EndNote: m.EndNote,
+		Changed: uint64(m.Changed),
 	}
 }
 
@@ -73,12 +76,15 @@ func (c *codec) mitigation(m *raftv1.Mitigation) *policy.Mitigation {
 			return policy.Cause{Source: v.GetSource(), AttackID: v.GetAttackId(), Since: c.time(v.GetSince())}
 		}),
 		MoreCauses: number[int](c, m.GetMoreCauses()),
-		Phase:      enumerated[policy.Phase](c, m.GetPhase(), raftv1.Phase_name, "phase"),
-		End:        enumToWord(c, m.GetEnd(), endCauses(), "end"),
-		EndedAt:    c.time(m.GetEndedAt()),
-		EndedBy:    policy.Principal(m.GetEndedBy()),
-		EndNote:    m.GetEndNote(),
-		Changed:    policy.Index(m.GetChanged()),
+		NearMisses: list(m.GetNearMisses(), func(n *raftv1.NearMiss) policy.NearMiss {
+			return policy.NearMiss{Policy: n.GetPolicy(), Why: n.GetWhy()}
+		}),
+		Phase:   enumerated[policy.Phase](c, m.GetPhase(), raftv1.Phase_name, "phase"),
+		End:     enumToWord(c, m.GetEnd(), endCauses(), "end"),
+		EndedAt: c.time(m.GetEndedAt()),
+		EndedBy: policy.Principal(m.GetEndedBy()),
+		EndNote: m.GetEndNote(),
+		Changed: policy.Index(m.GetChanged()),
 	}
 }
 

@@ -482,13 +482,14 @@ func sameDocument(a, b Document) bool {
 
 func sameCustomer(x, y *Customer) bool {
 	return x.ID == y.ID && x.Name == y.Name && x.Within == y.Within && x.MaxMitigations == y.MaxMitigations &&
-		slices.Equal(x.Official, y.Official) && slices.Equal(x.Links, y.Links) && slices.Equal(x.Contacts, y.Contacts)
+		slices.Equal(x.Official, y.Official) && slices.Equal(x.Links, y.Links) && slices.Equal(x.Contacts, y.Contacts) &&
+		slices.Equal(x.Tags, y.Tags)
 }
 
 func samePolicy(x, y *Policy) bool {
 	return x.Name == y.Name && x.Priority == y.Priority && x.Action == y.Action && x.Lifetime == y.Lifetime &&
 		slices.Equal(x.Vectors, y.Vectors) && slices.Equal(x.Customers, y.Customers) &&
-		slices.Equal(x.Sources, y.Sources) && slices.Equal(x.Groups, y.Groups)
+		slices.Equal(x.Sources, y.Sources) && slices.Equal(x.Groups, y.Groups) && x.sameChoice(y)
 }
 
 func sameRouter(x, y Router) bool {

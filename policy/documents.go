@@ -54,6 +54,7 @@ type Customer struct {
 	// belong to this one (the most specific customer).
 	Within         CustomerID
 	Links          []Link
+	Tags           []string // words of the operator, for policies to ask for
 	Contacts       []string // technical contacts: mail addresses or telephone numbers
 	MaxMitigations int      // quota of active mitigations; 0: only the safeguards' limits
 }
@@ -134,16 +135,30 @@ type Router struct {
 	MaxEntries     int // room for filter entries (TCAM), of which at most 80 % is used; 0: what the profile says
 }
 
-// Policy answers signals: those that its selectors take get its action for its lifetime. An empty selector takes all.
+// Policy answers signals: those that its selectors and its condition take get its action for its lifetime. An empty
+// selector takes all.
 type Policy struct {
 	Name      string
 	Priority  int // higher is asked first; then by name
 	Vectors   []Vector
 	Customers []CustomerID
 	Sources   []string // names of detectors
-	Action    Action
-	Lifetime  time.Duration // 0: the safeguards' default
-	Groups    []string      // router groups; empty: all
+	Tags      []string // the customer has one of these
+	// MinRate, MinPackets and MinConfidence are what the signal must say at least; 0: nothing.
+	MinRate       flowspec.BytesPerSecond
+	MinPackets    flowspec.PacketsPerSecond
+	MinConfidence float64
+	// When is a condition in CEL on what ConditionVariables lists; empty: none. It is asked after the selectors, and what
+	// has no answer is taken for no.
+	When string
+	Mode Mode
+	// MatchOn names what of the signal narrows the matches; empty: all of it.
+	MatchOn        []Hint
+	MaxMatches     int // matches for each destination; 0: MaxVariants
+	MaxMitigations int // active mitigations of the policy; 0: only the safeguards' limits
+	Action         Action
+	Lifetime       time.Duration // 0: the safeguards' default
+	Groups         []string      // router groups; empty: all
 }
 
 // Safeguards bound what any decision may do. There is at most one, named "default"; without it DefaultSafeguards hold.

@@ -52,7 +52,8 @@ type inventory struct {
 	protected  space[*protectedSpace]
 	links      int
 	effective  *Safeguards
-	border     *border // what Wanted tells the speaker of the inventory; made once, when first asked for
+	choices    *choices // what is made of the policies; made once, when first asked for
+	border     *border  // what Wanted tells the speaker of the inventory; made once, when first asked for
 }
 
 // officialSpace is one official prefix. Sound inventories have one owner for each.
@@ -77,6 +78,7 @@ func newInventory() inventory {
 		official:   space[*officialSpace]{table: &bart.Fast[*officialSpace]{}},
 		protected:  space[*protectedSpace]{table: &bart.Fast[*protectedSpace]{}},
 		effective:  DefaultSafeguards(),
+		choices:    &choices{},
 		border:     &border{},
 	}
 	inv.protected.own()
@@ -145,6 +147,7 @@ func (inv *inventory) put(doc Document) error {
 		inv.routers.set([]byte(d.Name), d)
 	case *Policy:
 		inv.policies.set([]byte(d.Name), d)
+		inv.choices = &choices{}
 		inv.byPriority.set(priorityKey(d), d)
 	case *Safeguards:
 		inv.safeguards.set([]byte(d.Name), d)
@@ -175,6 +178,7 @@ func (inv *inventory) remove(ref DocumentRef) error {
 	case KindPolicy:
 		if d, ok := inv.policies.get(key); ok {
 			inv.policies.remove(key)
+			inv.choices = &choices{}
 			inv.byPriority.remove(priorityKey(d))
 		}
 	case KindSafeguards:

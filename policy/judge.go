@@ -41,6 +41,9 @@ func Decide(s *State, r Request, e Entry) Decision {
 
 // plan is what a signal or an order would be turned into.
 type plan struct {
+	observes bool    // the policy only observes
+	signal   *Signal // and the policy that took it; nil for an operator's order
+	taken    *Policy
 	origin   Origin
 	policy   string
 	vector   Vector
@@ -93,6 +96,9 @@ func decideSignal(s *State, sig *Signal, e Entry) Decision {
 		return d
 	}
 	attack := &PutAttack{Attack{Source: sig.Source, AttackID: sig.AttackID, Seq: sig.Seq, Digest: digest, At: e.At}}
+	if p.observes {
+		return would(CodePolicyObserves, fmt.Sprintf("policy %s only observes", p.policy), settle(s, p, attack, nil, e))
+	}
 	return settle(s, p, attack, current, e)
 }
 
@@ -155,18 +161,23 @@ func judge(s *State, sig *Signal) (*plan, Decision) {
 	if r.Code != "" {
 		return nil, refuse(r)
 	}
-	pol := policyFor(s, sig, customer.ID)
+	pol := policyFor(s, sig, customer)
 	if pol == nil {
-		return nil, observe(CodeNoPolicy, 0, "no policy takes vector %s for customer %s from %s", sig.Vector, customer.ID, sig.Source)
+		return nil, observe(CodeNoPolicy, 0, "no policy takes vector %s for customer %s from %s%s", sig.Vector, customer.ID, sig.Source,
+			nearest(nearMisses(s, sig, customer, nil)))
 	}
 	if text := pol.Action.mismatch(familyOf(targets[0])); text != "" {
 		return nil, refusef(CodeActionFamily, "policy %s: %s", pol.Name, text)
 	}
-	variants, notes, r := matchesOf(sig, pol.Action, familyOf(targets[0]))
+	variants, notes, r := matchesOf(pol.narrowed(sig), pol.Action, familyOf(targets[0]))
 	if r.Code != "" {
 		return nil, refuse(r)
 	}
+	if r = pol.tooMany(len(variants)); r.Code != "" {
+		return nil, refuse(r)
+	}
 	p := &plan{
+		observes: pol.Mode == ModeObserve, signal: sig, taken: pol,
 		origin: FromPolicy, policy: pol.Name, vector: sig.Vector, customer: customer, targets: targets, variants: variants,
 		action: pol.Action, groups: pol.Groups, lifetime: pol.Lifetime, notes: notes,
 	}
@@ -197,21 +208,6 @@ func matchesOf(sig *Signal, a Action, f flowspec.Family) ([]flowspec.Match, []st
 	}
 	variants, r := sh.variants()
 	return variants, sh.notes, r
-}
-
-// policyFor returns the policy that takes a signal: the first by priority, then by name.
-func policyFor(s *State, sig *Signal, c CustomerID) *Policy {
-	for pol := range s.Policies() {
-		if selects(pol.Vectors, sig.Vector) && selects(pol.Customers, c) && selects(pol.Sources, sig.Source) {
-			return pol
-		}
-	}
-	return nil
-}
-
-// selects reports whether a selector takes v; an empty one takes all.
-func selects[T comparable](selector []T, v T) bool {
-	return len(selector) == 0 || slices.Contains(selector, v)
 }
 
 // settle finds a place for a plan: an active mitigation that covers it, else a new one. Current is what the same
@@ -268,6 +264,7 @@ func (p *plan) fits(m *Mitigation) bool {
 type surveyed struct {
 	active  int         // the customer's that stay
 	leaving int         // 1 if the attack's current one ends by this decision
+	ends    *Mitigation // that one; nil if none
 	cover   *Mitigation // does what is asked for
 	shield  *Mitigation // holds back more, and the plan would shield packets from it
 	at      netip.Prefix
@@ -282,6 +279,9 @@ type surveyed struct {
 // before something that holds back more has pieces inside of its own.
 func survey(s *State, p *plan, current *Mitigation, leaving bool) surveyed {
 	f := surveyed{active: s.ActiveCountOf(p.customer.ID)}
+	if leaving {
+		f.ends = current
+	}
 	if leaving && current.Customer == p.customer.ID {
 		f.leaving = 1
 		f.active--
@@ -355,6 +355,9 @@ func (f *surveyed) admit(s *State, p *plan) Reason {
 	if f.shield != nil {
 		return Reason{CodeShieldsStronger, f.shieldText(p)}
 	}
+	if r := policyLimit(s, p.policy, f.leavingOf(p.policy)); r.Code != "" {
+		return r
+	}
 	if quota := p.customer.MaxMitigations; quota > 0 && f.active >= quota {
 		return Reason{CodeCustomerQuota, fmt.Sprintf("customer %s has %s of at most %d", p.customer.ID, plural(f.active, "active mitigation"), quota)}
 	}
@@ -373,8 +376,13 @@ func (p *plan) mitigation(s *State, e Entry) (*Mitigation, Reason) {
 	if r.Code != "" {
 		return nil, r
 	}
+	var near []NearMiss
+	if p.signal != nil {
+		near = nearMisses(s, p.signal, p.customer, p.taken)
+	}
 	return &Mitigation{
-		ID: s.NextID(), Customer: p.customer.ID, Origin: p.origin, Policy: p.policy, Vector: p.vector,
+		NearMisses: near,
+		ID:         s.NextID(), Customer: p.customer.ID, Origin: p.origin, Policy: p.policy, Vector: p.vector,
 		Targets: slices.Clone(p.targets), Variants: p.variants, Action: p.action, Cut: p.cut, Rules: rules, Notes: p.notes,
 		Groups: slices.Clone(p.groups), Lifetime: p.lifetime, Created: e.At, Expires: e.At.Add(p.lifetime), By: e.By, Reason: p.reason,
 		Phase: Active,
@@ -472,6 +480,14 @@ func drill(s *State, sig *Signal, e Entry) Decision {
 	if p != nil {
 		d = settle(s, p, &PutAttack{Attack{Source: sig.Source, AttackID: sig.AttackID, Seq: sig.Seq, At: e.At}}, nil, e)
 	}
+	if p != nil && p.observes {
+		d = would(CodePolicyObserves, fmt.Sprintf("policy %s only observes", p.policy), d)
+	}
+	return would(CodeDrill, "drill", d)
+}
+
+// would turns a decision into one that only says what it would have been, and changes nothing.
+func would(code ReasonCode, why string, d Decision) Decision {
 	would := "would have been observed only"
 	switch d.Verdict.Kind {
 	case Mitigated:
@@ -482,7 +498,7 @@ func drill(s *State, sig *Signal, e Entry) Decision {
 		would = "would have been refused (" + string(d.Verdict.Reason.Code) + ")"
 	case Observed, Ended, Retry:
 	}
-	return observe(CodeDrill, 0, "drill: %s: %s", would, d.Verdict.Reason.Text)
+	return observe(code, 0, "%s: %s: %s", why, would, d.Verdict.Reason.Text)
 }
 
 // repetition answers a signal that changes nothing.

@@ -98,7 +98,9 @@ type Mitigation struct {
 	Expires  time.Time
 	By       Principal
 	Reason   Reason // why it was started; for an operator the text is the reason given
-	Causes   []Cause
+	// NearMisses are policies that lacked one thing to take the first signal, or would have taken it later.
+	NearMisses []NearMiss
+	Causes     []Cause
 	// MoreCauses is the number of causes beyond MaxCauses: they are counted here and remembered as attacks, not listed.
 	MoreCauses int
 	Phase      Phase

@@ -54,6 +54,10 @@ const (
 	CodeTooVague ReasonCode = "too_vague"
 	// CodeContradiction is a signal or a match whose parts exclude each other, so that no packet could match.
 	CodeContradiction ReasonCode = "contradiction"
+	// CodePolicyLimit is a policy that has as many active mitigations as it may have.
+	CodePolicyLimit ReasonCode = "policy_limit"
+	// CodePolicyObserves is a signal taken by a policy that only observes.
+	CodePolicyObserves ReasonCode = "policy_observes"
 	// CodeTooManyVariants is a signal that needs more matches per destination than MaxVariants.
 	CodeTooManyVariants ReasonCode = "too_many_variants"
 	// CodeSourceProtected is a source prefix that overlaps protected space: sources are spoofed.
@@ -156,6 +160,8 @@ func Reasons() []ReasonInfo {
 		{CodeTooManyPieces, true, "the target has too many holes for the budget of destinations"},
 		{CodeTooVague, true, "an unknown vector and no protocol"},
 		{CodeContradiction, true, "parts of the signal, or of the match, exclude each other"},
+		{CodePolicyLimit, true, "the policy has as many active mitigations as it may have"},
+		{CodePolicyObserves, false, "the policy that takes the signal only observes"},
 		{CodeTooManyVariants, true, "too many matches per destination"},
 		{CodeSourceProtected, true, "a source prefix overlaps protected space"},
 		{CodeUnsafeMatch, true, "common routers do not survive the match"},

@@ -209,6 +209,14 @@ func limitCases(t *testing.T) []reasonCase {
 			kind: policy.Refused, code: policy.CodeRouterBudget, text: []string{"transit-1", "12", "16", "20", "5 more"},
 		},
 		{name: "no router for the family", req: elsewhere, kind: policy.Refused, code: policy.CodeNoRouter, text: []string{"transit", "IPv6", "edge"}},
+		{
+			name: "policy limit", docs: taking(func(p *policy.Policy) { p.MaxMitigations = 1 }), first: []policy.Request{signal("a", 1, policy.VectorSYNFlood, pfxs("198.51.100.8/32"))},
+			req: signal("b", 1, policy.VectorSYNFlood, pfxs("198.51.100.7/32")), kind: policy.Refused, code: policy.CodePolicyLimit, text: []string{"policy syn has 1 active mitigation of at most 1"},
+		},
+		{
+			name: "policy observes", docs: taking(func(p *policy.Policy) { p.Mode = policy.ModeObserve }), req: signal("a", 1, policy.VectorSYNFlood, pfxs("198.51.100.7/32")),
+			kind: policy.Observed, code: policy.CodePolicyObserves,
+		},
 		{name: "no such group", req: nowhere, kind: policy.Refused, code: policy.CodeNoRouter, text: []string{"moon", "edge, transit"}},
 		{name: "no router at all", docs: without([]string{"edge-1", "edge-2", "transit-1", "amplification", "floods"}), req: discard("198.51.100.7/32"), kind: policy.Refused, code: policy.CodeNoRouter},
 		{name: "lifetime", req: long, kind: policy.Refused, code: policy.CodeLifetimeTooLong, text: []string{"48h", "24h"}},

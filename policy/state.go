@@ -34,6 +34,7 @@ type State struct {
 	byCustomer  table[*held] // active ones, by customer, then id
 	byExpiry    table[*held] // active ones, by end of life, then id
 	ofCustomer  table[int]   // number of active ones, by customer
+	ofPolicy    table[int]   // number of active ones that policies started, by policy
 	pieces      pieces       // active ones, by what they act on
 
 	routes      table[*route] // by key
@@ -66,6 +67,7 @@ func NewState() *State {
 		byCustomer:    newTable[*held](),
 		byExpiry:      newTable[*held](),
 		ofCustomer:    newTable[int](),
+		ofPolicy:      newTable[int](),
 		pieces:        newPieces(),
 		routes:        newTable[*route](),
 		groupRoutes:   newTable[int](),
@@ -150,6 +152,7 @@ func (s *State) commit() {
 	s.byCustomer.commit()
 	s.byExpiry.commit()
 	s.ofCustomer.commit()
+	s.ofPolicy.commit()
 	s.pieces.commit()
 	s.routes.commit()
 	s.groupRoutes.commit()

@@ -65,6 +65,7 @@ func (s *State) replace(old, next *held) {
 		s.byCustomer.set(customerKey(next.Mitigation), next)
 		s.byExpiry.set(expiryKey(next.Mitigation), next)
 		count(&s.ofCustomer, string(next.Customer), 1)
+		s.countOfPolicy(next.Mitigation, 1)
 	}
 	s.pieces.move(next.ID, before.pieces(), now.pieces())
 	s.reroute(before, now)
@@ -97,6 +98,14 @@ func (s *State) unindex(h *held) {
 	s.byCustomer.remove(customerKey(h.Mitigation))
 	s.byExpiry.remove(expiryKey(h.Mitigation))
 	count(&s.ofCustomer, string(h.Customer), -1)
+	s.countOfPolicy(h.Mitigation, -1)
+}
+
+// countOfPolicy counts an active mitigation that a policy started.
+func (s *State) countOfPolicy(m *Mitigation, d int) {
+	if m.Policy != "" {
+		count(&s.ofPolicy, m.Policy, d)
+	}
 }
 
 func overKey(m *Mitigation) []byte {

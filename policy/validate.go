@@ -20,6 +20,7 @@ const (
 	maxPrefixes     = 4096 // official prefixes of a customer, its links, prefixes of a block
 	maxEntries      = 1024 // other lists
 	maxContacts     = 32
+	maxTags         = 32
 	maxPriority     = 1_000_000
 	maxCount        = 10_000_000
 	maxMaxPieces    = 1024
@@ -108,6 +109,7 @@ func (d *Customer) Validate() []Violation {
 		}
 	}
 	c.links(d.Links)
+	names(&c, "tags", d.Tags)
 	c.count("contacts", len(d.Contacts), maxContacts)
 	for i, s := range d.Contacts {
 		c.contact(item("contacts", i), s)
@@ -277,6 +279,7 @@ func (d *Policy) Validate() []Violation {
 	names(&c, "customers", d.Customers)
 	names(&c, "sources", d.Sources)
 	names(&c, "groups", d.Groups)
+	d.validateChoice(&c)
 	c.action("action", d.Action)
 	if d.Lifetime != 0 {
 		c.lifetime("lifetime", d.Lifetime)

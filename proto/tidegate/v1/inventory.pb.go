@@ -164,8 +164,10 @@ type Customer struct {
 	Links          []*Link  `protobuf:"bytes,5,rep,name=links,proto3" json:"links,omitempty"`
 	Contacts       []string `protobuf:"bytes,6,rep,name=contacts,proto3" json:"contacts,omitempty"`
 	MaxMitigations uint32   `protobuf:"varint,7,opt,name=max_mitigations,json=maxMitigations,proto3" json:"max_mitigations,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Words of the operator's own that policies can ask for.
+	Tags          []string `protobuf:"bytes,20,rep,name=tags,proto3" json:"tags,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Customer) Reset() {
@@ -245,6 +247,13 @@ func (x *Customer) GetMaxMitigations() uint32 {
 		return x.MaxMitigations
 	}
 	return 0
+}
+
+func (x *Customer) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
 }
 
 // Link is the point-to-point subnet that attaches a customer. It is never acted on.
@@ -588,17 +597,33 @@ func (x *Router) GetMaxEntries() uint32 {
 
 // Policy answers signals. An empty selector takes all.
 type Policy struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Priority      int32                  `protobuf:"varint,2,opt,name=priority,proto3" json:"priority,omitempty"`
-	Vectors       []string               `protobuf:"bytes,3,rep,name=vectors,proto3" json:"vectors,omitempty"`
-	Customers     []string               `protobuf:"bytes,4,rep,name=customers,proto3" json:"customers,omitempty"`
-	Sources       []string               `protobuf:"bytes,5,rep,name=sources,proto3" json:"sources,omitempty"`
-	Action        *Action                `protobuf:"bytes,6,opt,name=action,proto3" json:"action,omitempty"`
-	Lifetime      *durationpb.Duration   `protobuf:"bytes,7,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
-	Groups        []string               `protobuf:"bytes,8,rep,name=groups,proto3" json:"groups,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Name      string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Priority  int32                  `protobuf:"varint,2,opt,name=priority,proto3" json:"priority,omitempty"`
+	Vectors   []string               `protobuf:"bytes,3,rep,name=vectors,proto3" json:"vectors,omitempty"`
+	Customers []string               `protobuf:"bytes,4,rep,name=customers,proto3" json:"customers,omitempty"`
+	Sources   []string               `protobuf:"bytes,5,rep,name=sources,proto3" json:"sources,omitempty"`
+	Action    *Action                `protobuf:"bytes,6,opt,name=action,proto3" json:"action,omitempty"`
+	Lifetime  *durationpb.Duration   `protobuf:"bytes,7,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
+	Groups    []string               `protobuf:"bytes,8,rep,name=groups,proto3" json:"groups,omitempty"`
+	// The customer has one of these tags.
+	Tags []string `protobuf:"bytes,20,rep,name=tags,proto3" json:"tags,omitempty"`
+	// What the signal must say at least, with units: "500Mbps", "100kpps".
+	MinRate       string  `protobuf:"bytes,21,opt,name=min_rate,json=minRate,proto3" json:"min_rate,omitempty"`
+	MinPackets    string  `protobuf:"bytes,22,opt,name=min_packets,json=minPackets,proto3" json:"min_packets,omitempty"`
+	MinConfidence float64 `protobuf:"fixed64,23,opt,name=min_confidence,json=minConfidence,proto3" json:"min_confidence,omitempty"`
+	// Condition in CEL, asked after the selectors.
+	When string `protobuf:"bytes,24,opt,name=when,proto3" json:"when,omitempty"`
+	// Mode is auto (the default) or observe.
+	Mode string `protobuf:"bytes,25,opt,name=mode,proto3" json:"mode,omitempty"`
+	// What of the signal narrows the matches: protocols, source_ports, destination_ports, lengths, sources, or none. Empty
+	// means all of it.
+	MatchOn []string `protobuf:"bytes,26,rep,name=match_on,json=matchOn,proto3" json:"match_on,omitempty"`
+	// Matches for each destination, and active mitigations of the policy; 0 means no limit of its own.
+	MaxMatches     uint32 `protobuf:"varint,27,opt,name=max_matches,json=maxMatches,proto3" json:"max_matches,omitempty"`
+	MaxMitigations uint32 `protobuf:"varint,28,opt,name=max_mitigations,json=maxMitigations,proto3" json:"max_mitigations,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Policy) Reset() {
@@ -685,6 +710,69 @@ func (x *Policy) GetGroups() []string {
 		return x.Groups
 	}
 	return nil
+}
+
+func (x *Policy) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *Policy) GetMinRate() string {
+	if x != nil {
+		return x.MinRate
+	}
+	return ""
+}
+
+func (x *Policy) GetMinPackets() string {
+	if x != nil {
+		return x.MinPackets
+	}
+	return ""
+}
+
+func (x *Policy) GetMinConfidence() float64 {
+	if x != nil {
+		return x.MinConfidence
+	}
+	return 0
+}
+
+func (x *Policy) GetWhen() string {
+	if x != nil {
+		return x.When
+	}
+	return ""
+}
+
+func (x *Policy) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+func (x *Policy) GetMatchOn() []string {
+	if x != nil {
+		return x.MatchOn
+	}
+	return nil
+}
+
+func (x *Policy) GetMaxMatches() uint32 {
+	if x != nil {
+		return x.MaxMatches
+	}
+	return 0
+}
+
+func (x *Policy) GetMaxMitigations() uint32 {
+	if x != nil {
+		return x.MaxMitigations
+	}
+	return 0
 }
 
 // Safeguards bound what any decision may do. The one document is named "default"; unset fields keep their defaults.
@@ -1615,7 +1703,7 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"safeguards\x18\x05 \x01(\v2\x17.tidegate.v1.SafeguardsH\x00R\n" +
 	"safeguardsB\n" +
 	"\n" +
-	"\bdocument\"\xd0\x01\n" +
+	"\bdocument\"\xe4\x01\n" +
 	"\bCustomer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1a\n" +
@@ -1623,7 +1711,8 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\x06within\x18\x04 \x01(\tR\x06within\x12'\n" +
 	"\x05links\x18\x05 \x03(\v2\x11.tidegate.v1.LinkR\x05links\x12\x1a\n" +
 	"\bcontacts\x18\x06 \x03(\tR\bcontacts\x12'\n" +
-	"\x0fmax_mitigations\x18\a \x01(\rR\x0emaxMitigations\"x\n" +
+	"\x0fmax_mitigations\x18\a \x01(\rR\x0emaxMitigations\x12\x12\n" +
+	"\x04tags\x18\x14 \x03(\tR\x04tags\"x\n" +
 	"\x04Link\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x0e\n" +
 	"\x02pe\x18\x02 \x01(\tR\x02pe\x12\x1c\n" +
@@ -1658,7 +1747,7 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\fdiscard_ipv6\x18\x10 \x01(\tR\vdiscardIpv6\x12'\n" +
 	"\x0faccept_untested\x18\x11 \x01(\bR\x0eacceptUntested\x12\x1f\n" +
 	"\vmax_entries\x18\x12 \x01(\rR\n" +
-	"maxEntries\"\x86\x02\n" +
+	"maxEntries\"\x8a\x04\n" +
 	"\x06Policy\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bpriority\x18\x02 \x01(\x05R\bpriority\x12\x18\n" +
@@ -1667,7 +1756,18 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\asources\x18\x05 \x03(\tR\asources\x12+\n" +
 	"\x06action\x18\x06 \x01(\v2\x13.tidegate.v1.ActionR\x06action\x125\n" +
 	"\blifetime\x18\a \x01(\v2\x19.google.protobuf.DurationR\blifetime\x12\x16\n" +
-	"\x06groups\x18\b \x03(\tR\x06groups\"\xb8\x05\n" +
+	"\x06groups\x18\b \x03(\tR\x06groups\x12\x12\n" +
+	"\x04tags\x18\x14 \x03(\tR\x04tags\x12\x19\n" +
+	"\bmin_rate\x18\x15 \x01(\tR\aminRate\x12\x1f\n" +
+	"\vmin_packets\x18\x16 \x01(\tR\n" +
+	"minPackets\x12%\n" +
+	"\x0emin_confidence\x18\x17 \x01(\x01R\rminConfidence\x12\x12\n" +
+	"\x04when\x18\x18 \x01(\tR\x04when\x12\x12\n" +
+	"\x04mode\x18\x19 \x01(\tR\x04mode\x12\x19\n" +
+	"\bmatch_on\x18\x1a \x03(\tR\amatchOn\x12\x1f\n" +
+	"\vmax_matches\x18\x1b \x01(\rR\n" +
+	"maxMatches\x12'\n" +
+	"\x0fmax_mitigations\x18\x1c \x01(\rR\x0emaxMitigations\"\xb8\x05\n" +
 	"\n" +
 	"Safeguards\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12$\n" +

@@ -708,6 +708,7 @@ type Mitigation struct {
 	RatePerRule   string      `protobuf:"bytes,29,opt,name=rate_per_rule,json=ratePerRule,proto3" json:"rate_per_rule,omitempty"`
 	RateTotal     string      `protobuf:"bytes,30,opt,name=rate_total,json=rateTotal,proto3" json:"rate_total,omitempty"`
 	Overridden    []*Override `protobuf:"bytes,31,rep,name=overridden,proto3" json:"overridden,omitempty"`
+	NearMisses    []*NearMiss `protobuf:"bytes,70,rep,name=near_misses,json=nearMisses,proto3" json:"near_misses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -959,6 +960,66 @@ func (x *Mitigation) GetOverridden() []*Override {
 	return nil
 }
 
+func (x *Mitigation) GetNearMisses() []*NearMiss {
+	if x != nil {
+		return x.NearMisses
+	}
+	return nil
+}
+
+// NearMiss is a policy that lacked one thing to take a signal, or that would have taken it had it been asked first.
+type NearMiss struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Policy        string                 `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	Why           string                 `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NearMiss) Reset() {
+	*x = NearMiss{}
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NearMiss) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NearMiss) ProtoMessage() {}
+
+func (x *NearMiss) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NearMiss.ProtoReflect.Descriptor instead.
+func (*NearMiss) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *NearMiss) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *NearMiss) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
 type StartRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -977,7 +1038,7 @@ type StartRequest struct {
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[9]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -989,7 +1050,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[9]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1002,7 +1063,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{9}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *StartRequest) GetRequestId() string {
@@ -1065,7 +1126,7 @@ type StartResponse struct {
 
 func (x *StartResponse) Reset() {
 	*x = StartResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[10]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1077,7 +1138,7 @@ func (x *StartResponse) String() string {
 func (*StartResponse) ProtoMessage() {}
 
 func (x *StartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[10]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1090,7 +1151,7 @@ func (x *StartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResponse.ProtoReflect.Descriptor instead.
 func (*StartResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{10}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *StartResponse) GetVerdict() *Verdict {
@@ -1123,7 +1184,7 @@ type PreviewRequest struct {
 
 func (x *PreviewRequest) Reset() {
 	*x = PreviewRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[11]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1135,7 +1196,7 @@ func (x *PreviewRequest) String() string {
 func (*PreviewRequest) ProtoMessage() {}
 
 func (x *PreviewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[11]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1148,7 +1209,7 @@ func (x *PreviewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewRequest.ProtoReflect.Descriptor instead.
 func (*PreviewRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{11}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PreviewRequest) GetStart() *StartRequest {
@@ -1169,7 +1230,7 @@ type PreviewResponse struct {
 
 func (x *PreviewResponse) Reset() {
 	*x = PreviewResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[12]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1181,7 +1242,7 @@ func (x *PreviewResponse) String() string {
 func (*PreviewResponse) ProtoMessage() {}
 
 func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[12]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1194,7 +1255,7 @@ func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewResponse.ProtoReflect.Descriptor instead.
 func (*PreviewResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{12}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PreviewResponse) GetVerdict() *Verdict {
@@ -1227,7 +1288,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1239,7 +1300,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1252,7 +1313,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{13}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetRequest) GetId() string {
@@ -1272,7 +1333,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1284,7 +1345,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1297,7 +1358,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{14}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetResponse) GetMitigation() *Mitigation {
@@ -1327,7 +1388,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1339,7 +1400,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1352,7 +1413,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{15}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListRequest) GetCustomer() string {
@@ -1386,7 +1447,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1398,7 +1459,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1411,7 +1472,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{16}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListResponse) GetMitigations() []*Mitigation {
@@ -1437,7 +1498,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1449,7 +1510,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1462,7 +1523,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{17}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WatchRequest) GetCustomer() string {
@@ -1482,7 +1543,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1494,7 +1555,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1507,7 +1568,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{18}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WatchResponse) GetMitigation() *Mitigation {
@@ -1537,7 +1598,7 @@ type ExtendRequest struct {
 
 func (x *ExtendRequest) Reset() {
 	*x = ExtendRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1549,7 +1610,7 @@ func (x *ExtendRequest) String() string {
 func (*ExtendRequest) ProtoMessage() {}
 
 func (x *ExtendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1562,7 +1623,7 @@ func (x *ExtendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendRequest.ProtoReflect.Descriptor instead.
 func (*ExtendRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{19}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ExtendRequest) GetRequestId() string {
@@ -1603,7 +1664,7 @@ type ExtendResponse struct {
 
 func (x *ExtendResponse) Reset() {
 	*x = ExtendResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1615,7 +1676,7 @@ func (x *ExtendResponse) String() string {
 func (*ExtendResponse) ProtoMessage() {}
 
 func (x *ExtendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1628,7 +1689,7 @@ func (x *ExtendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendResponse.ProtoReflect.Descriptor instead.
 func (*ExtendResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{20}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ExtendResponse) GetMitigation() *Mitigation {
@@ -1656,7 +1717,7 @@ type WithdrawRequest struct {
 
 func (x *WithdrawRequest) Reset() {
 	*x = WithdrawRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1668,7 +1729,7 @@ func (x *WithdrawRequest) String() string {
 func (*WithdrawRequest) ProtoMessage() {}
 
 func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1681,7 +1742,7 @@ func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawRequest.ProtoReflect.Descriptor instead.
 func (*WithdrawRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{21}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WithdrawRequest) GetRequestId() string {
@@ -1718,7 +1779,7 @@ type WithdrawResponse struct {
 
 func (x *WithdrawResponse) Reset() {
 	*x = WithdrawResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1730,7 +1791,7 @@ func (x *WithdrawResponse) String() string {
 func (*WithdrawResponse) ProtoMessage() {}
 
 func (x *WithdrawResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1743,7 +1804,7 @@ func (x *WithdrawResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawResponse.ProtoReflect.Descriptor instead.
 func (*WithdrawResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{22}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WithdrawResponse) GetMitigation() *Mitigation {
@@ -1779,7 +1840,7 @@ type WithdrawAllRequest struct {
 
 func (x *WithdrawAllRequest) Reset() {
 	*x = WithdrawAllRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1791,7 +1852,7 @@ func (x *WithdrawAllRequest) String() string {
 func (*WithdrawAllRequest) ProtoMessage() {}
 
 func (x *WithdrawAllRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1804,7 +1865,7 @@ func (x *WithdrawAllRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawAllRequest.ProtoReflect.Descriptor instead.
 func (*WithdrawAllRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{23}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WithdrawAllRequest) GetRequestId() string {
@@ -1839,7 +1900,7 @@ type WithdrawAllResponse struct {
 
 func (x *WithdrawAllResponse) Reset() {
 	*x = WithdrawAllResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[24]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1851,7 +1912,7 @@ func (x *WithdrawAllResponse) String() string {
 func (*WithdrawAllResponse) ProtoMessage() {}
 
 func (x *WithdrawAllResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[24]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1864,7 +1925,7 @@ func (x *WithdrawAllResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawAllResponse.ProtoReflect.Descriptor instead.
 func (*WithdrawAllResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{24}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WithdrawAllResponse) GetIds() []string {
@@ -1939,7 +2000,7 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\x05Cause\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1b\n" +
 	"\tattack_id\x18\x02 \x01(\tR\battackId\x120\n" +
-	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xea\a\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xa2\b\n" +
 	"\n" +
 	"Mitigation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
@@ -1977,7 +2038,12 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"rate_total\x18\x1e \x01(\tR\trateTotal\x125\n" +
 	"\n" +
 	"overridden\x18\x1f \x03(\v2\x15.tidegate.v1.OverrideR\n" +
-	"overridden\"\xf1\x01\n" +
+	"overridden\x126\n" +
+	"\vnear_misses\x18F \x03(\v2\x15.tidegate.v1.NearMissR\n" +
+	"nearMisses\"4\n" +
+	"\bNearMiss\x12\x16\n" +
+	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\"\xf1\x01\n" +
 	"\fStartRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +
@@ -2085,7 +2151,7 @@ func file_tidegate_v1_mitigation_proto_rawDescGZIP() []byte {
 }
 
 var file_tidegate_v1_mitigation_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tidegate_v1_mitigation_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_tidegate_v1_mitigation_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_tidegate_v1_mitigation_proto_goTypes = []any{
 	(VerdictKind)(0),              // 0: tidegate.v1.VerdictKind
 	(*ReadInfo)(nil),              // 1: tidegate.v1.ReadInfo
@@ -2097,83 +2163,85 @@ var file_tidegate_v1_mitigation_proto_goTypes = []any{
 	(*Override)(nil),              // 7: tidegate.v1.Override
 	(*Cause)(nil),                 // 8: tidegate.v1.Cause
 	(*Mitigation)(nil),            // 9: tidegate.v1.Mitigation
-	(*StartRequest)(nil),          // 10: tidegate.v1.StartRequest
-	(*StartResponse)(nil),         // 11: tidegate.v1.StartResponse
-	(*PreviewRequest)(nil),        // 12: tidegate.v1.PreviewRequest
-	(*PreviewResponse)(nil),       // 13: tidegate.v1.PreviewResponse
-	(*GetRequest)(nil),            // 14: tidegate.v1.GetRequest
-	(*GetResponse)(nil),           // 15: tidegate.v1.GetResponse
-	(*ListRequest)(nil),           // 16: tidegate.v1.ListRequest
-	(*ListResponse)(nil),          // 17: tidegate.v1.ListResponse
-	(*WatchRequest)(nil),          // 18: tidegate.v1.WatchRequest
-	(*WatchResponse)(nil),         // 19: tidegate.v1.WatchResponse
-	(*ExtendRequest)(nil),         // 20: tidegate.v1.ExtendRequest
-	(*ExtendResponse)(nil),        // 21: tidegate.v1.ExtendResponse
-	(*WithdrawRequest)(nil),       // 22: tidegate.v1.WithdrawRequest
-	(*WithdrawResponse)(nil),      // 23: tidegate.v1.WithdrawResponse
-	(*WithdrawAllRequest)(nil),    // 24: tidegate.v1.WithdrawAllRequest
-	(*WithdrawAllResponse)(nil),   // 25: tidegate.v1.WithdrawAllResponse
-	(*durationpb.Duration)(nil),   // 26: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
+	(*NearMiss)(nil),              // 10: tidegate.v1.NearMiss
+	(*StartRequest)(nil),          // 11: tidegate.v1.StartRequest
+	(*StartResponse)(nil),         // 12: tidegate.v1.StartResponse
+	(*PreviewRequest)(nil),        // 13: tidegate.v1.PreviewRequest
+	(*PreviewResponse)(nil),       // 14: tidegate.v1.PreviewResponse
+	(*GetRequest)(nil),            // 15: tidegate.v1.GetRequest
+	(*GetResponse)(nil),           // 16: tidegate.v1.GetResponse
+	(*ListRequest)(nil),           // 17: tidegate.v1.ListRequest
+	(*ListResponse)(nil),          // 18: tidegate.v1.ListResponse
+	(*WatchRequest)(nil),          // 19: tidegate.v1.WatchRequest
+	(*WatchResponse)(nil),         // 20: tidegate.v1.WatchResponse
+	(*ExtendRequest)(nil),         // 21: tidegate.v1.ExtendRequest
+	(*ExtendResponse)(nil),        // 22: tidegate.v1.ExtendResponse
+	(*WithdrawRequest)(nil),       // 23: tidegate.v1.WithdrawRequest
+	(*WithdrawResponse)(nil),      // 24: tidegate.v1.WithdrawResponse
+	(*WithdrawAllRequest)(nil),    // 25: tidegate.v1.WithdrawAllRequest
+	(*WithdrawAllResponse)(nil),   // 26: tidegate.v1.WithdrawAllResponse
+	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
 }
 var file_tidegate_v1_mitigation_proto_depIdxs = []int32{
-	26, // 0: tidegate.v1.ReadInfo.age:type_name -> google.protobuf.Duration
+	27, // 0: tidegate.v1.ReadInfo.age:type_name -> google.protobuf.Duration
 	0,  // 1: tidegate.v1.Verdict.kind:type_name -> tidegate.v1.VerdictKind
-	26, // 2: tidegate.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
+	27, // 2: tidegate.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
 	3,  // 3: tidegate.v1.Verdict.violations:type_name -> tidegate.v1.FieldViolation
-	27, // 4: tidegate.v1.Cause.since:type_name -> google.protobuf.Timestamp
+	28, // 4: tidegate.v1.Cause.since:type_name -> google.protobuf.Timestamp
 	5,  // 5: tidegate.v1.Mitigation.action:type_name -> tidegate.v1.Action
 	6,  // 6: tidegate.v1.Mitigation.exempt:type_name -> tidegate.v1.Exemption
-	26, // 7: tidegate.v1.Mitigation.lifetime:type_name -> google.protobuf.Duration
-	27, // 8: tidegate.v1.Mitigation.created:type_name -> google.protobuf.Timestamp
-	27, // 9: tidegate.v1.Mitigation.expires:type_name -> google.protobuf.Timestamp
+	27, // 7: tidegate.v1.Mitigation.lifetime:type_name -> google.protobuf.Duration
+	28, // 8: tidegate.v1.Mitigation.created:type_name -> google.protobuf.Timestamp
+	28, // 9: tidegate.v1.Mitigation.expires:type_name -> google.protobuf.Timestamp
 	8,  // 10: tidegate.v1.Mitigation.causes:type_name -> tidegate.v1.Cause
-	27, // 11: tidegate.v1.Mitigation.ended_at:type_name -> google.protobuf.Timestamp
+	28, // 11: tidegate.v1.Mitigation.ended_at:type_name -> google.protobuf.Timestamp
 	7,  // 12: tidegate.v1.Mitigation.overridden:type_name -> tidegate.v1.Override
-	5,  // 13: tidegate.v1.StartRequest.action:type_name -> tidegate.v1.Action
-	26, // 14: tidegate.v1.StartRequest.lifetime:type_name -> google.protobuf.Duration
-	4,  // 15: tidegate.v1.StartResponse.verdict:type_name -> tidegate.v1.Verdict
-	9,  // 16: tidegate.v1.StartResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	2,  // 17: tidegate.v1.StartResponse.write:type_name -> tidegate.v1.WriteInfo
-	10, // 18: tidegate.v1.PreviewRequest.start:type_name -> tidegate.v1.StartRequest
-	4,  // 19: tidegate.v1.PreviewResponse.verdict:type_name -> tidegate.v1.Verdict
-	9,  // 20: tidegate.v1.PreviewResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	1,  // 21: tidegate.v1.PreviewResponse.read:type_name -> tidegate.v1.ReadInfo
-	9,  // 22: tidegate.v1.GetResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	1,  // 23: tidegate.v1.GetResponse.read:type_name -> tidegate.v1.ReadInfo
-	9,  // 24: tidegate.v1.ListResponse.mitigations:type_name -> tidegate.v1.Mitigation
-	1,  // 25: tidegate.v1.ListResponse.read:type_name -> tidegate.v1.ReadInfo
-	9,  // 26: tidegate.v1.WatchResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	1,  // 27: tidegate.v1.WatchResponse.read:type_name -> tidegate.v1.ReadInfo
-	26, // 28: tidegate.v1.ExtendRequest.lifetime:type_name -> google.protobuf.Duration
-	9,  // 29: tidegate.v1.ExtendResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	2,  // 30: tidegate.v1.ExtendResponse.write:type_name -> tidegate.v1.WriteInfo
-	9,  // 31: tidegate.v1.WithdrawResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	2,  // 32: tidegate.v1.WithdrawResponse.write:type_name -> tidegate.v1.WriteInfo
-	27, // 33: tidegate.v1.WithdrawResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
-	2,  // 34: tidegate.v1.WithdrawAllResponse.write:type_name -> tidegate.v1.WriteInfo
-	27, // 35: tidegate.v1.WithdrawAllResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
-	10, // 36: tidegate.v1.MitigationService.Start:input_type -> tidegate.v1.StartRequest
-	12, // 37: tidegate.v1.MitigationService.Preview:input_type -> tidegate.v1.PreviewRequest
-	14, // 38: tidegate.v1.MitigationService.Get:input_type -> tidegate.v1.GetRequest
-	16, // 39: tidegate.v1.MitigationService.List:input_type -> tidegate.v1.ListRequest
-	18, // 40: tidegate.v1.MitigationService.Watch:input_type -> tidegate.v1.WatchRequest
-	20, // 41: tidegate.v1.MitigationService.Extend:input_type -> tidegate.v1.ExtendRequest
-	22, // 42: tidegate.v1.MitigationService.Withdraw:input_type -> tidegate.v1.WithdrawRequest
-	24, // 43: tidegate.v1.MitigationService.WithdrawAll:input_type -> tidegate.v1.WithdrawAllRequest
-	11, // 44: tidegate.v1.MitigationService.Start:output_type -> tidegate.v1.StartResponse
-	13, // 45: tidegate.v1.MitigationService.Preview:output_type -> tidegate.v1.PreviewResponse
-	15, // 46: tidegate.v1.MitigationService.Get:output_type -> tidegate.v1.GetResponse
-	17, // 47: tidegate.v1.MitigationService.List:output_type -> tidegate.v1.ListResponse
-	19, // 48: tidegate.v1.MitigationService.Watch:output_type -> tidegate.v1.WatchResponse
-	21, // 49: tidegate.v1.MitigationService.Extend:output_type -> tidegate.v1.ExtendResponse
-	23, // 50: tidegate.v1.MitigationService.Withdraw:output_type -> tidegate.v1.WithdrawResponse
-	25, // 51: tidegate.v1.MitigationService.WithdrawAll:output_type -> tidegate.v1.WithdrawAllResponse
-	44, // [44:52] is the sub-list for method output_type
-	36, // [36:44] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	10, // 13: tidegate.v1.Mitigation.near_misses:type_name -> tidegate.v1.NearMiss
+	5,  // 14: tidegate.v1.StartRequest.action:type_name -> tidegate.v1.Action
+	27, // 15: tidegate.v1.StartRequest.lifetime:type_name -> google.protobuf.Duration
+	4,  // 16: tidegate.v1.StartResponse.verdict:type_name -> tidegate.v1.Verdict
+	9,  // 17: tidegate.v1.StartResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	2,  // 18: tidegate.v1.StartResponse.write:type_name -> tidegate.v1.WriteInfo
+	11, // 19: tidegate.v1.PreviewRequest.start:type_name -> tidegate.v1.StartRequest
+	4,  // 20: tidegate.v1.PreviewResponse.verdict:type_name -> tidegate.v1.Verdict
+	9,  // 21: tidegate.v1.PreviewResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	1,  // 22: tidegate.v1.PreviewResponse.read:type_name -> tidegate.v1.ReadInfo
+	9,  // 23: tidegate.v1.GetResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	1,  // 24: tidegate.v1.GetResponse.read:type_name -> tidegate.v1.ReadInfo
+	9,  // 25: tidegate.v1.ListResponse.mitigations:type_name -> tidegate.v1.Mitigation
+	1,  // 26: tidegate.v1.ListResponse.read:type_name -> tidegate.v1.ReadInfo
+	9,  // 27: tidegate.v1.WatchResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	1,  // 28: tidegate.v1.WatchResponse.read:type_name -> tidegate.v1.ReadInfo
+	27, // 29: tidegate.v1.ExtendRequest.lifetime:type_name -> google.protobuf.Duration
+	9,  // 30: tidegate.v1.ExtendResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	2,  // 31: tidegate.v1.ExtendResponse.write:type_name -> tidegate.v1.WriteInfo
+	9,  // 32: tidegate.v1.WithdrawResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	2,  // 33: tidegate.v1.WithdrawResponse.write:type_name -> tidegate.v1.WriteInfo
+	28, // 34: tidegate.v1.WithdrawResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
+	2,  // 35: tidegate.v1.WithdrawAllResponse.write:type_name -> tidegate.v1.WriteInfo
+	28, // 36: tidegate.v1.WithdrawAllResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
+	11, // 37: tidegate.v1.MitigationService.Start:input_type -> tidegate.v1.StartRequest
+	13, // 38: tidegate.v1.MitigationService.Preview:input_type -> tidegate.v1.PreviewRequest
+	15, // 39: tidegate.v1.MitigationService.Get:input_type -> tidegate.v1.GetRequest
+	17, // 40: tidegate.v1.MitigationService.List:input_type -> tidegate.v1.ListRequest
+	19, // 41: tidegate.v1.MitigationService.Watch:input_type -> tidegate.v1.WatchRequest
+	21, // 42: tidegate.v1.MitigationService.Extend:input_type -> tidegate.v1.ExtendRequest
+	23, // 43: tidegate.v1.MitigationService.Withdraw:input_type -> tidegate.v1.WithdrawRequest
+	25, // 44: tidegate.v1.MitigationService.WithdrawAll:input_type -> tidegate.v1.WithdrawAllRequest
+	12, // 45: tidegate.v1.MitigationService.Start:output_type -> tidegate.v1.StartResponse
+	14, // 46: tidegate.v1.MitigationService.Preview:output_type -> tidegate.v1.PreviewResponse
+	16, // 47: tidegate.v1.MitigationService.Get:output_type -> tidegate.v1.GetResponse
+	18, // 48: tidegate.v1.MitigationService.List:output_type -> tidegate.v1.ListResponse
+	20, // 49: tidegate.v1.MitigationService.Watch:output_type -> tidegate.v1.WatchResponse
+	22, // 50: tidegate.v1.MitigationService.Extend:output_type -> tidegate.v1.ExtendResponse
+	24, // 51: tidegate.v1.MitigationService.Withdraw:output_type -> tidegate.v1.WithdrawResponse
+	26, // 52: tidegate.v1.MitigationService.WithdrawAll:output_type -> tidegate.v1.WithdrawAllResponse
+	45, // [45:53] is the sub-list for method output_type
+	37, // [37:45] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_v1_mitigation_proto_init() }
@@ -2187,7 +2255,7 @@ func file_tidegate_v1_mitigation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_v1_mitigation_proto_rawDesc), len(file_tidegate_v1_mitigation_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   25,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

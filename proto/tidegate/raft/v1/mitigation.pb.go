@@ -572,7 +572,8 @@ type Mitigation struct {
 	EndNote  string                 `protobuf:"bytes,23,opt,name=end_note,json=endNote,proto3" json:"end_note,omitempty"`
 	Changed  uint64                 `protobuf:"varint,24,opt,name=changed,proto3" json:"changed,omitempty"`
 	// Causes beyond those that are listed.
-	MoreCauses    int64 `protobuf:"varint,25,opt,name=more_causes,json=moreCauses,proto3" json:"more_causes,omitempty"`
+	MoreCauses    int64       `protobuf:"varint,25,opt,name=more_causes,json=moreCauses,proto3" json:"more_causes,omitempty"`
+	NearMisses    []*NearMiss `protobuf:"bytes,70,rep,name=near_misses,json=nearMisses,proto3" json:"near_misses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -782,6 +783,66 @@ func (x *Mitigation) GetMoreCauses() int64 {
 	return 0
 }
 
+func (x *Mitigation) GetNearMisses() []*NearMiss {
+	if x != nil {
+		return x.NearMisses
+	}
+	return nil
+}
+
+// NearMiss is a policy that lacked one thing to take a signal.
+type NearMiss struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Policy        string                 `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	Why           string                 `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NearMiss) Reset() {
+	*x = NearMiss{}
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NearMiss) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NearMiss) ProtoMessage() {}
+
+func (x *NearMiss) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NearMiss.ProtoReflect.Descriptor instead.
+func (*NearMiss) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *NearMiss) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *NearMiss) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
 // Attack is what is remembered of a detector's attack.
 type Attack struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -799,7 +860,7 @@ type Attack struct {
 
 func (x *Attack) Reset() {
 	*x = Attack{}
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[5]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +872,7 @@ func (x *Attack) String() string {
 func (*Attack) ProtoMessage() {}
 
 func (x *Attack) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[5]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +885,7 @@ func (x *Attack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attack.ProtoReflect.Descriptor instead.
 func (*Attack) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{5}
+	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Attack) GetSource() string {
@@ -889,7 +950,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[6]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -901,7 +962,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[6]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -914,7 +975,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{6}
+	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Verdict) GetKind() VerdictKind {
@@ -962,7 +1023,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[7]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -974,7 +1035,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[7]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -987,7 +1048,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{7}
+	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Result) GetRequestId() string {
@@ -1059,7 +1120,7 @@ const file_tidegate_raft_v1_mitigation_proto_rawDesc = "" +
 	"\x05Cause\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1b\n" +
 	"\tattack_id\x18\x02 \x01(\tR\battackId\x120\n" +
-	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xbb\a\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xf8\a\n" +
 	"\n" +
 	"Mitigation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
@@ -1088,7 +1149,12 @@ const file_tidegate_raft_v1_mitigation_proto_rawDesc = "" +
 	"\bend_note\x18\x17 \x01(\tR\aendNote\x12\x18\n" +
 	"\achanged\x18\x18 \x01(\x04R\achanged\x12\x1f\n" +
 	"\vmore_causes\x18\x19 \x01(\x03R\n" +
-	"moreCauses\"\xc9\x01\n" +
+	"moreCauses\x12;\n" +
+	"\vnear_misses\x18F \x03(\v2\x1a.tidegate.raft.v1.NearMissR\n" +
+	"nearMisses\"4\n" +
+	"\bNearMiss\x12\x16\n" +
+	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\"\xc9\x01\n" +
 	"\x06Attack\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1b\n" +
 	"\tattack_id\x18\x02 \x01(\tR\battackId\x12\x10\n" +
@@ -1160,7 +1226,7 @@ func file_tidegate_raft_v1_mitigation_proto_rawDescGZIP() []byte {
 }
 
 var file_tidegate_raft_v1_mitigation_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_tidegate_raft_v1_mitigation_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_tidegate_raft_v1_mitigation_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_tidegate_raft_v1_mitigation_proto_goTypes = []any{
 	(Origin)(0),                   // 0: tidegate.raft.v1.Origin
 	(Phase)(0),                    // 1: tidegate.raft.v1.Phase
@@ -1172,43 +1238,45 @@ var file_tidegate_raft_v1_mitigation_proto_goTypes = []any{
 	(*Cut)(nil),                   // 7: tidegate.raft.v1.Cut
 	(*Cause)(nil),                 // 8: tidegate.raft.v1.Cause
 	(*Mitigation)(nil),            // 9: tidegate.raft.v1.Mitigation
-	(*Attack)(nil),                // 10: tidegate.raft.v1.Attack
-	(*Verdict)(nil),               // 11: tidegate.raft.v1.Verdict
-	(*Result)(nil),                // 12: tidegate.raft.v1.Result
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
-	(*Match)(nil),                 // 14: tidegate.raft.v1.Match
-	(*Action)(nil),                // 15: tidegate.raft.v1.Action
-	(*Rule)(nil),                  // 16: tidegate.raft.v1.Rule
-	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
+	(*NearMiss)(nil),              // 10: tidegate.raft.v1.NearMiss
+	(*Attack)(nil),                // 11: tidegate.raft.v1.Attack
+	(*Verdict)(nil),               // 12: tidegate.raft.v1.Verdict
+	(*Result)(nil),                // 13: tidegate.raft.v1.Result
+	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(*Match)(nil),                 // 15: tidegate.raft.v1.Match
+	(*Action)(nil),                // 16: tidegate.raft.v1.Action
+	(*Rule)(nil),                  // 17: tidegate.raft.v1.Rule
+	(*durationpb.Duration)(nil),   // 18: google.protobuf.Duration
 }
 var file_tidegate_raft_v1_mitigation_proto_depIdxs = []int32{
 	3,  // 0: tidegate.raft.v1.Exemption.kind:type_name -> tidegate.raft.v1.ExemptionKind
 	6,  // 1: tidegate.raft.v1.Cut.exempt:type_name -> tidegate.raft.v1.Exemption
-	13, // 2: tidegate.raft.v1.Cause.since:type_name -> google.protobuf.Timestamp
+	14, // 2: tidegate.raft.v1.Cause.since:type_name -> google.protobuf.Timestamp
 	0,  // 3: tidegate.raft.v1.Mitigation.origin:type_name -> tidegate.raft.v1.Origin
-	14, // 4: tidegate.raft.v1.Mitigation.variants:type_name -> tidegate.raft.v1.Match
-	15, // 5: tidegate.raft.v1.Mitigation.action:type_name -> tidegate.raft.v1.Action
+	15, // 4: tidegate.raft.v1.Mitigation.variants:type_name -> tidegate.raft.v1.Match
+	16, // 5: tidegate.raft.v1.Mitigation.action:type_name -> tidegate.raft.v1.Action
 	7,  // 6: tidegate.raft.v1.Mitigation.cut:type_name -> tidegate.raft.v1.Cut
-	16, // 7: tidegate.raft.v1.Mitigation.rules:type_name -> tidegate.raft.v1.Rule
-	17, // 8: tidegate.raft.v1.Mitigation.lifetime:type_name -> google.protobuf.Duration
-	13, // 9: tidegate.raft.v1.Mitigation.created:type_name -> google.protobuf.Timestamp
-	13, // 10: tidegate.raft.v1.Mitigation.expires:type_name -> google.protobuf.Timestamp
+	17, // 7: tidegate.raft.v1.Mitigation.rules:type_name -> tidegate.raft.v1.Rule
+	18, // 8: tidegate.raft.v1.Mitigation.lifetime:type_name -> google.protobuf.Duration
+	14, // 9: tidegate.raft.v1.Mitigation.created:type_name -> google.protobuf.Timestamp
+	14, // 10: tidegate.raft.v1.Mitigation.expires:type_name -> google.protobuf.Timestamp
 	5,  // 11: tidegate.raft.v1.Mitigation.reason:type_name -> tidegate.raft.v1.Reason
 	8,  // 12: tidegate.raft.v1.Mitigation.causes:type_name -> tidegate.raft.v1.Cause
 	1,  // 13: tidegate.raft.v1.Mitigation.phase:type_name -> tidegate.raft.v1.Phase
 	2,  // 14: tidegate.raft.v1.Mitigation.end:type_name -> tidegate.raft.v1.EndCause
-	13, // 15: tidegate.raft.v1.Mitigation.ended_at:type_name -> google.protobuf.Timestamp
-	13, // 16: tidegate.raft.v1.Attack.at:type_name -> google.protobuf.Timestamp
-	4,  // 17: tidegate.raft.v1.Verdict.kind:type_name -> tidegate.raft.v1.VerdictKind
-	5,  // 18: tidegate.raft.v1.Verdict.reason:type_name -> tidegate.raft.v1.Reason
-	17, // 19: tidegate.raft.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
-	13, // 20: tidegate.raft.v1.Result.at:type_name -> google.protobuf.Timestamp
-	11, // 21: tidegate.raft.v1.Result.verdict:type_name -> tidegate.raft.v1.Verdict
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	14, // 15: tidegate.raft.v1.Mitigation.ended_at:type_name -> google.protobuf.Timestamp
+	10, // 16: tidegate.raft.v1.Mitigation.near_misses:type_name -> tidegate.raft.v1.NearMiss
+	14, // 17: tidegate.raft.v1.Attack.at:type_name -> google.protobuf.Timestamp
+	4,  // 18: tidegate.raft.v1.Verdict.kind:type_name -> tidegate.raft.v1.VerdictKind
+	5,  // 19: tidegate.raft.v1.Verdict.reason:type_name -> tidegate.raft.v1.Reason
+	18, // 20: tidegate.raft.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
+	14, // 21: tidegate.raft.v1.Result.at:type_name -> google.protobuf.Timestamp
+	12, // 22: tidegate.raft.v1.Result.verdict:type_name -> tidegate.raft.v1.Verdict
+	23, // [23:23] is the sub-list for method output_type
+	23, // [23:23] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_raft_v1_mitigation_proto_init() }
@@ -1223,7 +1291,7 @@ func file_tidegate_raft_v1_mitigation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_raft_v1_mitigation_proto_rawDesc), len(file_tidegate_raft_v1_mitigation_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
