@@ -59,6 +59,7 @@ func BenchmarkTargets(b *testing.B) {
 	s := &suite{ctx: ctx, binary: binary(b), report: newReport()}
 	began := time.Now()
 	for _, c := range []chapter{
+		{"evaluate", measureEvaluate},
 		{"policy", measurePolicy},
 		{"fsm", measureFSM},
 		{"inventory", measureInventory},
