@@ -48,6 +48,7 @@ func TestExitOf(t *testing.T) {
 		{"an error of ours", errors.New("x"), ExitFailed},
 		{"usage", &UsageError{Text: "x"}, ExitUsage},
 		{"wrapped usage", fmt.Errorf("y: %w", &UsageError{Text: "x"}), ExitUsage},
+		{"not found here", fmt.Errorf("y: %w", &NotFoundError{Text: "x"}), ExitNotFound},
 		{"mitigated", verdict(pb.VerdictKind_VERDICT_KIND_MITIGATED), ExitDone},
 		{"merged", verdict(pb.VerdictKind_VERDICT_KIND_MERGED), ExitDone},
 		{"observed", verdict(pb.VerdictKind_VERDICT_KIND_OBSERVED), ExitDone},

@@ -49,6 +49,11 @@ type UsageError struct{ Text string }
 
 func (e *UsageError) Error() string { return e.Text }
 
+// NotFoundError is something that was named and is not there, found out without asking a server.
+type NotFoundError struct{ Text string }
+
+func (e *NotFoundError) Error() string { return e.Text }
+
 // RefusedError is a refusal that came as a verdict in an answer, not as an error.
 type RefusedError struct{ Verdict *pb.Verdict }
 
@@ -82,6 +87,9 @@ func ExitOf(err error) int {
 	}
 	if _, ok := errors.AsType[*UsageError](err); ok {
 		return ExitUsage
+	}
+	if _, ok := errors.AsType[*NotFoundError](err); ok {
+		return ExitNotFound
 	}
 	if e, ok := errors.AsType[*RefusedError](err); ok {
 		if len(e.Verdict.GetViolations()) > 0 {

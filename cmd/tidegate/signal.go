@@ -18,7 +18,7 @@ import (
 
 func (a *app) signalCommand() *cobra.Command {
 	return a.group("signal", "send attack signals as a detector does, and list the known vectors", "",
-		a.signalSend(), a.signalEnd(), a.signalPreview(), a.signalVectors())
+		a.signalSend(), a.signalEnd(), a.signalPreview(), a.signalVectors(), a.signalFastNetMon())
 }
 
 // signalFlags describe one signal.
