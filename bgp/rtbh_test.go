@@ -280,38 +280,38 @@ func TestRTBHBudgetAndPace(t *testing.T) {
 }
 
 // What a router announces of its own unicast routes, the same prefix and a whole table among them, is neither used nor
-// passed on, and takes nothing away from what we announce.
+// passed on, and takes nothing away from what we announce, though the router is an iBGP neighbour and prefers its own.
 func TestRTBHLocalOnly(t *testing.T) {
 	const many = 20_000
-	r1, r2 := router(t, offersUnicast), router(t, offersUnicast)
+	rival, full := router(t, offersUnicast, func(c *bgptest.Config) { c.ASN = ourASN }), router(t, offersUnicast)
 	b := join(t)
 	ours, ours6 := blackhole(t, "203.0.113.7/32"), blackhole(t, "2001:db8::1/128")
-	announce := func(p netip.Prefix, hop string) {
+	announce := func(r *bgptest.Router, p netip.Prefix, hop string) {
 		t.Helper()
-		if err := r1.Announce(bgptest.Route{Unicast: true, Prefix: p, NextHop: netip.MustParseAddr(hop), HasMED: true}); err != nil {
+		if err := r.Announce(bgptest.Route{Unicast: true, Prefix: p, NextHop: netip.MustParseAddr(hop), LocalPref: 200}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	announce(netip.MustParsePrefix("203.0.113.7/32"), "192.0.2.1")
-	announce(netip.MustParsePrefix("2001:db8::1/128"), "2001:db8:5::1")
-	announce(netip.MustParsePrefix("0.0.0.0/0"), "192.0.2.1")
-	announce(netip.MustParsePrefix("::/0"), "2001:db8:5::1")
+	announce(rival, netip.MustParsePrefix("203.0.113.7/32"), "192.0.2.1")
+	announce(rival, netip.MustParsePrefix("2001:db8::1/128"), "2001:db8:5::1")
+	announce(rival, netip.MustParsePrefix("203.0.113.9/32"), "192.0.2.1")
+	announce(full, netip.MustParsePrefix("0.0.0.0/0"), "192.0.2.1")
+	announce(full, netip.MustParsePrefix("::/0"), "2001:db8:5::1")
 	for i := range many {
-		announce(netip.PrefixFrom(netip.AddrFrom4([4]byte{20, byte(i >> 8), byte(i), 0}), 24), "192.0.2.1")
+		announce(full, netip.PrefixFrom(netip.AddrFrom4([4]byte{20, byte(i >> 8), byte(i), 0}), 24), "192.0.2.1")
 	}
-	w := base(1, neighbour("r1", r1, carriesRTBH), neighbour("r2", r2, carriesRTBH))
+	w := base(1, neighbour("rival", rival, carriesRTBH, func(w *wanted.Router) { w.ASN = ourASN }), neighbour("full", full, carriesRTBH))
 	w.Routes = []*wanted.Route{ours, ours6}
 	b.set(w)
-	for _, r := range []*bgptest.Router{r1, r2} {
+	for _, r := range []*bgptest.Router{rival, full} {
 		wait(t, r, "our routes", has(ours.Key, ours6.Key))
 	}
 	// A change after their routes came in still goes out, and theirs never do.
-	announce(netip.MustParsePrefix("203.0.113.9/32"), "192.0.2.1")
 	more := blackhole(t, "203.0.113.9/32")
 	w = base(2, w.Routers...)
 	w.Routes = []*wanted.Route{ours, ours6, more}
 	b.set(w)
-	for _, r := range []*bgptest.Router{r1, r2} {
+	for _, r := range []*bgptest.Router{rival, full} {
 		wait(t, r, "our routes and one more", has(ours.Key, ours6.Key, more.Key))
 		for _, k := range []flowspec.Key{ours.Key, more.Key} {
 			if best, _ := r.Table().Best(k); best.NextHop != netip.MustParseAddr(discard4) {
@@ -320,10 +320,15 @@ func TestRTBHLocalOnly(t *testing.T) {
 		}
 	}
 	b.set(base(3, w.Routers...))
-	for _, r := range []*bgptest.Router{r1, r2} {
+	for _, r := range []*bgptest.Router{rival, full} {
 		wait(t, r, "nothing", has())
 		if announced, withdrawn := r.Counts(); announced != 3 || withdrawn != 3 {
 			t.Errorf("%d routes announced and %d withdrawn, want 3 and 3", announced, withdrawn)
+		}
+		for _, k := range []flowspec.Key{ours.Key, ours6.Key} {
+			if h := r.History(k); len(h) != 2 || h[1].Seq <= r.History(more.Key)[0].Seq {
+				t.Errorf("a route was withdrawn before it should: %+v", h)
+			}
 		}
 	}
 }

@@ -89,18 +89,20 @@ func TestManyRulesOverExtendedMessages(t *testing.T) {
 }
 
 // What a router announces is neither used nor passed on, and takes nothing away from what we announce.
+//
+// The router is an iBGP neighbour and prefers its own rules, which would win over ours if they were used.
 func TestLocalOnly(t *testing.T) {
-	r1 := router(t)
+	r1 := router(t, func(c *bgptest.Config) { c.ASN = ourASN })
 	r2 := router(t)
 	b := join(t)
 	theirs := discard(t, "203.0.113.128/25")
 	ours := discard(t, "203.0.113.0/25")
 	for _, route := range []*wanted.Route{theirs, ours} {
-		if err := r1.Announce(bgptest.Route{Rule: route.Rule, MED: 0, HasMED: true}); err != nil {
+		if err := r1.Announce(bgptest.Route{Rule: route.Rule, LocalPref: 200}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	w := base(1, neighbour("r1", r1), neighbour("r2", r2))
+	w := base(1, neighbour("r1", r1, func(w *wanted.Router) { w.ASN = ourASN }), neighbour("r2", r2))
 	w.Routes = []*wanted.Route{ours}
 	b.set(w)
 	for _, r := range []*bgptest.Router{r1, r2} {
@@ -119,9 +121,12 @@ func TestLocalOnly(t *testing.T) {
 	if h := append(r1.History(theirs.Key), r2.History(theirs.Key)...); len(h) > 0 {
 		t.Errorf("a router's rule was passed on: %v", h)
 	}
-	b.set(base(3, neighbour("r1", r1), neighbour("r2", r2)))
+	b.set(base(3, w.Routers...))
 	for _, r := range []*bgptest.Router{r1, r2} {
 		wait(t, r, "nothing", has())
+		if announced, withdrawn := r.Counts(); announced != 2 || withdrawn != 2 {
+			t.Errorf("%d rules announced and %d withdrawn, want 2 and 2", announced, withdrawn)
+		}
 	}
 }
 

@@ -355,7 +355,8 @@ func (r *Router) session(id SessionID) (*session, error) {
 }
 
 // Announce sends a rule, or a unicast route, to every session, now and when one comes up later. Of route it uses Rule, or
-// Unicast, Prefix, NextHop and Communities, and MED and Origin; the same key again replaces it.
+// Unicast, Prefix, NextHop and Communities, and MED, Origin and, over iBGP, LocalPref, where 0 means 100; the same key
+// again replaces it.
 func (r *Router) Announce(route Route) error {
 	if route.Key = route.Rule.Match.Key(); route.Unicast {
 		if !route.Prefix.IsValid() {

@@ -443,7 +443,7 @@ func marshalAnnouncement(r Route, own flowspec.ASN, external bool) ([]byte, erro
 		attrs = attr(attrs, 0x80, attrMED, binary.BigEndian.AppendUint32(nil, r.MED))
 	}
 	if !external {
-		attrs = attr(attrs, 0x40, attrLocalPref, binary.BigEndian.AppendUint32(nil, 100))
+		attrs = attr(attrs, 0x40, attrLocalPref, binary.BigEndian.AppendUint32(nil, cmp.Or(r.LocalPref, 100)))
 	}
 	actions := map[byte][]byte{}
 	for _, a := range r.Rule.Actions {
