@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tidegate/tidegate/cmd/node"
+	"github.com/tidegate/tidegate/cmd/rehearse"
 	pb "github.com/tidegate/tidegate/proto/tidegate/v1"
 )
 
@@ -196,6 +197,22 @@ func answers() map[string]func(p *Printer) error {
 		},
 		"vectors": func(p *Printer) error {
 			return p.Vectors([]Vector{{"dns_amplification", "ipv4,ipv6", "UDP from source port 53"}, {"unknown", "", "whatever"}})
+		},
+		"policies": func(p *Printer) error {
+			return p.Policies(&pb.ListDocumentsResponse{Documents: []*pb.Document{
+				{Document: &pb.Document_Policy{Policy: &pb.Policy{Name: "rest", Action: &pb.Action{Rate: "10Mbps"}}}},
+				{Document: &pb.Document_Policy{Policy: &pb.Policy{
+					Name: "reflected", Priority: 20, Vectors: []string{"dns_amplification", "ntp_amplification"}, Customers: []string{"uni-a"}, Tags: []string{"gold"},
+					Sources: []string{"flowmon"}, MinRate: "1Gbps", MinPackets: "1Mpps", MinConfidence: 0.8, When: "signal.family == 4", Mode: "observe", Action: &pb.Action{Discard: true},
+				}}},
+			}, Read: read})
+		},
+		"condition-variables": func(p *Printer) error { return p.ConditionVariables() },
+		"rehearsed": func(p *Printer) error {
+			return p.Rehearsed([]rehearse.Result{
+				{Name: "as expected", Verdict: "mitigated", Code: "mitigated", Policy: "reflected", Rules: []string{"dst 203.0.113.9/32 => discard"}},
+				{Name: "otherwise", Verdict: "observed", Code: "no_policy", Text: "no policy takes it", Differences: []string{`verdict: expected "mitigated", got "observed"`}},
+			})
 		},
 		"version": func(p *Printer) error { return p.Version(Version{"v0.1.0", "go1.26", "linux/amd64"}) },
 		"findings": func(p *Printer) error {

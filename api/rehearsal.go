@@ -1,0 +1,79 @@
+package api
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/tidegate/tidegate/policy"
+	tidegatev1 "github.com/tidegate/tidegate/proto/tidegate/v1"
+)
+
+// Rehearsal judges signals against documents without a cluster: by the very functions that read and judge them there. It
+// announces nothing and keeps nothing. It is for one goroutine.
+type Rehearsal struct {
+	state  *policy.State
+	now    time.Time
+	parser *signalParser
+}
+
+// rehearsed is the entry time at which a rehearsal begins. Nothing depends on it but what is printed.
+func rehearsed() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) }
+
+// NewRehearsal makes one with the documents as the whole inventory. What is wrong with them is returned as violations;
+// the sentence is set if they are sound one by one but not together.
+func NewRehearsal(docs []*tidegatev1.Document) (*Rehearsal, []*tidegatev1.FieldViolation, string) {
+	good, list := documentsFrom(docs)
+	if len(list) > 0 {
+		return nil, list, ""
+	}
+	r := &Rehearsal{state: policy.NewState(), now: rehearsed(), parser: newSignalParser()}
+	d := r.decide("operator/rehearsal", &policy.ApplyRequest{Documents: good})
+	switch {
+	case len(d.Violations) > 0:
+		for _, v := range d.Violations {
+			list = append(list, &tidegatev1.FieldViolation{Document: refText(v.Document), Field: fieldName(v), Problem: v.Problem, Fix: v.Fix})
+		}
+		return nil, list, ""
+	case d.Verdict.Kind == policy.Refused:
+		return nil, nil, d.Verdict.Reason.Text
+	}
+	return r, nil, ""
+}
+
+// Pass lets time go by; what is past its lifetime ends.
+func (r *Rehearsal) Pass(d time.Duration) {
+	r.now = r.now.Add(max(d, 0))
+	r.decide("member/rehearsal", &policy.ExpireRequest{})
+}
+
+// Judge judges a signal of a detector as the leader would, and returns the mitigation that the verdict names, nil for
+// none. A later call sees what earlier ones did.
+func (r *Rehearsal) Judge(source string, in *tidegatev1.Signal) (*tidegatev1.Verdict, *tidegatev1.Mitigation) {
+	v := &violations{}
+	sig := r.parser.signal(v, source, in)
+	if len(v.list) > 0 {
+		return malformedVerdict(v.list), nil
+	}
+	d := r.decide(policy.Principal("detector/"+source), &policy.SignalRequest{Signal: sig})
+	if m, ok := r.state.Mitigation(d.Verdict.Mitigation); ok {
+		return verdictProto(d.Verdict), mitigationProto(r.state, m)
+	}
+	return verdictProto(d.Verdict), nil
+}
+
+// decide judges a request and carries out what follows, as an entry of its own.
+func (r *Rehearsal) decide(by policy.Principal, req policy.Request) policy.Decision {
+	e := policy.Entry{Index: r.state.Index() + 1, At: r.now, By: by, Reason: "rehearsal"}
+	d := policy.Decide(r.state, req, e)
+	if len(d.Changes) == 0 {
+		return d
+	}
+	next, err := r.state.Apply(e, d.Changes)
+	if err != nil {
+		return policy.Decision{Verdict: policy.Verdict{Kind: policy.Refused, Reason: policy.Reason{
+			Code: policy.CodeInternal, Text: fmt.Sprintf("the decision came out inconsistent: %v", err),
+		}}}
+	}
+	r.state = next
+	return d
+}
