@@ -243,7 +243,7 @@ func (e *engine) announce(batch []handover) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("cannot announce %d rules: %w", len(paths), err)
+		return fmt.Errorf("cannot announce %d routes: %w", len(paths), err)
 	}
 	return nil
 }
@@ -264,7 +264,7 @@ func (e *engine) withdraw(batch []handover) error {
 	}
 	err := e.do(workWithdraw, func() error { return e.bgp.DeletePath(apiutil.DeletePathRequest{Paths: paths}) })
 	if err != nil {
-		return fmt.Errorf("cannot withdraw %d rules: %w", len(paths), err)
+		return fmt.Errorf("cannot withdraw %d routes: %w", len(paths), err)
 	}
 	return nil
 }

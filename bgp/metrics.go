@@ -37,7 +37,7 @@ func newCollector(s *Speaker) *collector {
 		withdrawn:    perRouter("withdrawals_total", "Withdrawals handed to the session."),
 		resets:       perRouter("session_resets_total", "Sessions reset because the router stopped reading."),
 		stuckTotal:   perRouter("session_stuck_total", "Times that the router was found to have stopped reading."),
-		forced:       perRouter("forced_withdrawals_total", "Rules withdrawn before their replacement for want of room."),
+		forced:       perRouter("forced_withdrawals_total", "Routes withdrawn before their replacement for want of room."),
 		phaseWaits:   perRouter("phase_waits_total", "Times that withdrawals waited until their replacements were sent."),
 		phaseSeconds: perRouter("phase_wait_seconds_total", "Seconds that withdrawals waited for their replacements."),
 		unusable:     perRouter("unusable_total", "Times that the router was found not to be usable as configured, and not dialled."),
