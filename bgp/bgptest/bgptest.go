@@ -34,6 +34,8 @@ type Config struct {
 	Unicast []flowspec.Family
 	// ExtendedMessages offers messages up to 65,535 octets (RFC 8654).
 	ExtendedMessages bool
+	// RouteRefresh offers to ask for all routes again (RFC 2918); see Refresh.
+	RouteRefresh bool
 	// ReadBuffer is the size of the kernel's receive buffer in octets, so that a router that has stopped reading is
 	// felt soon; 0 leaves the kernel's default.
 	ReadBuffer int

@@ -30,6 +30,7 @@ const (
 	markerLength          = 16
 	transitionASN         = 23456 // AS_TRANS, RFC 6793
 	capabilityMP          = 1     // RFC 4760
+	capabilityRefresh     = 2     // RFC 2918
 	capabilityExtended    = 6     // RFC 8654
 	capabilityFourOctetAS = 65    // RFC 6793
 )
@@ -97,6 +98,7 @@ type open struct {
 	families []flowspec.Family // of FlowSpec
 	unicast  []flowspec.Family
 	extended bool
+	refresh  bool // RFC 2918; offered, and passed over where others offer it
 }
 
 func (o *open) marshal() []byte {
@@ -111,6 +113,9 @@ func (o *open) marshal() []byte {
 	caps = binary.BigEndian.AppendUint32(caps, uint32(o.asn))
 	if o.extended {
 		caps = append(caps, capabilityExtended, 0)
+	}
+	if o.refresh {
+		caps = append(caps, capabilityRefresh, 0)
 	}
 	as := uint16(transitionASN)
 	if o.asn < 1<<16 {

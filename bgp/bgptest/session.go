@@ -63,7 +63,7 @@ var errHeard = errors.New("received")
 func (r *Router) open(s *session, in *bufio.Reader) error {
 	own := open{
 		asn: r.cfg.ASN, holdTime: r.cfg.HoldTime, routerID: r.cfg.RouterID,
-		families: r.cfg.Families, unicast: r.cfg.Unicast, extended: r.cfg.ExtendedMessages,
+		families: r.cfg.Families, unicast: r.cfg.Unicast, extended: r.cfg.ExtendedMessages, refresh: r.cfg.RouteRefresh,
 	}
 	s.send(typeOpen, own.marshal())
 	if err := s.conn.SetReadDeadline(time.Now().Add(r.cfg.HoldTime)); err != nil {
