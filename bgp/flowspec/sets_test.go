@@ -415,6 +415,12 @@ func FuzzSets(f *testing.F) {
 		case inA && !a.Reaches(netip.PrefixFrom(p.Dst, p.Dst.BitLen())):
 			t.Fatalf("%v is said not to reach %v", a, p.Dst)
 		}
+		if simple, err := a.Simplify(); err == nil && simple.Matches(&p) != inA {
+			t.Fatalf("%v became %v: another answer for %+v", a, simple, p)
+		}
+		if split, err := a.SafeSplit(); err == nil && slices.ContainsFunc(split, func(m Match) bool { return m.Matches(&p) }) != inA {
+			t.Fatalf("%v became %v: another answer for %+v", a, split, p)
+		}
 		if p, ok := witness([]Match{a, b}); ok && !(a.Matches(&p) && b.Matches(&p)) {
 			t.Fatalf("%+v is said to be in %v and %v", p, a, b)
 		}
