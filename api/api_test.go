@@ -73,7 +73,7 @@ func TestByHandThroughFollower(t *testing.T) {
 		Routers: []string{"edge1", "edge2"}, RatePerRule: "8Mbps", RateTotal: "16Mbps",
 		Rules: []string{"dst 203.0.113.77/32 proto udp sport 53 => rate 8Mbps"},
 	}
-	ignore := protocmp.IgnoreFields(&tidegatev1.Mitigation{}, "notes", "lifetime", "created", "expires", "reason_code", "reason", "changed")
+	ignore := protocmp.IgnoreFields(&tidegatev1.Mitigation{}, "notes", "lifetime", "created", "expires", "reason_code", "reason", "changed", "history")
 	if diff := cmp.Diff(want, m, protocmp.Transform(), ignore); diff != "" {
 		t.Errorf("mitigation (-want +got):\n%s", diff)
 	}

@@ -133,6 +133,7 @@ func mitigationProto(s *policy.State, m *policy.Mitigation) *tidegatev1.Mitigati
 		out.Routers = routerNames(s, m)
 	}
 	rates(out, m)
+	life(out, m)
 	return out
 }
 

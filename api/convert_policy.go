@@ -23,7 +23,8 @@ func policyFrom(v *violations, in *tidegatev1.Policy) *policy.Policy {
 		When:           in.GetWhen(),
 		MaxMatches:     int(in.GetMaxMatches()),
 		MaxMitigations: int(in.GetMaxMitigations()),
-		Action:         v.action(in.GetAction()),
+		Action:         v.policyAction(in),
+		Ladder:         v.ladder(in.GetLadder()),
 		Lifetime:       v.duration("lifetime", in.GetLifetime(), false),
 		Groups:         slices.Clone(in.GetGroups()),
 	}
@@ -74,7 +75,10 @@ func policyProto(x *policy.Policy) *tidegatev1.Policy {
 	out := &tidegatev1.Policy{
 		Name: x.Name, Priority: int32(x.Priority), Sources: x.Sources, Tags: x.Tags, MinConfidence: x.MinConfidence, When: x.When,
 		Mode: string(x.Mode), MaxMatches: uint32(x.MaxMatches), MaxMitigations: uint32(x.MaxMitigations),
-		Action: actionProto(x.Action), Groups: x.Groups,
+		Ladder: laddersProto(x.Ladder), Groups: x.Groups,
+	}
+	if len(x.Ladder) == 0 {
+		out.Action = actionProto(x.Action)
 	}
 	if x.MinRate != 0 {
 		out.MinRate = x.MinRate.String()

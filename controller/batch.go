@@ -192,7 +192,7 @@ func (b *batch) signal(by policy.Principal, sig *policy.Signal) (policy.Verdict,
 	if ok && !sig.Drill {
 		if v, enough := s.judge(sig, digest, b.state, len(b.items) == 0); enough {
 			if v.Reason.Code == policy.CodeRepetition && v.Mitigation != 0 {
-				b.memory.reported[v.Mitigation] = b.at
+				b.memory.reported[v.Mitigation] = lastReport{at: b.at, confidence: sig.Confidence}
 			}
 			return v, true
 		}
@@ -210,7 +210,7 @@ func (b *batch) signal(by policy.Principal, sig *policy.Signal) (policy.Verdict,
 	}
 	b.memory.put(k, seen{seq: sig.Seq, digest: digest, verdict: d.Verdict, index: index})
 	if v := d.Verdict; v.Mitigation != 0 && (v.Kind == policy.Mitigated || v.Kind == policy.Merged) {
-		b.memory.reported[v.Mitigation] = b.at
+		b.memory.reported[v.Mitigation] = lastReport{at: b.at, confidence: sig.Confidence}
 	}
 	return d.Verdict, true
 }

@@ -119,6 +119,7 @@ func (c *codec) packPolicy(d *policy.Policy) *raftv1.Policy {
 		MaxMatches:     int64(d.MaxMatches),
 		MaxMitigations: int64(d.MaxMitigations),
 		Action:         c.packAction(d.Action),
+		Ladder:         list(d.Ladder, c.packStep),
 		Lifetime:       span(d.Lifetime),
 		Groups:         d.Groups,
 	}
@@ -141,6 +142,7 @@ func (c *codec) policy(p *raftv1.Policy) *policy.Policy {
 		MaxMatches:     number[int](c, p.GetMaxMatches()),
 		MaxMitigations: number[int](c, p.GetMaxMitigations()),
 		Action:         c.action(p.GetAction()),
+		Ladder:         list(p.GetLadder(), c.step),
 		Lifetime:       c.duration(p.GetLifetime()),
 		Groups:         p.GetGroups(),
 	}

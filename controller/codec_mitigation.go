@@ -41,6 +41,12 @@ func (c *codec) packMitigation(m *policy.Mitigation) *raftv1.Mitigation {
 			return &raftv1.Cause{Source: v.Source, AttackId: v.AttackID, Since: stamp(v.Since)}
 		}),
 		MoreCauses: int64(m.MoreCauses),
+		Ladder:     list(m.Ladder, c.packStep),
+		Step:       int64(m.Step),
+		StepSince:  stamp(m.StepSince),
+		Matches:    list(m.Matches, c.packMatch),
+		Blocked:    packReasonOf(m.Blocked),
+		History:    list(m.History, packEvent),
 		NearMisses: list(m.NearMisses, func(n policy.NearMiss) *raftv1.NearMiss {
 			return &raftv1.NearMiss{Policy: n.Policy, Why: n.Why}
 		}),
@@ -76,6 +82,12 @@ func (c *codec) mitigation(m *raftv1.Mitigation) *policy.Mitigation {
 			return policy.Cause{Source: v.GetSource(), AttackID: v.GetAttackId(), Since: c.time(v.GetSince())}
 		}),
 		MoreCauses: number[int](c, m.GetMoreCauses()),
+		Ladder:     list(m.GetLadder(), c.step),
+		Step:       number[int](c, m.GetStep()),
+		StepSince:  c.time(m.GetStepSince()),
+		Matches:    list(m.GetMatches(), c.match),
+		Blocked:    reason(m.GetBlocked()),
+		History:    list(m.GetHistory(), c.event),
 		NearMisses: list(m.GetNearMisses(), func(n *raftv1.NearMiss) policy.NearMiss {
 			return policy.NearMiss{Policy: n.GetPolicy(), Why: n.GetWhy()}
 		}),

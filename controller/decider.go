@@ -251,6 +251,9 @@ func (s *session) own(st *policy.State, now time.Time) []Command {
 		if r := s.memory.renewals(st, now); len(r.IDs) > 0 {
 			cmds = append(cmds, Command{By: s.member, Reason: "still reported", Request: r})
 		}
+		if r := s.memory.escalations(st, now); len(r.Reports) > 0 {
+			cmds = append(cmds, Command{By: s.member, Reason: "the attack outlasts the step", Request: r})
+		}
 	}
 	return cmds
 }

@@ -1,7 +1,9 @@
 package controller
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tidegate/tidegate/policy"
@@ -29,12 +31,19 @@ type seen struct {
 // next signal starts a mitigation again.
 type memory struct {
 	young, old map[attackKey]seen
-	// reported is when an attack of the mitigation was last reported.
-	reported map[policy.MitigationID]time.Time
+	// reported is what was last reported of an attack of the mitigation.
+	reported map[policy.MitigationID]lastReport
+}
+
+// lastReport is when an attack of a mitigation was last reported, and how sure its detector was.
+type lastReport struct {
+	at         time.Time
+	confidence float64
+	tried      time.Time // when the next step of the mitigation was last asked for
 }
 
 func newMemory() *memory {
-	return &memory{young: make(map[attackKey]seen), reported: make(map[policy.MitigationID]time.Time)}
+	return &memory{young: make(map[attackKey]seen), reported: make(map[policy.MitigationID]lastReport)}
 }
 
 func (m *memory) get(k attackKey) (seen, bool) {
@@ -57,8 +66,9 @@ func (m *memory) merge(batch *memory) {
 	for k, s := range batch.young {
 		m.put(k, s)
 	}
-	for id, at := range batch.reported {
-		m.reported[id] = at
+	for id, r := range batch.reported {
+		r.tried = m.reported[id].tried
+		m.reported[id] = r
 	}
 }
 
@@ -66,17 +76,48 @@ func (m *memory) merge(batch *memory) {
 // go the newest sequence numbers of their attacks, of which the log knows nothing yet.
 func (m *memory) renewals(s *policy.State, now time.Time) *policy.RenewRequest {
 	r := &policy.RenewRequest{}
-	for id, at := range m.reported {
+	for id, last := range m.reported {
 		mit, ok := s.Mitigation(id)
 		if !ok || mit.Phase != policy.Active || mit.Origin != policy.FromPolicy {
 			delete(m.reported, id)
 			continue
 		}
 		half := mit.Expires.Add(-mit.Lifetime / 2)
-		if now.After(half) && !at.Before(half) {
+		if now.After(half) && !last.at.Before(half) {
 			r.IDs = append(r.IDs, id)
 			r.Attacks = append(r.Attacks, m.heard(mit)...)
 		}
+	}
+	return r
+}
+
+// escalateEvery is the least time between two requests for the next step of one mitigation: one that is refused is asked
+// for again, as what stood in its way may be gone.
+const escalateEvery = 10 * time.Second
+
+// maxEscalations bounds how many mitigations one request asks a step for: the others are still due a second later.
+const maxEscalations = 64
+
+// escalations returns the mitigations whose next step is due and whose attack was reported in this term, not long ago.
+func (m *memory) escalations(s *policy.State, now time.Time) *policy.EscalateRequest {
+	r := &policy.EscalateRequest{}
+	for id, last := range m.reported {
+		mit, ok := s.Mitigation(id)
+		if !ok {
+			continue
+		}
+		due, ok := mit.StepDue()
+		if !ok || now.Before(due) || now.Sub(last.at) > policy.EscalationFreshness || now.Before(last.tried.Add(escalateEvery)) {
+			continue
+		}
+		r.Reports = append(r.Reports, policy.AttackReport{ID: id, At: last.at, Confidence: last.confidence})
+	}
+	slices.SortFunc(r.Reports, func(a, b policy.AttackReport) int { return cmp.Compare(a.ID, b.ID) })
+	r.Reports = r.Reports[:min(len(r.Reports), maxEscalations)]
+	for _, a := range r.Reports {
+		last := m.reported[a.ID]
+		last.tried = now
+		m.reported[a.ID] = last
 	}
 	return r
 }

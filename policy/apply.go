@@ -402,6 +402,8 @@ func (a *applying) adapt(d *Decision, after *State, m *Mitigation, b *budget, e 
 		cp.Rules = rules
 		b.add(m, len(rules)-len(m.Rules))
 		a.plan.Narrowed = append(a.plan.Narrowed, m.ID)
+		cp.tell(Event{At: e.At, What: EventNarrowed, By: e.By, Code: CodeApplied, Text: fmt.Sprintf("cut again to %s of %s before; exempt are %s",
+			plural(len(cut.Pieces), "destination"), fmt.Sprint(len(m.Cut.Pieces)), exemptList(cut.Exempt))})
 	}
 	d.Mitigations = append(d.Mitigations, &cp)
 	d.Changes = append(d.Changes, &PutMitigation{&cp})
@@ -487,7 +489,7 @@ func sameCustomer(x, y *Customer) bool {
 }
 
 func samePolicy(x, y *Policy) bool {
-	return x.Name == y.Name && x.Priority == y.Priority && x.Action == y.Action && x.Lifetime == y.Lifetime &&
+	return x.Name == y.Name && x.Priority == y.Priority && x.Action == y.Action && slices.Equal(x.Ladder, y.Ladder) && x.Lifetime == y.Lifetime &&
 		slices.Equal(x.Vectors, y.Vectors) && slices.Equal(x.Customers, y.Customers) &&
 		slices.Equal(x.Sources, y.Sources) && slices.Equal(x.Groups, y.Groups) && x.sameChoice(y)
 }

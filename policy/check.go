@@ -308,11 +308,24 @@ func (c *crossCheck) policies() {
 	for d := range c.s.inv.policies.values() {
 		if all || c.touched[d.Ref()] {
 			c.policy(d, groups)
-			if d.Action.RouteKind() == wanted.RTBH && !blackholes {
-				c.add(d.Ref(), "action.rtbh", "no router carries blackhole routes: every signal would be refused",
-					"add a router with carries: rtbh, or choose another action")
+			if !blackholes {
+				c.noBlackholes(d)
 			}
 		}
+	}
+}
+
+// noBlackholes reports a step that blackholes, for which there is no router.
+func (c *crossCheck) noBlackholes(d *Policy) {
+	for i, step := range d.steps() {
+		if step.Action.RouteKind() != wanted.RTBH {
+			continue
+		}
+		field, what := "action.rtbh", "every signal would be refused"
+		if len(d.Ladder) > 0 {
+			field, what = item("ladder", i)+".action.rtbh", "the step would always be refused"
+		}
+		c.add(d.Ref(), field, "no router carries blackhole routes: "+what, "add a router with carries: rtbh, or choose another action")
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 // Request is what Decide judges: one of *SignalRequest, *StartRequest, *ExtendRequest, *WithdrawRequest,
-// *WithdrawAllRequest, *ApplyRequest, *ExpireRequest, *RenewRequest and *LeaseRequest.
+// *WithdrawAllRequest, *ApplyRequest, *ExpireRequest, *RenewRequest, *EscalateRequest and *LeaseRequest.
 type Request interface{ isRequest() }
 
 // SignalRequest asks for a verdict on a detector's signal.

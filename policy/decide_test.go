@@ -3,6 +3,7 @@ package policy_test
 import (
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -54,11 +55,23 @@ func (w *world) decide(r policy.Request) policy.Decision {
 	for _, m := range d.Mitigations { // what was promised is what came
 		now := *w.mitigation(m.ID)
 		now.Changed = m.Changed
+		now.History = unstamped(m.History, now.History)
 		if !reflect.DeepEqual(&now, m) {
 			w.t.Fatalf("%T: M%d was decided to be\n%+v\nand became\n%+v", r, m.ID, m, &now)
 		}
 	}
 	return d
+}
+
+// unstamped returns the events that came, with the index of those that were decided without one as it was then.
+func unstamped(decided, came []policy.Event) []policy.Event {
+	out := slices.Clone(came)
+	for i := range min(len(out), len(decided)) {
+		if decided[i].Index == 0 {
+			out[i].Index = 0
+		}
+	}
+	return out
 }
 
 // must is decide for a request whose verdict is known.

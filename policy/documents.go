@@ -154,11 +154,13 @@ type Policy struct {
 	Mode Mode
 	// MatchOn names what of the signal narrows the matches; empty: all of it.
 	MatchOn        []Hint
-	MaxMatches     int // matches for each destination; 0: MaxVariants
-	MaxMitigations int // active mitigations of the policy; 0: only the safeguards' limits
-	Action         Action
-	Lifetime       time.Duration // 0: the safeguards' default
-	Groups         []string      // router groups; empty: all
+	MaxMatches     int    // matches for each destination; 0: MaxVariants
+	MaxMitigations int    // active mitigations of the policy; 0: only the safeguards' limits
+	Action         Action // without a ladder
+	// Ladder are the steps, the mildest first: the next one is taken when the attack outlasts one. Empty: Action alone.
+	Ladder   []Step
+	Lifetime time.Duration // 0: the safeguards' default
+	Groups   []string      // router groups; empty: all
 }
 
 // Safeguards bound what any decision may do. There is at most one, named "default"; without it DefaultSafeguards hold.

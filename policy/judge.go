@@ -33,6 +33,8 @@ func Decide(s *State, r Request, e Entry) Decision {
 		return decideExpire(s, e)
 	case *RenewRequest:
 		return decideRenew(s, r, e)
+	case *EscalateRequest:
+		return decideEscalate(s, r, e)
 	case *LeaseRequest:
 		return Decision{Verdict: Verdict{Kind: Observed, Reason: Reason{CodeLease, "the lease was recorded"}}, Changes: []Change{&PutLease{}}}
 	}
@@ -51,11 +53,15 @@ type plan struct {
 	targets  []netip.Prefix // sorted, none inside another
 	variants []flowspec.Match
 	action   Action
+	ladder   []Step // nil: there is one step only
 	groups   []string
 	lifetime time.Duration
 	notes    []string
 	cut      Cut
 	reason   Reason
+	has      int // routes that are there already and whose place these take
+	// confidence is what the signal states, floor what the first step asks for.
+	confidence, floor float64
 }
 
 // decideSignal judges a signal. What is known of its attack comes first; only then whether it deserves a mitigation.
@@ -166,10 +172,12 @@ func judge(s *State, sig *Signal) (*plan, Decision) {
 		return nil, observe(CodeNoPolicy, 0, "no policy takes vector %s for customer %s from %s%s", sig.Vector, customer.ID, sig.Source,
 			nearest(nearMisses(s, sig, customer, nil)))
 	}
-	if text := pol.Action.mismatch(familyOf(targets[0])); text != "" {
+	steps := pol.steps()
+	action := steps[0].Action
+	if text := action.mismatch(familyOf(targets[0])); text != "" {
 		return nil, refusef(CodeActionFamily, "policy %s: %s", pol.Name, text)
 	}
-	variants, notes, r := matchesOf(pol.narrowed(sig), pol.Action, familyOf(targets[0]))
+	variants, notes, r := matchesOf(pol.narrowed(sig), action, familyOf(targets[0]))
 	if r.Code != "" {
 		return nil, refuse(r)
 	}
@@ -179,7 +187,10 @@ func judge(s *State, sig *Signal) (*plan, Decision) {
 	p := &plan{
 		observes: pol.Mode == ModeObserve, signal: sig, taken: pol,
 		origin: FromPolicy, policy: pol.Name, vector: sig.Vector, customer: customer, targets: targets, variants: variants,
-		action: pol.Action, groups: pol.Groups, lifetime: pol.Lifetime, notes: notes,
+		action: action, groups: pol.Groups, lifetime: pol.Lifetime, notes: notes, confidence: sig.Confidence, floor: steps[0].MinConfidence,
+	}
+	if len(steps) > 1 {
+		p.ladder = steps
 	}
 	if p.lifetime == 0 {
 		p.lifetime = sg.DefaultLifetime
@@ -224,6 +235,9 @@ func settle(s *State, p *plan, attack *PutAttack, current *Mitigation, e Entry) 
 	if found.cover != nil {
 		return merge(found.cover, p, attack, current, e)
 	}
+	if r := p.unsure(); r.Code != "" {
+		return Decision{Verdict: Verdict{Kind: Observed, Reason: r}}
+	}
 	if r := found.admit(s, p); r.Code != "" {
 		return refuse(r)
 	}
@@ -254,10 +268,16 @@ func (d *Decision) moved(current *Mitigation, attack *PutAttack, to MitigationID
 	d.Verdict.Reason.Text += "; " + text
 }
 
-// fits reports whether an active mitigation does for p's targets what p asks for.
+// fits reports whether an active mitigation does for p's targets what p asks for, or did so at its first step.
 func (p *plan) fits(m *Mitigation) bool {
-	return m.Origin == FromPolicy && m.Policy == p.policy && m.Action == p.action && covered(p.cut.Pieces, m.Cut.Pieces) &&
-		covered(p.targets, m.Targets) && slices.Equal(m.Groups, p.groups) && slices.EqualFunc(m.Variants, p.variants, flowspec.Match.Equal)
+	if m.Origin != FromPolicy || m.Policy != p.policy || m.first() != p.action || !covered(p.targets, m.Targets) || !slices.Equal(m.Groups, p.groups) ||
+		!slices.EqualFunc(m.matches(), p.variants, flowspec.Match.Equal) {
+		return false
+	}
+	if m.Step > 0 && m.Action.RouteKind() == wanted.RTBH { // its pieces are parts
+		return covered(p.cut.Pieces, fewest(m.Cut.Pieces))
+	}
+	return covered(p.cut.Pieces, m.Cut.Pieces)
 }
 
 // surveyed is what an eye over the customer's active mitigations found.
@@ -367,7 +387,7 @@ func (f *surveyed) admit(s *State, p *plan) Reason {
 	if r := checkSources(s, p.variants); r.Code != "" {
 		return r
 	}
-	return checkRouters(s, p.action.RouteKind(), p.groups, familyOf(p.targets[0]), len(p.cut.Pieces)*len(p.variants))
+	return checkRouters(s, p.action.RouteKind(), p.groups, familyOf(p.targets[0]), max(len(p.cut.Pieces)*len(p.variants)-p.has, 0))
 }
 
 // mitigation makes the record of a plan.
@@ -380,13 +400,17 @@ func (p *plan) mitigation(s *State, e Entry) (*Mitigation, Reason) {
 	if p.signal != nil {
 		near = nearMisses(s, p.signal, p.customer, p.taken)
 	}
-	return &Mitigation{
+	m := &Mitigation{
 		NearMisses: near,
 		ID:         s.NextID(), Customer: p.customer.ID, Origin: p.origin, Policy: p.policy, Vector: p.vector,
 		Targets: slices.Clone(p.targets), Variants: p.variants, Action: p.action, Cut: p.cut, Rules: rules, Notes: p.notes,
 		Groups: slices.Clone(p.groups), Lifetime: p.lifetime, Created: e.At, Expires: e.At.Add(p.lifetime), By: e.By, Reason: p.reason,
 		Phase: Active,
-	}, Reason{}
+	}
+	if len(p.ladder) > 0 {
+		m.Ladder, m.StepSince = slices.Clone(p.ladder), e.At
+	}
+	return m, Reason{}
 }
 
 // merge makes the attack a further cause of m, which begins its lifetime anew.
@@ -398,6 +422,7 @@ func merge(m *Mitigation, p *plan, attack *PutAttack, current *Mitigation, e Ent
 	} else {
 		cp.MoreCauses++
 	}
+	cp.tell(Event{At: e.At, What: EventMerged, By: e.By, Code: CodeMerged, Text: fmt.Sprintf("attack %q of %s became cause %d", cause.AttackID, cause.Source, len(cp.Causes)+cp.MoreCauses)})
 	if until := e.At.Add(p.lifetime); until.After(cp.Expires) {
 		// The lifetime bounds what each node announces by its own clock, so the two go together.
 		cp.Expires, cp.Lifetime = until, max(cp.Lifetime, p.lifetime)

@@ -25,6 +25,7 @@ func decideExtend(s *State, r *ExtendRequest, e Entry) Decision {
 	cp := *m
 	cp.Lifetime, cp.Expires = r.Lifetime, e.At.Add(r.Lifetime)
 	cp.Notes = extendedNotes(m.Notes, r.Lifetime, e)
+	cp.tell(Event{At: e.At, What: EventExtended, By: e.By, Code: CodeExtended, Text: strings.TrimSuffix(fmt.Sprintf("to end in %s: %s", r.Lifetime, e.Reason), ": ")})
 	text := fmt.Sprintf("M%d now ends in %s, at %s", m.ID, r.Lifetime, cp.Expires.UTC().Format(time.RFC3339))
 	return Decision{
 		Verdict:     Verdict{Kind: Mitigated, Mitigation: m.ID, Reason: Reason{CodeExtended, text}},

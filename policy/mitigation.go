@@ -103,11 +103,20 @@ type Mitigation struct {
 	Causes     []Cause
 	// MoreCauses is the number of causes beyond MaxCauses: they are counted here and remembered as attacks, not listed.
 	MoreCauses int
-	Phase      Phase
-	End        EndCause // Over only
-	EndedAt    time.Time
-	EndedBy    Principal
-	EndNote    string
+	// Ladder are the steps of the policy as they were when the mitigation began: a policy that is changed later changes
+	// nothing about them. Empty: there is one step only.
+	Ladder    []Step
+	Step      int       // the place in Ladder of what is done now
+	StepSince time.Time // when the step was taken
+	// Matches are the Variants of the steps before a blackhole, which has one of its own; empty at all other steps.
+	Matches []flowspec.Match
+	Blocked Reason  // why the next step was refused when it was due; zero if it was not
+	History []Event // what happened since the start, the oldest first
+	Phase   Phase
+	End     EndCause // Over only
+	EndedAt time.Time
+	EndedBy Principal
+	EndNote string
 	// Changed is the index of the last entry that changed the mitigation; State.Apply sets it.
 	Changed Index
 }

@@ -122,6 +122,11 @@ const (
 	// CodeActionFamily is a policy's action that cannot be done to packets of the targets' family.
 	CodeActionFamily ReasonCode = "action_family"
 
+	// CodeEscalated is one or more mitigations whose attack outlasts a step and that take the next.
+	CodeEscalated ReasonCode = "escalated"
+	// CodeLowConfidence is a signal that is less sure than a step of the policy asks for.
+	CodeLowConfidence ReasonCode = "low_confidence"
+
 	// CodeLeaderLost is a signal whose verdict is not known, because the leader changed: it may be sent again. Given by
 	// the controller.
 	CodeLeaderLost ReasonCode = "leader_lost"
@@ -191,6 +196,8 @@ func Reasons() []ReasonInfo {
 		{CodeOverload, false, "no room for the signal: send it again"},
 		{CodeRTBHTooWide, true, "more blackhole routes than the safeguards permit"},
 		{CodeActionFamily, true, "the policy's action cannot be done to packets of the targets' family"},
+		{CodeEscalated, false, "the attack outlasts a step of its policy: the next one is taken"},
+		{CodeLowConfidence, false, "the signal is less sure than the step of the policy asks for"},
 		{CodeLeaderLost, false, "the leader changed while the signal was judged: send it again"},
 	}
 }

@@ -373,7 +373,7 @@ func malformedCases() []reasonCase {
 
 // TestReasons holds each verdict against its row, and the rows together against the table of codes.
 func TestReasons(t *testing.T) {
-	rows := slices.Concat(signalCases(), targetCases(), matchCases(), limitCases(t), lifeCases(), malformedCases())
+	rows := slices.Concat(signalCases(), targetCases(), matchCases(), limitCases(t), lifeCases(), stepCases(), malformedCases())
 	seen := map[policy.ReasonCode]bool{}
 	for _, row := range rows {
 		t.Run(string(row.code)+"/"+row.name, func(t *testing.T) {
@@ -399,7 +399,7 @@ func TestReasons(t *testing.T) {
 		})
 	}
 	// Reached by other tests, which need time to pass; unsafe_match and internal stand for faults of the program.
-	for _, code := range []policy.ReasonCode{policy.CodeExpired, policy.CodeRenewed, policy.CodeUnsafeMatch, policy.CodeInternal} {
+	for _, code := range []policy.ReasonCode{policy.CodeExpired, policy.CodeRenewed, policy.CodeEscalated, policy.CodeUnsafeMatch, policy.CodeInternal} {
 		seen[code] = true
 	}
 	// Given by the controller, whose tests reach them.

@@ -175,7 +175,7 @@ func (s *State) change(c Change, e Entry) error {
 			return fmt.Errorf("cannot put mitigation: %w", ErrBadChange)
 		}
 		m := *c.Mitigation
-		m.Changed = s.index
+		m.Changed, m.History = s.index, stamped(m.History, s.index)
 		return s.putMitigation(&m)
 	case *EndMitigation:
 		return s.endMitigation(c, e)

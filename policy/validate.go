@@ -280,7 +280,7 @@ func (d *Policy) Validate() []Violation {
 	names(&c, "sources", d.Sources)
 	names(&c, "groups", d.Groups)
 	d.validateChoice(&c)
-	c.action("action", d.Action)
+	c.ladder(d)
 	if d.Lifetime != 0 {
 		c.lifetime("lifetime", d.Lifetime)
 	}

@@ -174,7 +174,7 @@ func Describe(d *pb.Document) (kind, name, what string) {
 		if len(q.GetVectors()) > 0 {
 			vectors = strings.Join(q.GetVectors(), ", ")
 		}
-		return "Policy", q.GetName(), fmt.Sprintf("priority %d: %s: %s", q.GetPriority(), vectors, Action(q.GetAction()))
+		return "Policy", q.GetName(), fmt.Sprintf("priority %d: %s: %s", q.GetPriority(), vectors, policyAction(q))
 	case *pb.Document_Safeguards:
 		return "Safeguards", v.Safeguards.GetName(), ""
 	default:

@@ -165,6 +165,7 @@ func (p *Printer) Card(m *pb.Mitigation) {
 	p.line("by", origin(m))
 	p.line("why", m.GetReason())
 	p.phase(m)
+	p.steps(m)
 	p.lines("acts on", m.GetPieces(), shownRules)
 	var exempt []string
 	for _, e := range m.GetExempt() {

@@ -47,6 +47,26 @@ func overMitigation() *pb.Mitigation {
 	return m
 }
 
+// climbing is a mitigation at the second step of its ladder.
+func climbing() *pb.Mitigation {
+	m := sampleMitigation()
+	m.Origin, m.Policy, m.Vector, m.By, m.Reason, m.ReasonCode = "policy", "reflected", "dns_amplification", "detector/flowmon", "policy reflected: flowmon reports dns_amplification", "mitigated"
+	m.Action, m.Rules = &pb.Action{Discard: true}, m.GetRules()[:1]
+	m.Ladder = []*pb.Step{
+		{Action: &pb.Action{Rate: "60Mbps"}},
+		{Action: &pb.Action{Discard: true}, After: durationpb.New(time.Minute)},
+		{Action: &pb.Action{Rtbh: true}, After: durationpb.New(5 * time.Minute), MinConfidence: 0.8},
+	}
+	m.Step, m.StepSince, m.NextStep = 2, stamp(-time.Minute), stamp(3*time.Minute)
+	m.BlockedCode, m.Blocked = "no_router", "step 3 (rtbh): no router takes IPv4 blackhole routes"
+	m.History = []*pb.Event{
+		{At: stamp(-2 * time.Minute), What: "started", By: "detector/flowmon", Code: "mitigated", Text: "step 1 of 3, rate 60Mbps for 10m0s"},
+		{At: stamp(-time.Minute), Index: 21, What: "escalated", By: "member/n1", Code: "escalated", Text: "step 2 of 3, discard instead of rate 60Mbps: the attack is still reported 1m0s after the step before began"},
+		{At: stamp(-time.Second), Index: 22, What: "step-refused", By: "member/n1", Code: "no_router", Text: m.GetBlocked()},
+	}
+	return m
+}
+
 // answers are one call of each printer; their name is that of the golden file.
 func answers() map[string]func(p *Printer) error {
 	read := &pb.ReadInfo{Index: 21, Age: durationpb.New(0), Node: "n1"}
@@ -63,6 +83,7 @@ func answers() map[string]func(p *Printer) error {
 		{Document: &pb.Document_ProtectedBlock{ProtectedBlock: &pb.ProtectedBlock{Name: "links-1", Purpose: "link-block", Prefixes: []string{"198.51.100.0/24"}}}},
 		{Document: &pb.Document_Router{Router: &pb.Router{Name: "edge1", Address: "192.0.2.1", Asn: 65010, Group: "edge"}}},
 		{Document: &pb.Document_Policy{Policy: &pb.Policy{Name: "reflected", Priority: 20, Vectors: []string{"dns_amplification"}, Action: &pb.Action{Discard: true}}}},
+		{Document: &pb.Document_Policy{Policy: &pb.Policy{Name: "stepwise", Ladder: climbing().GetLadder()}}},
 		{Document: &pb.Document_Safeguards{Safeguards: &pb.Safeguards{Name: "default"}}},
 	}
 	plan := &pb.Plan{
@@ -108,6 +129,8 @@ func answers() map[string]func(p *Printer) error {
 		},
 		"mitigations-none": func(p *Printer) error { return p.Mitigations(&pb.ListResponse{Read: read}) },
 		"mitigation":       func(p *Printer) error { return p.Mitigation(&pb.GetResponse{Mitigation: overMitigation(), Read: read}) },
+		"climbing":         func(p *Printer) error { return p.Mitigation(&pb.GetResponse{Mitigation: climbing(), Read: read}) },
+		"why":              func(p *Printer) error { return p.Why(&pb.GetResponse{Mitigation: climbing(), Read: read}) },
 		"started": func(p *Printer) error {
 			return p.Started(&pb.StartResponse{Verdict: verdict, Mitigation: sampleMitigation(), Write: &pb.WriteInfo{Index: 21}})
 		},

@@ -33,12 +33,18 @@ func (a *app) mitigationList() *cobra.Command {
 }
 
 func (a *app) mitigationShow() *cobra.Command {
-	return a.command("show ID", "show one mitigation: rules, exemptions, causes, notes", "", exactly("ID"),
+	var why bool
+	c := a.command("show ID", "show one mitigation: rules, exemptions, causes, notes", "", exactly("ID"),
 		func(ctx context.Context, c *client.Client, p *output.Printer, args []string) error {
 			r, err := c.Mitigations.Get(ctx, &pb.GetRequest{Id: args[0]})
 			if err != nil {
 				return err
 			}
+			if why {
+				return p.Why(r)
+			}
 			return p.Mitigation(r)
 		})
+	c.Flags().BoolVar(&why, "why", false, "tell what happened to it from its start to its end, and why")
+	return c
 }

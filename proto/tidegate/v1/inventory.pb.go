@@ -603,9 +603,10 @@ type Policy struct {
 	Vectors   []string               `protobuf:"bytes,3,rep,name=vectors,proto3" json:"vectors,omitempty"`
 	Customers []string               `protobuf:"bytes,4,rep,name=customers,proto3" json:"customers,omitempty"`
 	Sources   []string               `protobuf:"bytes,5,rep,name=sources,proto3" json:"sources,omitempty"`
-	Action    *Action                `protobuf:"bytes,6,opt,name=action,proto3" json:"action,omitempty"`
-	Lifetime  *durationpb.Duration   `protobuf:"bytes,7,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
-	Groups    []string               `protobuf:"bytes,8,rep,name=groups,proto3" json:"groups,omitempty"`
+	// What is done, if that is all; else ladder.
+	Action   *Action              `protobuf:"bytes,6,opt,name=action,proto3" json:"action,omitempty"`
+	Lifetime *durationpb.Duration `protobuf:"bytes,7,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
+	Groups   []string             `protobuf:"bytes,8,rep,name=groups,proto3" json:"groups,omitempty"`
 	// The customer has one of these tags.
 	Tags []string `protobuf:"bytes,20,rep,name=tags,proto3" json:"tags,omitempty"`
 	// What the signal must say at least, with units: "500Mbps", "100kpps".
@@ -622,8 +623,10 @@ type Policy struct {
 	// Matches for each destination, and active mitigations of the policy; 0 means no limit of its own.
 	MaxMatches     uint32 `protobuf:"varint,27,opt,name=max_matches,json=maxMatches,proto3" json:"max_matches,omitempty"`
 	MaxMitigations uint32 `protobuf:"varint,28,opt,name=max_mitigations,json=maxMitigations,proto3" json:"max_mitigations,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The steps, the mildest first: the next one is taken when the attack outlasts one.
+	Ladder        []*Step `protobuf:"bytes,40,rep,name=ladder,proto3" json:"ladder,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Policy) Reset() {
@@ -773,6 +776,13 @@ func (x *Policy) GetMaxMitigations() uint32 {
 		return x.MaxMitigations
 	}
 	return 0
+}
+
+func (x *Policy) GetLadder() []*Step {
+	if x != nil {
+		return x.Ladder
+	}
+	return nil
 }
 
 // Safeguards bound what any decision may do. The one document is named "default"; unset fields keep their defaults.
@@ -1747,7 +1757,7 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\fdiscard_ipv6\x18\x10 \x01(\tR\vdiscardIpv6\x12'\n" +
 	"\x0faccept_untested\x18\x11 \x01(\bR\x0eacceptUntested\x12\x1f\n" +
 	"\vmax_entries\x18\x12 \x01(\rR\n" +
-	"maxEntries\"\x8a\x04\n" +
+	"maxEntries\"\xb5\x04\n" +
 	"\x06Policy\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bpriority\x18\x02 \x01(\x05R\bpriority\x12\x18\n" +
@@ -1767,7 +1777,8 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\bmatch_on\x18\x1a \x03(\tR\amatchOn\x12\x1f\n" +
 	"\vmax_matches\x18\x1b \x01(\rR\n" +
 	"maxMatches\x12'\n" +
-	"\x0fmax_mitigations\x18\x1c \x01(\rR\x0emaxMitigations\"\xb8\x05\n" +
+	"\x0fmax_mitigations\x18\x1c \x01(\rR\x0emaxMitigations\x12)\n" +
+	"\x06ladder\x18( \x03(\v2\x11.tidegate.v1.StepR\x06ladder\"\xb8\x05\n" +
 	"\n" +
 	"Safeguards\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12$\n" +
@@ -1897,10 +1908,11 @@ var file_tidegate_v1_inventory_proto_goTypes = []any{
 	(*LookupResponse)(nil),        // 18: tidegate.v1.LookupResponse
 	(*Action)(nil),                // 19: tidegate.v1.Action
 	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
-	(*Verdict)(nil),               // 21: tidegate.v1.Verdict
-	(*ReadInfo)(nil),              // 22: tidegate.v1.ReadInfo
-	(*WriteInfo)(nil),             // 23: tidegate.v1.WriteInfo
-	(*Exemption)(nil),             // 24: tidegate.v1.Exemption
+	(*Step)(nil),                  // 21: tidegate.v1.Step
+	(*Verdict)(nil),               // 22: tidegate.v1.Verdict
+	(*ReadInfo)(nil),              // 23: tidegate.v1.ReadInfo
+	(*WriteInfo)(nil),             // 24: tidegate.v1.WriteInfo
+	(*Exemption)(nil),             // 25: tidegate.v1.Exemption
 }
 var file_tidegate_v1_inventory_proto_depIdxs = []int32{
 	1,  // 0: tidegate.v1.Document.customer:type_name -> tidegate.v1.Customer
@@ -1911,41 +1923,42 @@ var file_tidegate_v1_inventory_proto_depIdxs = []int32{
 	2,  // 5: tidegate.v1.Customer.links:type_name -> tidegate.v1.Link
 	19, // 6: tidegate.v1.Policy.action:type_name -> tidegate.v1.Action
 	20, // 7: tidegate.v1.Policy.lifetime:type_name -> google.protobuf.Duration
-	20, // 8: tidegate.v1.Safeguards.default_lifetime:type_name -> google.protobuf.Duration
-	20, // 9: tidegate.v1.Safeguards.max_lifetime:type_name -> google.protobuf.Duration
-	7,  // 10: tidegate.v1.Plan.added:type_name -> tidegate.v1.DocumentRef
-	7,  // 11: tidegate.v1.Plan.changed:type_name -> tidegate.v1.DocumentRef
-	7,  // 12: tidegate.v1.Plan.removed:type_name -> tidegate.v1.DocumentRef
-	0,  // 13: tidegate.v1.PlanRequest.documents:type_name -> tidegate.v1.Document
-	21, // 14: tidegate.v1.PlanResponse.verdict:type_name -> tidegate.v1.Verdict
-	8,  // 15: tidegate.v1.PlanResponse.plan:type_name -> tidegate.v1.Plan
-	22, // 16: tidegate.v1.PlanResponse.read:type_name -> tidegate.v1.ReadInfo
-	0,  // 17: tidegate.v1.ApplyRequest.documents:type_name -> tidegate.v1.Document
-	8,  // 18: tidegate.v1.ApplyResponse.plan:type_name -> tidegate.v1.Plan
-	23, // 19: tidegate.v1.ApplyResponse.write:type_name -> tidegate.v1.WriteInfo
-	7,  // 20: tidegate.v1.GetDocumentRequest.ref:type_name -> tidegate.v1.DocumentRef
-	0,  // 21: tidegate.v1.GetDocumentResponse.document:type_name -> tidegate.v1.Document
-	22, // 22: tidegate.v1.GetDocumentResponse.read:type_name -> tidegate.v1.ReadInfo
-	0,  // 23: tidegate.v1.ListDocumentsResponse.documents:type_name -> tidegate.v1.Document
-	22, // 24: tidegate.v1.ListDocumentsResponse.read:type_name -> tidegate.v1.ReadInfo
-	24, // 25: tidegate.v1.LookupResponse.protection:type_name -> tidegate.v1.Exemption
-	2,  // 26: tidegate.v1.LookupResponse.link:type_name -> tidegate.v1.Link
-	22, // 27: tidegate.v1.LookupResponse.read:type_name -> tidegate.v1.ReadInfo
-	9,  // 28: tidegate.v1.InventoryService.Plan:input_type -> tidegate.v1.PlanRequest
-	11, // 29: tidegate.v1.InventoryService.Apply:input_type -> tidegate.v1.ApplyRequest
-	13, // 30: tidegate.v1.InventoryService.GetDocument:input_type -> tidegate.v1.GetDocumentRequest
-	15, // 31: tidegate.v1.InventoryService.ListDocuments:input_type -> tidegate.v1.ListDocumentsRequest
-	17, // 32: tidegate.v1.InventoryService.Lookup:input_type -> tidegate.v1.LookupRequest
-	10, // 33: tidegate.v1.InventoryService.Plan:output_type -> tidegate.v1.PlanResponse
-	12, // 34: tidegate.v1.InventoryService.Apply:output_type -> tidegate.v1.ApplyResponse
-	14, // 35: tidegate.v1.InventoryService.GetDocument:output_type -> tidegate.v1.GetDocumentResponse
-	16, // 36: tidegate.v1.InventoryService.ListDocuments:output_type -> tidegate.v1.ListDocumentsResponse
-	18, // 37: tidegate.v1.InventoryService.Lookup:output_type -> tidegate.v1.LookupResponse
-	33, // [33:38] is the sub-list for method output_type
-	28, // [28:33] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	21, // 8: tidegate.v1.Policy.ladder:type_name -> tidegate.v1.Step
+	20, // 9: tidegate.v1.Safeguards.default_lifetime:type_name -> google.protobuf.Duration
+	20, // 10: tidegate.v1.Safeguards.max_lifetime:type_name -> google.protobuf.Duration
+	7,  // 11: tidegate.v1.Plan.added:type_name -> tidegate.v1.DocumentRef
+	7,  // 12: tidegate.v1.Plan.changed:type_name -> tidegate.v1.DocumentRef
+	7,  // 13: tidegate.v1.Plan.removed:type_name -> tidegate.v1.DocumentRef
+	0,  // 14: tidegate.v1.PlanRequest.documents:type_name -> tidegate.v1.Document
+	22, // 15: tidegate.v1.PlanResponse.verdict:type_name -> tidegate.v1.Verdict
+	8,  // 16: tidegate.v1.PlanResponse.plan:type_name -> tidegate.v1.Plan
+	23, // 17: tidegate.v1.PlanResponse.read:type_name -> tidegate.v1.ReadInfo
+	0,  // 18: tidegate.v1.ApplyRequest.documents:type_name -> tidegate.v1.Document
+	8,  // 19: tidegate.v1.ApplyResponse.plan:type_name -> tidegate.v1.Plan
+	24, // 20: tidegate.v1.ApplyResponse.write:type_name -> tidegate.v1.WriteInfo
+	7,  // 21: tidegate.v1.GetDocumentRequest.ref:type_name -> tidegate.v1.DocumentRef
+	0,  // 22: tidegate.v1.GetDocumentResponse.document:type_name -> tidegate.v1.Document
+	23, // 23: tidegate.v1.GetDocumentResponse.read:type_name -> tidegate.v1.ReadInfo
+	0,  // 24: tidegate.v1.ListDocumentsResponse.documents:type_name -> tidegate.v1.Document
+	23, // 25: tidegate.v1.ListDocumentsResponse.read:type_name -> tidegate.v1.ReadInfo
+	25, // 26: tidegate.v1.LookupResponse.protection:type_name -> tidegate.v1.Exemption
+	2,  // 27: tidegate.v1.LookupResponse.link:type_name -> tidegate.v1.Link
+	23, // 28: tidegate.v1.LookupResponse.read:type_name -> tidegate.v1.ReadInfo
+	9,  // 29: tidegate.v1.InventoryService.Plan:input_type -> tidegate.v1.PlanRequest
+	11, // 30: tidegate.v1.InventoryService.Apply:input_type -> tidegate.v1.ApplyRequest
+	13, // 31: tidegate.v1.InventoryService.GetDocument:input_type -> tidegate.v1.GetDocumentRequest
+	15, // 32: tidegate.v1.InventoryService.ListDocuments:input_type -> tidegate.v1.ListDocumentsRequest
+	17, // 33: tidegate.v1.InventoryService.Lookup:input_type -> tidegate.v1.LookupRequest
+	10, // 34: tidegate.v1.InventoryService.Plan:output_type -> tidegate.v1.PlanResponse
+	12, // 35: tidegate.v1.InventoryService.Apply:output_type -> tidegate.v1.ApplyResponse
+	14, // 36: tidegate.v1.InventoryService.GetDocument:output_type -> tidegate.v1.GetDocumentResponse
+	16, // 37: tidegate.v1.InventoryService.ListDocuments:output_type -> tidegate.v1.ListDocumentsResponse
+	18, // 38: tidegate.v1.InventoryService.Lookup:output_type -> tidegate.v1.LookupResponse
+	34, // [34:39] is the sub-list for method output_type
+	29, // [29:34] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_v1_inventory_proto_init() }

@@ -666,6 +666,156 @@ func (x *Cause) GetSince() *timestamppb.Timestamp {
 	return nil
 }
 
+// Step is one step of a ladder.
+type Step struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Action *Action                `protobuf:"bytes,1,opt,name=action,proto3" json:"action,omitempty"`
+	// How long the attack has lasted when the step is taken, counted from the first step.
+	After *durationpb.Duration `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
+	// What the last signal must state at least; 0: any signal will do.
+	MinConfidence float64 `protobuf:"fixed64,3,opt,name=min_confidence,json=minConfidence,proto3" json:"min_confidence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Step) Reset() {
+	*x = Step{}
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Step) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Step) ProtoMessage() {}
+
+func (x *Step) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Step.ProtoReflect.Descriptor instead.
+func (*Step) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Step) GetAction() *Action {
+	if x != nil {
+		return x.Action
+	}
+	return nil
+}
+
+func (x *Step) GetAfter() *durationpb.Duration {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *Step) GetMinConfidence() float64 {
+	if x != nil {
+		return x.MinConfidence
+	}
+	return 0
+}
+
+// Event is one thing that happened to a mitigation.
+type Event struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	At    *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	// Log index; 0 if it is not known.
+	Index uint64 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	// What is started, merged, escalated, step-refused, narrowed, extended or ended.
+	What          string `protobuf:"bytes,3,opt,name=what,proto3" json:"what,omitempty"`
+	By            string `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	Code          string `protobuf:"bytes,5,opt,name=code,proto3" json:"code,omitempty"`
+	Text          string `protobuf:"bytes,6,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Event) Reset() {
+	*x = Event{}
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Event) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Event) ProtoMessage() {}
+
+func (x *Event) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Event.ProtoReflect.Descriptor instead.
+func (*Event) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Event) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Event) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Event) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *Event) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Event) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Event) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 // Mitigation is an accepted decision.
 type Mitigation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -704,10 +854,22 @@ type Mitigation struct {
 	EndNote string                 `protobuf:"bytes,26,opt,name=end_note,json=endNote,proto3" json:"end_note,omitempty"`
 	Changed uint64                 `protobuf:"varint,27,opt,name=changed,proto3" json:"changed,omitempty"`
 	// Routers that hear the rules, and the sum that a rate comes to there: rules x routers x rate of a rule.
-	Routers       []string    `protobuf:"bytes,28,rep,name=routers,proto3" json:"routers,omitempty"`
-	RatePerRule   string      `protobuf:"bytes,29,opt,name=rate_per_rule,json=ratePerRule,proto3" json:"rate_per_rule,omitempty"`
-	RateTotal     string      `protobuf:"bytes,30,opt,name=rate_total,json=rateTotal,proto3" json:"rate_total,omitempty"`
-	Overridden    []*Override `protobuf:"bytes,31,rep,name=overridden,proto3" json:"overridden,omitempty"`
+	Routers     []string    `protobuf:"bytes,28,rep,name=routers,proto3" json:"routers,omitempty"`
+	RatePerRule string      `protobuf:"bytes,29,opt,name=rate_per_rule,json=ratePerRule,proto3" json:"rate_per_rule,omitempty"`
+	RateTotal   string      `protobuf:"bytes,30,opt,name=rate_total,json=rateTotal,proto3" json:"rate_total,omitempty"`
+	Overridden  []*Override `protobuf:"bytes,31,rep,name=overridden,proto3" json:"overridden,omitempty"`
+	// The steps of the policy as they were at the start; empty if there is one step only.
+	Ladder []*Step `protobuf:"bytes,40,rep,name=ladder,proto3" json:"ladder,omitempty"`
+	// The step that is taken, counted from 1; 0 without a ladder.
+	Step      uint32                 `protobuf:"varint,41,opt,name=step,proto3" json:"step,omitempty"`
+	StepSince *timestamppb.Timestamp `protobuf:"bytes,42,opt,name=step_since,json=stepSince,proto3" json:"step_since,omitempty"`
+	// When the next step is taken at the earliest, if the attack is still reported.
+	NextStep *timestamppb.Timestamp `protobuf:"bytes,43,opt,name=next_step,json=nextStep,proto3" json:"next_step,omitempty"`
+	// Why the next step was refused when it was due.
+	BlockedCode string `protobuf:"bytes,44,opt,name=blocked_code,json=blockedCode,proto3" json:"blocked_code,omitempty"`
+	Blocked     string `protobuf:"bytes,45,opt,name=blocked,proto3" json:"blocked,omitempty"`
+	// What happened from the start to the end, the oldest first; of the middle at most 32 events are remembered.
+	History       []*Event    `protobuf:"bytes,46,rep,name=history,proto3" json:"history,omitempty"`
 	NearMisses    []*NearMiss `protobuf:"bytes,70,rep,name=near_misses,json=nearMisses,proto3" json:"near_misses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -715,7 +877,7 @@ type Mitigation struct {
 
 func (x *Mitigation) Reset() {
 	*x = Mitigation{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[8]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -727,7 +889,7 @@ func (x *Mitigation) String() string {
 func (*Mitigation) ProtoMessage() {}
 
 func (x *Mitigation) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[8]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -740,7 +902,7 @@ func (x *Mitigation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mitigation.ProtoReflect.Descriptor instead.
 func (*Mitigation) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{8}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Mitigation) GetId() string {
@@ -960,6 +1122,55 @@ func (x *Mitigation) GetOverridden() []*Override {
 	return nil
 }
 
+func (x *Mitigation) GetLadder() []*Step {
+	if x != nil {
+		return x.Ladder
+	}
+	return nil
+}
+
+func (x *Mitigation) GetStep() uint32 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *Mitigation) GetStepSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StepSince
+	}
+	return nil
+}
+
+func (x *Mitigation) GetNextStep() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextStep
+	}
+	return nil
+}
+
+func (x *Mitigation) GetBlockedCode() string {
+	if x != nil {
+		return x.BlockedCode
+	}
+	return ""
+}
+
+func (x *Mitigation) GetBlocked() string {
+	if x != nil {
+		return x.Blocked
+	}
+	return ""
+}
+
+func (x *Mitigation) GetHistory() []*Event {
+	if x != nil {
+		return x.History
+	}
+	return nil
+}
+
 func (x *Mitigation) GetNearMisses() []*NearMiss {
 	if x != nil {
 		return x.NearMisses
@@ -978,7 +1189,7 @@ type NearMiss struct {
 
 func (x *NearMiss) Reset() {
 	*x = NearMiss{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[9]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -990,7 +1201,7 @@ func (x *NearMiss) String() string {
 func (*NearMiss) ProtoMessage() {}
 
 func (x *NearMiss) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[9]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1003,7 +1214,7 @@ func (x *NearMiss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NearMiss.ProtoReflect.Descriptor instead.
 func (*NearMiss) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{9}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *NearMiss) GetPolicy() string {
@@ -1038,7 +1249,7 @@ type StartRequest struct {
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[10]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1050,7 +1261,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[10]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1063,7 +1274,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{10}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StartRequest) GetRequestId() string {
@@ -1126,7 +1337,7 @@ type StartResponse struct {
 
 func (x *StartResponse) Reset() {
 	*x = StartResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[11]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1138,7 +1349,7 @@ func (x *StartResponse) String() string {
 func (*StartResponse) ProtoMessage() {}
 
 func (x *StartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[11]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1151,7 +1362,7 @@ func (x *StartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResponse.ProtoReflect.Descriptor instead.
 func (*StartResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{11}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StartResponse) GetVerdict() *Verdict {
@@ -1184,7 +1395,7 @@ type PreviewRequest struct {
 
 func (x *PreviewRequest) Reset() {
 	*x = PreviewRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[12]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1196,7 +1407,7 @@ func (x *PreviewRequest) String() string {
 func (*PreviewRequest) ProtoMessage() {}
 
 func (x *PreviewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[12]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1209,7 +1420,7 @@ func (x *PreviewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewRequest.ProtoReflect.Descriptor instead.
 func (*PreviewRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{12}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PreviewRequest) GetStart() *StartRequest {
@@ -1230,7 +1441,7 @@ type PreviewResponse struct {
 
 func (x *PreviewResponse) Reset() {
 	*x = PreviewResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1242,7 +1453,7 @@ func (x *PreviewResponse) String() string {
 func (*PreviewResponse) ProtoMessage() {}
 
 func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1255,7 +1466,7 @@ func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewResponse.ProtoReflect.Descriptor instead.
 func (*PreviewResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{13}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PreviewResponse) GetVerdict() *Verdict {
@@ -1288,7 +1499,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1300,7 +1511,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1313,7 +1524,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{14}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetRequest) GetId() string {
@@ -1333,7 +1544,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1345,7 +1556,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1358,7 +1569,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{15}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetResponse) GetMitigation() *Mitigation {
@@ -1388,7 +1599,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1400,7 +1611,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1413,7 +1624,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{16}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListRequest) GetCustomer() string {
@@ -1447,7 +1658,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1459,7 +1670,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1472,7 +1683,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{17}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListResponse) GetMitigations() []*Mitigation {
@@ -1498,7 +1709,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1510,7 +1721,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1523,7 +1734,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{18}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *WatchRequest) GetCustomer() string {
@@ -1543,7 +1754,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1555,7 +1766,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1568,7 +1779,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{19}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WatchResponse) GetMitigation() *Mitigation {
@@ -1598,7 +1809,7 @@ type ExtendRequest struct {
 
 func (x *ExtendRequest) Reset() {
 	*x = ExtendRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1610,7 +1821,7 @@ func (x *ExtendRequest) String() string {
 func (*ExtendRequest) ProtoMessage() {}
 
 func (x *ExtendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1623,7 +1834,7 @@ func (x *ExtendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendRequest.ProtoReflect.Descriptor instead.
 func (*ExtendRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{20}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ExtendRequest) GetRequestId() string {
@@ -1664,7 +1875,7 @@ type ExtendResponse struct {
 
 func (x *ExtendResponse) Reset() {
 	*x = ExtendResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1676,7 +1887,7 @@ func (x *ExtendResponse) String() string {
 func (*ExtendResponse) ProtoMessage() {}
 
 func (x *ExtendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1689,7 +1900,7 @@ func (x *ExtendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendResponse.ProtoReflect.Descriptor instead.
 func (*ExtendResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{21}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ExtendResponse) GetMitigation() *Mitigation {
@@ -1717,7 +1928,7 @@ type WithdrawRequest struct {
 
 func (x *WithdrawRequest) Reset() {
 	*x = WithdrawRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1729,7 +1940,7 @@ func (x *WithdrawRequest) String() string {
 func (*WithdrawRequest) ProtoMessage() {}
 
 func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1742,7 +1953,7 @@ func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawRequest.ProtoReflect.Descriptor instead.
 func (*WithdrawRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{22}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WithdrawRequest) GetRequestId() string {
@@ -1779,7 +1990,7 @@ type WithdrawResponse struct {
 
 func (x *WithdrawResponse) Reset() {
 	*x = WithdrawResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1791,7 +2002,7 @@ func (x *WithdrawResponse) String() string {
 func (*WithdrawResponse) ProtoMessage() {}
 
 func (x *WithdrawResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1804,7 +2015,7 @@ func (x *WithdrawResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawResponse.ProtoReflect.Descriptor instead.
 func (*WithdrawResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{23}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WithdrawResponse) GetMitigation() *Mitigation {
@@ -1840,7 +2051,7 @@ type WithdrawAllRequest struct {
 
 func (x *WithdrawAllRequest) Reset() {
 	*x = WithdrawAllRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[24]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1852,7 +2063,7 @@ func (x *WithdrawAllRequest) String() string {
 func (*WithdrawAllRequest) ProtoMessage() {}
 
 func (x *WithdrawAllRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[24]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1865,7 +2076,7 @@ func (x *WithdrawAllRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawAllRequest.ProtoReflect.Descriptor instead.
 func (*WithdrawAllRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{24}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WithdrawAllRequest) GetRequestId() string {
@@ -1900,7 +2111,7 @@ type WithdrawAllResponse struct {
 
 func (x *WithdrawAllResponse) Reset() {
 	*x = WithdrawAllResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[25]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1912,7 +2123,7 @@ func (x *WithdrawAllResponse) String() string {
 func (*WithdrawAllResponse) ProtoMessage() {}
 
 func (x *WithdrawAllResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[25]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1925,7 +2136,7 @@ func (x *WithdrawAllResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawAllResponse.ProtoReflect.Descriptor instead.
 func (*WithdrawAllResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{25}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WithdrawAllResponse) GetIds() []string {
@@ -2000,7 +2211,19 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\x05Cause\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1b\n" +
 	"\tattack_id\x18\x02 \x01(\tR\battackId\x120\n" +
-	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xa2\b\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\x8b\x01\n" +
+	"\x04Step\x12+\n" +
+	"\x06action\x18\x01 \x01(\v2\x13.tidegate.v1.ActionR\x06action\x12/\n" +
+	"\x05after\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05after\x12%\n" +
+	"\x0emin_confidence\x18\x03 \x01(\x01R\rminConfidence\"\x95\x01\n" +
+	"\x05Event\x12*\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
+	"\x04what\x18\x03 \x01(\tR\x04what\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\x12\x12\n" +
+	"\x04code\x18\x05 \x01(\tR\x04code\x12\x12\n" +
+	"\x04text\x18\x06 \x01(\tR\x04text\"\xc0\n" +
+	"\n" +
 	"\n" +
 	"Mitigation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
@@ -2038,7 +2261,15 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"rate_total\x18\x1e \x01(\tR\trateTotal\x125\n" +
 	"\n" +
 	"overridden\x18\x1f \x03(\v2\x15.tidegate.v1.OverrideR\n" +
-	"overridden\x126\n" +
+	"overridden\x12)\n" +
+	"\x06ladder\x18( \x03(\v2\x11.tidegate.v1.StepR\x06ladder\x12\x12\n" +
+	"\x04step\x18) \x01(\rR\x04step\x129\n" +
+	"\n" +
+	"step_since\x18* \x01(\v2\x1a.google.protobuf.TimestampR\tstepSince\x127\n" +
+	"\tnext_step\x18+ \x01(\v2\x1a.google.protobuf.TimestampR\bnextStep\x12!\n" +
+	"\fblocked_code\x18, \x01(\tR\vblockedCode\x12\x18\n" +
+	"\ablocked\x18- \x01(\tR\ablocked\x12,\n" +
+	"\ahistory\x18. \x03(\v2\x12.tidegate.v1.EventR\ahistory\x126\n" +
 	"\vnear_misses\x18F \x03(\v2\x15.tidegate.v1.NearMissR\n" +
 	"nearMisses\"4\n" +
 	"\bNearMiss\x12\x16\n" +
@@ -2151,7 +2382,7 @@ func file_tidegate_v1_mitigation_proto_rawDescGZIP() []byte {
 }
 
 var file_tidegate_v1_mitigation_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tidegate_v1_mitigation_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_tidegate_v1_mitigation_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_tidegate_v1_mitigation_proto_goTypes = []any{
 	(VerdictKind)(0),              // 0: tidegate.v1.VerdictKind
 	(*ReadInfo)(nil),              // 1: tidegate.v1.ReadInfo
@@ -2162,86 +2393,95 @@ var file_tidegate_v1_mitigation_proto_goTypes = []any{
 	(*Exemption)(nil),             // 6: tidegate.v1.Exemption
 	(*Override)(nil),              // 7: tidegate.v1.Override
 	(*Cause)(nil),                 // 8: tidegate.v1.Cause
-	(*Mitigation)(nil),            // 9: tidegate.v1.Mitigation
-	(*NearMiss)(nil),              // 10: tidegate.v1.NearMiss
-	(*StartRequest)(nil),          // 11: tidegate.v1.StartRequest
-	(*StartResponse)(nil),         // 12: tidegate.v1.StartResponse
-	(*PreviewRequest)(nil),        // 13: tidegate.v1.PreviewRequest
-	(*PreviewResponse)(nil),       // 14: tidegate.v1.PreviewResponse
-	(*GetRequest)(nil),            // 15: tidegate.v1.GetRequest
-	(*GetResponse)(nil),           // 16: tidegate.v1.GetResponse
-	(*ListRequest)(nil),           // 17: tidegate.v1.ListRequest
-	(*ListResponse)(nil),          // 18: tidegate.v1.ListResponse
-	(*WatchRequest)(nil),          // 19: tidegate.v1.WatchRequest
-	(*WatchResponse)(nil),         // 20: tidegate.v1.WatchResponse
-	(*ExtendRequest)(nil),         // 21: tidegate.v1.ExtendRequest
-	(*ExtendResponse)(nil),        // 22: tidegate.v1.ExtendResponse
-	(*WithdrawRequest)(nil),       // 23: tidegate.v1.WithdrawRequest
-	(*WithdrawResponse)(nil),      // 24: tidegate.v1.WithdrawResponse
-	(*WithdrawAllRequest)(nil),    // 25: tidegate.v1.WithdrawAllRequest
-	(*WithdrawAllResponse)(nil),   // 26: tidegate.v1.WithdrawAllResponse
-	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
+	(*Step)(nil),                  // 9: tidegate.v1.Step
+	(*Event)(nil),                 // 10: tidegate.v1.Event
+	(*Mitigation)(nil),            // 11: tidegate.v1.Mitigation
+	(*NearMiss)(nil),              // 12: tidegate.v1.NearMiss
+	(*StartRequest)(nil),          // 13: tidegate.v1.StartRequest
+	(*StartResponse)(nil),         // 14: tidegate.v1.StartResponse
+	(*PreviewRequest)(nil),        // 15: tidegate.v1.PreviewRequest
+	(*PreviewResponse)(nil),       // 16: tidegate.v1.PreviewResponse
+	(*GetRequest)(nil),            // 17: tidegate.v1.GetRequest
+	(*GetResponse)(nil),           // 18: tidegate.v1.GetResponse
+	(*ListRequest)(nil),           // 19: tidegate.v1.ListRequest
+	(*ListResponse)(nil),          // 20: tidegate.v1.ListResponse
+	(*WatchRequest)(nil),          // 21: tidegate.v1.WatchRequest
+	(*WatchResponse)(nil),         // 22: tidegate.v1.WatchResponse
+	(*ExtendRequest)(nil),         // 23: tidegate.v1.ExtendRequest
+	(*ExtendResponse)(nil),        // 24: tidegate.v1.ExtendResponse
+	(*WithdrawRequest)(nil),       // 25: tidegate.v1.WithdrawRequest
+	(*WithdrawResponse)(nil),      // 26: tidegate.v1.WithdrawResponse
+	(*WithdrawAllRequest)(nil),    // 27: tidegate.v1.WithdrawAllRequest
+	(*WithdrawAllResponse)(nil),   // 28: tidegate.v1.WithdrawAllResponse
+	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
 }
 var file_tidegate_v1_mitigation_proto_depIdxs = []int32{
-	27, // 0: tidegate.v1.ReadInfo.age:type_name -> google.protobuf.Duration
+	29, // 0: tidegate.v1.ReadInfo.age:type_name -> google.protobuf.Duration
 	0,  // 1: tidegate.v1.Verdict.kind:type_name -> tidegate.v1.VerdictKind
-	27, // 2: tidegate.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
+	29, // 2: tidegate.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
 	3,  // 3: tidegate.v1.Verdict.violations:type_name -> tidegate.v1.FieldViolation
-	28, // 4: tidegate.v1.Cause.since:type_name -> google.protobuf.Timestamp
-	5,  // 5: tidegate.v1.Mitigation.action:type_name -> tidegate.v1.Action
-	6,  // 6: tidegate.v1.Mitigation.exempt:type_name -> tidegate.v1.Exemption
-	27, // 7: tidegate.v1.Mitigation.lifetime:type_name -> google.protobuf.Duration
-	28, // 8: tidegate.v1.Mitigation.created:type_name -> google.protobuf.Timestamp
-	28, // 9: tidegate.v1.Mitigation.expires:type_name -> google.protobuf.Timestamp
-	8,  // 10: tidegate.v1.Mitigation.causes:type_name -> tidegate.v1.Cause
-	28, // 11: tidegate.v1.Mitigation.ended_at:type_name -> google.protobuf.Timestamp
-	7,  // 12: tidegate.v1.Mitigation.overridden:type_name -> tidegate.v1.Override
-	10, // 13: tidegate.v1.Mitigation.near_misses:type_name -> tidegate.v1.NearMiss
-	5,  // 14: tidegate.v1.StartRequest.action:type_name -> tidegate.v1.Action
-	27, // 15: tidegate.v1.StartRequest.lifetime:type_name -> google.protobuf.Duration
-	4,  // 16: tidegate.v1.StartResponse.verdict:type_name -> tidegate.v1.Verdict
-	9,  // 17: tidegate.v1.StartResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	2,  // 18: tidegate.v1.StartResponse.write:type_name -> tidegate.v1.WriteInfo
-	11, // 19: tidegate.v1.PreviewRequest.start:type_name -> tidegate.v1.StartRequest
-	4,  // 20: tidegate.v1.PreviewResponse.verdict:type_name -> tidegate.v1.Verdict
-	9,  // 21: tidegate.v1.PreviewResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	1,  // 22: tidegate.v1.PreviewResponse.read:type_name -> tidegate.v1.ReadInfo
-	9,  // 23: tidegate.v1.GetResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	1,  // 24: tidegate.v1.GetResponse.read:type_name -> tidegate.v1.ReadInfo
-	9,  // 25: tidegate.v1.ListResponse.mitigations:type_name -> tidegate.v1.Mitigation
-	1,  // 26: tidegate.v1.ListResponse.read:type_name -> tidegate.v1.ReadInfo
-	9,  // 27: tidegate.v1.WatchResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	1,  // 28: tidegate.v1.WatchResponse.read:type_name -> tidegate.v1.ReadInfo
-	27, // 29: tidegate.v1.ExtendRequest.lifetime:type_name -> google.protobuf.Duration
-	9,  // 30: tidegate.v1.ExtendResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	2,  // 31: tidegate.v1.ExtendResponse.write:type_name -> tidegate.v1.WriteInfo
-	9,  // 32: tidegate.v1.WithdrawResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	2,  // 33: tidegate.v1.WithdrawResponse.write:type_name -> tidegate.v1.WriteInfo
-	28, // 34: tidegate.v1.WithdrawResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
-	2,  // 35: tidegate.v1.WithdrawAllResponse.write:type_name -> tidegate.v1.WriteInfo
-	28, // 36: tidegate.v1.WithdrawAllResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
-	11, // 37: tidegate.v1.MitigationService.Start:input_type -> tidegate.v1.StartRequest
-	13, // 38: tidegate.v1.MitigationService.Preview:input_type -> tidegate.v1.PreviewRequest
-	15, // 39: tidegate.v1.MitigationService.Get:input_type -> tidegate.v1.GetRequest
-	17, // 40: tidegate.v1.MitigationService.List:input_type -> tidegate.v1.ListRequest
-	19, // 41: tidegate.v1.MitigationService.Watch:input_type -> tidegate.v1.WatchRequest
-	21, // 42: tidegate.v1.MitigationService.Extend:input_type -> tidegate.v1.ExtendRequest
-	23, // 43: tidegate.v1.MitigationService.Withdraw:input_type -> tidegate.v1.WithdrawRequest
-	25, // 44: tidegate.v1.MitigationService.WithdrawAll:input_type -> tidegate.v1.WithdrawAllRequest
-	12, // 45: tidegate.v1.MitigationService.Start:output_type -> tidegate.v1.StartResponse
-	14, // 46: tidegate.v1.MitigationService.Preview:output_type -> tidegate.v1.PreviewResponse
-	16, // 47: tidegate.v1.MitigationService.Get:output_type -> tidegate.v1.GetResponse
-	18, // 48: tidegate.v1.MitigationService.List:output_type -> tidegate.v1.ListResponse
-	20, // 49: tidegate.v1.MitigationService.Watch:output_type -> tidegate.v1.WatchResponse
-	22, // 50: tidegate.v1.MitigationService.Extend:output_type -> tidegate.v1.ExtendResponse
-	24, // 51: tidegate.v1.MitigationService.Withdraw:output_type -> tidegate.v1.WithdrawResponse
-	26, // 52: tidegate.v1.MitigationService.WithdrawAll:output_type -> tidegate.v1.WithdrawAllResponse
-	45, // [45:53] is the sub-list for method output_type
-	37, // [37:45] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	30, // 4: tidegate.v1.Cause.since:type_name -> google.protobuf.Timestamp
+	5,  // 5: tidegate.v1.Step.action:type_name -> tidegate.v1.Action
+	29, // 6: tidegate.v1.Step.after:type_name -> google.protobuf.Duration
+	30, // 7: tidegate.v1.Event.at:type_name -> google.protobuf.Timestamp
+	5,  // 8: tidegate.v1.Mitigation.action:type_name -> tidegate.v1.Action
+	6,  // 9: tidegate.v1.Mitigation.exempt:type_name -> tidegate.v1.Exemption
+	29, // 10: tidegate.v1.Mitigation.lifetime:type_name -> google.protobuf.Duration
+	30, // 11: tidegate.v1.Mitigation.created:type_name -> google.protobuf.Timestamp
+	30, // 12: tidegate.v1.Mitigation.expires:type_name -> google.protobuf.Timestamp
+	8,  // 13: tidegate.v1.Mitigation.causes:type_name -> tidegate.v1.Cause
+	30, // 14: tidegate.v1.Mitigation.ended_at:type_name -> google.protobuf.Timestamp
+	7,  // 15: tidegate.v1.Mitigation.overridden:type_name -> tidegate.v1.Override
+	9,  // 16: tidegate.v1.Mitigation.ladder:type_name -> tidegate.v1.Step
+	30, // 17: tidegate.v1.Mitigation.step_since:type_name -> google.protobuf.Timestamp
+	30, // 18: tidegate.v1.Mitigation.next_step:type_name -> google.protobuf.Timestamp
+	10, // 19: tidegate.v1.Mitigation.history:type_name -> tidegate.v1.Event
+	12, // 20: tidegate.v1.Mitigation.near_misses:type_name -> tidegate.v1.NearMiss
+	5,  // 21: tidegate.v1.StartRequest.action:type_name -> tidegate.v1.Action
+	29, // 22: tidegate.v1.StartRequest.lifetime:type_name -> google.protobuf.Duration
+	4,  // 23: tidegate.v1.StartResponse.verdict:type_name -> tidegate.v1.Verdict
+	11, // 24: tidegate.v1.StartResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	2,  // 25: tidegate.v1.StartResponse.write:type_name -> tidegate.v1.WriteInfo
+	13, // 26: tidegate.v1.PreviewRequest.start:type_name -> tidegate.v1.StartRequest
+	4,  // 27: tidegate.v1.PreviewResponse.verdict:type_name -> tidegate.v1.Verdict
+	11, // 28: tidegate.v1.PreviewResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	1,  // 29: tidegate.v1.PreviewResponse.read:type_name -> tidegate.v1.ReadInfo
+	11, // 30: tidegate.v1.GetResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	1,  // 31: tidegate.v1.GetResponse.read:type_name -> tidegate.v1.ReadInfo
+	11, // 32: tidegate.v1.ListResponse.mitigations:type_name -> tidegate.v1.Mitigation
+	1,  // 33: tidegate.v1.ListResponse.read:type_name -> tidegate.v1.ReadInfo
+	11, // 34: tidegate.v1.WatchResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	1,  // 35: tidegate.v1.WatchResponse.read:type_name -> tidegate.v1.ReadInfo
+	29, // 36: tidegate.v1.ExtendRequest.lifetime:type_name -> google.protobuf.Duration
+	11, // 37: tidegate.v1.ExtendResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	2,  // 38: tidegate.v1.ExtendResponse.write:type_name -> tidegate.v1.WriteInfo
+	11, // 39: tidegate.v1.WithdrawResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	2,  // 40: tidegate.v1.WithdrawResponse.write:type_name -> tidegate.v1.WriteInfo
+	30, // 41: tidegate.v1.WithdrawResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
+	2,  // 42: tidegate.v1.WithdrawAllResponse.write:type_name -> tidegate.v1.WriteInfo
+	30, // 43: tidegate.v1.WithdrawAllResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
+	13, // 44: tidegate.v1.MitigationService.Start:input_type -> tidegate.v1.StartRequest
+	15, // 45: tidegate.v1.MitigationService.Preview:input_type -> tidegate.v1.PreviewRequest
+	17, // 46: tidegate.v1.MitigationService.Get:input_type -> tidegate.v1.GetRequest
+	19, // 47: tidegate.v1.MitigationService.List:input_type -> tidegate.v1.ListRequest
+	21, // 48: tidegate.v1.MitigationService.Watch:input_type -> tidegate.v1.WatchRequest
+	23, // 49: tidegate.v1.MitigationService.Extend:input_type -> tidegate.v1.ExtendRequest
+	25, // 50: tidegate.v1.MitigationService.Withdraw:input_type -> tidegate.v1.WithdrawRequest
+	27, // 51: tidegate.v1.MitigationService.WithdrawAll:input_type -> tidegate.v1.WithdrawAllRequest
+	14, // 52: tidegate.v1.MitigationService.Start:output_type -> tidegate.v1.StartResponse
+	16, // 53: tidegate.v1.MitigationService.Preview:output_type -> tidegate.v1.PreviewResponse
+	18, // 54: tidegate.v1.MitigationService.Get:output_type -> tidegate.v1.GetResponse
+	20, // 55: tidegate.v1.MitigationService.List:output_type -> tidegate.v1.ListResponse
+	22, // 56: tidegate.v1.MitigationService.Watch:output_type -> tidegate.v1.WatchResponse
+	24, // 57: tidegate.v1.MitigationService.Extend:output_type -> tidegate.v1.ExtendResponse
+	26, // 58: tidegate.v1.MitigationService.Withdraw:output_type -> tidegate.v1.WithdrawResponse
+	28, // 59: tidegate.v1.MitigationService.WithdrawAll:output_type -> tidegate.v1.WithdrawAllResponse
+	52, // [52:60] is the sub-list for method output_type
+	44, // [44:52] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_v1_mitigation_proto_init() }
@@ -2255,7 +2495,7 @@ func file_tidegate_v1_mitigation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_v1_mitigation_proto_rawDesc), len(file_tidegate_v1_mitigation_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   26,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -821,10 +821,11 @@ type Policy struct {
 	Vectors   []string               `protobuf:"bytes,3,rep,name=vectors,proto3" json:"vectors,omitempty"`
 	Customers []string               `protobuf:"bytes,4,rep,name=customers,proto3" json:"customers,omitempty"`
 	Sources   []string               `protobuf:"bytes,5,rep,name=sources,proto3" json:"sources,omitempty"`
-	Action    *Action                `protobuf:"bytes,6,opt,name=action,proto3" json:"action,omitempty"`
-	Lifetime  *durationpb.Duration   `protobuf:"bytes,7,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
-	Groups    []string               `protobuf:"bytes,8,rep,name=groups,proto3" json:"groups,omitempty"`
-	Tags      []string               `protobuf:"bytes,20,rep,name=tags,proto3" json:"tags,omitempty"`
+	// Without a ladder.
+	Action   *Action              `protobuf:"bytes,6,opt,name=action,proto3" json:"action,omitempty"`
+	Lifetime *durationpb.Duration `protobuf:"bytes,7,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
+	Groups   []string             `protobuf:"bytes,8,rep,name=groups,proto3" json:"groups,omitempty"`
+	Tags     []string             `protobuf:"bytes,20,rep,name=tags,proto3" json:"tags,omitempty"`
 	// Bytes per second.
 	MinRate float64 `protobuf:"fixed64,21,opt,name=min_rate,json=minRate,proto3" json:"min_rate,omitempty"`
 	// Packets per second.
@@ -836,6 +837,7 @@ type Policy struct {
 	MatchOn        []string `protobuf:"bytes,26,rep,name=match_on,json=matchOn,proto3" json:"match_on,omitempty"`
 	MaxMatches     int64    `protobuf:"varint,27,opt,name=max_matches,json=maxMatches,proto3" json:"max_matches,omitempty"`
 	MaxMitigations int64    `protobuf:"varint,28,opt,name=max_mitigations,json=maxMitigations,proto3" json:"max_mitigations,omitempty"`
+	Ladder         []*Step  `protobuf:"bytes,40,rep,name=ladder,proto3" json:"ladder,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -989,6 +991,75 @@ func (x *Policy) GetMaxMitigations() int64 {
 	return 0
 }
 
+func (x *Policy) GetLadder() []*Step {
+	if x != nil {
+		return x.Ladder
+	}
+	return nil
+}
+
+// Step is one step of a ladder.
+type Step struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Action *Action                `protobuf:"bytes,1,opt,name=action,proto3" json:"action,omitempty"`
+	// Counted from the first step.
+	After         *durationpb.Duration `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
+	MinConfidence float64              `protobuf:"fixed64,3,opt,name=min_confidence,json=minConfidence,proto3" json:"min_confidence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Step) Reset() {
+	*x = Step{}
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Step) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Step) ProtoMessage() {}
+
+func (x *Step) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Step.ProtoReflect.Descriptor instead.
+func (*Step) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Step) GetAction() *Action {
+	if x != nil {
+		return x.Action
+	}
+	return nil
+}
+
+func (x *Step) GetAfter() *durationpb.Duration {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *Step) GetMinConfidence() float64 {
+	if x != nil {
+		return x.MinConfidence
+	}
+	return 0
+}
+
 // Safeguards bound every decision.
 type Safeguards struct {
 	state                  protoimpl.MessageState `protogen:"open.v1"`
@@ -1011,7 +1082,7 @@ type Safeguards struct {
 
 func (x *Safeguards) Reset() {
 	*x = Safeguards{}
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[6]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1023,7 +1094,7 @@ func (x *Safeguards) String() string {
 func (*Safeguards) ProtoMessage() {}
 
 func (x *Safeguards) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[6]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1036,7 +1107,7 @@ func (x *Safeguards) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Safeguards.ProtoReflect.Descriptor instead.
 func (*Safeguards) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{6}
+	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Safeguards) GetName() string {
@@ -1174,7 +1245,7 @@ const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	"\fdiscard_ipv6\x18\x10 \x01(\fR\vdiscardIpv6\x12'\n" +
 	"\x0faccept_untested\x18\x11 \x01(\bR\x0eacceptUntested\x12\x1f\n" +
 	"\vmax_entries\x18\x12 \x01(\x03R\n" +
-	"maxEntries\"\x8f\x04\n" +
+	"maxEntries\"\xbf\x04\n" +
 	"\x06Policy\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bpriority\x18\x02 \x01(\x03R\bpriority\x12\x18\n" +
@@ -1194,7 +1265,12 @@ const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	"\bmatch_on\x18\x1a \x03(\tR\amatchOn\x12\x1f\n" +
 	"\vmax_matches\x18\x1b \x01(\x03R\n" +
 	"maxMatches\x12'\n" +
-	"\x0fmax_mitigations\x18\x1c \x01(\x03R\x0emaxMitigations\"\xed\x03\n" +
+	"\x0fmax_mitigations\x18\x1c \x01(\x03R\x0emaxMitigations\x12.\n" +
+	"\x06ladder\x18( \x03(\v2\x16.tidegate.raft.v1.StepR\x06ladder\"\x90\x01\n" +
+	"\x04Step\x120\n" +
+	"\x06action\x18\x01 \x01(\v2\x18.tidegate.raft.v1.ActionR\x06action\x12/\n" +
+	"\x05after\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05after\x12%\n" +
+	"\x0emin_confidence\x18\x03 \x01(\x01R\rminConfidence\"\xed\x03\n" +
 	"\n" +
 	"Safeguards\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
@@ -1253,7 +1329,7 @@ func file_tidegate_raft_v1_document_proto_rawDescGZIP() []byte {
 }
 
 var file_tidegate_raft_v1_document_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_tidegate_raft_v1_document_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_tidegate_raft_v1_document_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_tidegate_raft_v1_document_proto_goTypes = []any{
 	(DocumentKind)(0),           // 0: tidegate.raft.v1.DocumentKind
 	(LinkState)(0),              // 1: tidegate.raft.v1.LinkState
@@ -1265,33 +1341,37 @@ var file_tidegate_raft_v1_document_proto_goTypes = []any{
 	(*ProtectedBlock)(nil),      // 7: tidegate.raft.v1.ProtectedBlock
 	(*Router)(nil),              // 8: tidegate.raft.v1.Router
 	(*Policy)(nil),              // 9: tidegate.raft.v1.Policy
-	(*Safeguards)(nil),          // 10: tidegate.raft.v1.Safeguards
-	(Family)(0),                 // 11: tidegate.raft.v1.Family
-	(RouteKind)(0),              // 12: tidegate.raft.v1.RouteKind
-	(*Action)(nil),              // 13: tidegate.raft.v1.Action
-	(*durationpb.Duration)(nil), // 14: google.protobuf.Duration
+	(*Step)(nil),                // 10: tidegate.raft.v1.Step
+	(*Safeguards)(nil),          // 11: tidegate.raft.v1.Safeguards
+	(Family)(0),                 // 12: tidegate.raft.v1.Family
+	(RouteKind)(0),              // 13: tidegate.raft.v1.RouteKind
+	(*Action)(nil),              // 14: tidegate.raft.v1.Action
+	(*durationpb.Duration)(nil), // 15: google.protobuf.Duration
 }
 var file_tidegate_raft_v1_document_proto_depIdxs = []int32{
 	5,  // 0: tidegate.raft.v1.Document.customer:type_name -> tidegate.raft.v1.Customer
 	7,  // 1: tidegate.raft.v1.Document.protected_block:type_name -> tidegate.raft.v1.ProtectedBlock
 	8,  // 2: tidegate.raft.v1.Document.router:type_name -> tidegate.raft.v1.Router
 	9,  // 3: tidegate.raft.v1.Document.policy:type_name -> tidegate.raft.v1.Policy
-	10, // 4: tidegate.raft.v1.Document.safeguards:type_name -> tidegate.raft.v1.Safeguards
+	11, // 4: tidegate.raft.v1.Document.safeguards:type_name -> tidegate.raft.v1.Safeguards
 	6,  // 5: tidegate.raft.v1.Customer.links:type_name -> tidegate.raft.v1.Link
 	1,  // 6: tidegate.raft.v1.Link.state:type_name -> tidegate.raft.v1.LinkState
 	2,  // 7: tidegate.raft.v1.ProtectedBlock.purpose:type_name -> tidegate.raft.v1.BlockKind
-	11, // 8: tidegate.raft.v1.Router.families:type_name -> tidegate.raft.v1.Family
+	12, // 8: tidegate.raft.v1.Router.families:type_name -> tidegate.raft.v1.Family
 	3,  // 9: tidegate.raft.v1.Router.validation:type_name -> tidegate.raft.v1.Validation
-	12, // 10: tidegate.raft.v1.Router.carries:type_name -> tidegate.raft.v1.RouteKind
-	13, // 11: tidegate.raft.v1.Policy.action:type_name -> tidegate.raft.v1.Action
-	14, // 12: tidegate.raft.v1.Policy.lifetime:type_name -> google.protobuf.Duration
-	14, // 13: tidegate.raft.v1.Safeguards.default_lifetime:type_name -> google.protobuf.Duration
-	14, // 14: tidegate.raft.v1.Safeguards.max_lifetime:type_name -> google.protobuf.Duration
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	13, // 10: tidegate.raft.v1.Router.carries:type_name -> tidegate.raft.v1.RouteKind
+	14, // 11: tidegate.raft.v1.Policy.action:type_name -> tidegate.raft.v1.Action
+	15, // 12: tidegate.raft.v1.Policy.lifetime:type_name -> google.protobuf.Duration
+	10, // 13: tidegate.raft.v1.Policy.ladder:type_name -> tidegate.raft.v1.Step
+	14, // 14: tidegate.raft.v1.Step.action:type_name -> tidegate.raft.v1.Action
+	15, // 15: tidegate.raft.v1.Step.after:type_name -> google.protobuf.Duration
+	15, // 16: tidegate.raft.v1.Safeguards.default_lifetime:type_name -> google.protobuf.Duration
+	15, // 17: tidegate.raft.v1.Safeguards.max_lifetime:type_name -> google.protobuf.Duration
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_raft_v1_document_proto_init() }
@@ -1313,7 +1393,7 @@ func file_tidegate_raft_v1_document_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_raft_v1_document_proto_rawDesc), len(file_tidegate_raft_v1_document_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

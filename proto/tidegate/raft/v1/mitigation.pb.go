@@ -544,6 +544,83 @@ func (x *Cause) GetSince() *timestamppb.Timestamp {
 	return nil
 }
 
+// Event is one thing that happened to a mitigation.
+type Event struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	Index         uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	What          string                 `protobuf:"bytes,3,opt,name=what,proto3" json:"what,omitempty"`
+	By            string                 `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	Reason        *Reason                `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Event) Reset() {
+	*x = Event{}
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Event) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Event) ProtoMessage() {}
+
+func (x *Event) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Event.ProtoReflect.Descriptor instead.
+func (*Event) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Event) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Event) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Event) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *Event) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Event) GetReason() *Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return nil
+}
+
 // Mitigation is an accepted decision.
 type Mitigation struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -572,7 +649,17 @@ type Mitigation struct {
 	EndNote  string                 `protobuf:"bytes,23,opt,name=end_note,json=endNote,proto3" json:"end_note,omitempty"`
 	Changed  uint64                 `protobuf:"varint,24,opt,name=changed,proto3" json:"changed,omitempty"`
 	// Causes beyond those that are listed.
-	MoreCauses    int64       `protobuf:"varint,25,opt,name=more_causes,json=moreCauses,proto3" json:"more_causes,omitempty"`
+	MoreCauses int64 `protobuf:"varint,25,opt,name=more_causes,json=moreCauses,proto3" json:"more_causes,omitempty"`
+	// The steps of the policy as they were at the start; empty for one step only.
+	Ladder []*Step `protobuf:"bytes,40,rep,name=ladder,proto3" json:"ladder,omitempty"`
+	// The place in the ladder.
+	Step      int64                  `protobuf:"varint,41,opt,name=step,proto3" json:"step,omitempty"`
+	StepSince *timestamppb.Timestamp `protobuf:"bytes,42,opt,name=step_since,json=stepSince,proto3" json:"step_since,omitempty"`
+	// The variants of the steps before a blackhole.
+	Matches []*Match `protobuf:"bytes,43,rep,name=matches,proto3" json:"matches,omitempty"`
+	// Why the next step was refused.
+	Blocked       *Reason     `protobuf:"bytes,44,opt,name=blocked,proto3" json:"blocked,omitempty"`
+	History       []*Event    `protobuf:"bytes,45,rep,name=history,proto3" json:"history,omitempty"`
 	NearMisses    []*NearMiss `protobuf:"bytes,70,rep,name=near_misses,json=nearMisses,proto3" json:"near_misses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -580,7 +667,7 @@ type Mitigation struct {
 
 func (x *Mitigation) Reset() {
 	*x = Mitigation{}
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[4]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -592,7 +679,7 @@ func (x *Mitigation) String() string {
 func (*Mitigation) ProtoMessage() {}
 
 func (x *Mitigation) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[4]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -605,7 +692,7 @@ func (x *Mitigation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mitigation.ProtoReflect.Descriptor instead.
 func (*Mitigation) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{4}
+	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Mitigation) GetId() uint64 {
@@ -783,6 +870,48 @@ func (x *Mitigation) GetMoreCauses() int64 {
 	return 0
 }
 
+func (x *Mitigation) GetLadder() []*Step {
+	if x != nil {
+		return x.Ladder
+	}
+	return nil
+}
+
+func (x *Mitigation) GetStep() int64 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *Mitigation) GetStepSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StepSince
+	}
+	return nil
+}
+
+func (x *Mitigation) GetMatches() []*Match {
+	if x != nil {
+		return x.Matches
+	}
+	return nil
+}
+
+func (x *Mitigation) GetBlocked() *Reason {
+	if x != nil {
+		return x.Blocked
+	}
+	return nil
+}
+
+func (x *Mitigation) GetHistory() []*Event {
+	if x != nil {
+		return x.History
+	}
+	return nil
+}
+
 func (x *Mitigation) GetNearMisses() []*NearMiss {
 	if x != nil {
 		return x.NearMisses
@@ -801,7 +930,7 @@ type NearMiss struct {
 
 func (x *NearMiss) Reset() {
 	*x = NearMiss{}
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[5]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -813,7 +942,7 @@ func (x *NearMiss) String() string {
 func (*NearMiss) ProtoMessage() {}
 
 func (x *NearMiss) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[5]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -826,7 +955,7 @@ func (x *NearMiss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NearMiss.ProtoReflect.Descriptor instead.
 func (*NearMiss) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{5}
+	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *NearMiss) GetPolicy() string {
@@ -860,7 +989,7 @@ type Attack struct {
 
 func (x *Attack) Reset() {
 	*x = Attack{}
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[6]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -872,7 +1001,7 @@ func (x *Attack) String() string {
 func (*Attack) ProtoMessage() {}
 
 func (x *Attack) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[6]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -885,7 +1014,7 @@ func (x *Attack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attack.ProtoReflect.Descriptor instead.
 func (*Attack) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{6}
+	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Attack) GetSource() string {
@@ -950,7 +1079,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[7]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -962,7 +1091,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[7]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -975,7 +1104,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{7}
+	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Verdict) GetKind() VerdictKind {
@@ -1023,7 +1152,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[8]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1035,7 +1164,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[8]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1048,7 +1177,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{8}
+	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Result) GetRequestId() string {
@@ -1104,7 +1233,7 @@ var File_tidegate_raft_v1_mitigation_proto protoreflect.FileDescriptor
 
 const file_tidegate_raft_v1_mitigation_proto_rawDesc = "" +
 	"\n" +
-	"!tidegate/raft/v1/mitigation.proto\x12\x10tidegate.raft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btidegate/raft/v1/rule.proto\"0\n" +
+	"!tidegate/raft/v1/mitigation.proto\x12\x10tidegate.raft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ftidegate/raft/v1/document.proto\x1a\x1btidegate/raft/v1/rule.proto\"0\n" +
 	"\x06Reason\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\"l\n" +
@@ -1120,7 +1249,14 @@ const file_tidegate_raft_v1_mitigation_proto_rawDesc = "" +
 	"\x05Cause\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1b\n" +
 	"\tattack_id\x18\x02 \x01(\tR\battackId\x120\n" +
-	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xf8\a\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\x9f\x01\n" +
+	"\x05Event\x12*\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
+	"\x04what\x18\x03 \x01(\tR\x04what\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\x120\n" +
+	"\x06reason\x18\x05 \x01(\v2\x18.tidegate.raft.v1.ReasonR\x06reason\"\x91\n" +
+	"\n" +
 	"\n" +
 	"Mitigation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
@@ -1149,7 +1285,14 @@ const file_tidegate_raft_v1_mitigation_proto_rawDesc = "" +
 	"\bend_note\x18\x17 \x01(\tR\aendNote\x12\x18\n" +
 	"\achanged\x18\x18 \x01(\x04R\achanged\x12\x1f\n" +
 	"\vmore_causes\x18\x19 \x01(\x03R\n" +
-	"moreCauses\x12;\n" +
+	"moreCauses\x12.\n" +
+	"\x06ladder\x18( \x03(\v2\x16.tidegate.raft.v1.StepR\x06ladder\x12\x12\n" +
+	"\x04step\x18) \x01(\x03R\x04step\x129\n" +
+	"\n" +
+	"step_since\x18* \x01(\v2\x1a.google.protobuf.TimestampR\tstepSince\x121\n" +
+	"\amatches\x18+ \x03(\v2\x17.tidegate.raft.v1.MatchR\amatches\x122\n" +
+	"\ablocked\x18, \x01(\v2\x18.tidegate.raft.v1.ReasonR\ablocked\x121\n" +
+	"\ahistory\x18- \x03(\v2\x17.tidegate.raft.v1.EventR\ahistory\x12;\n" +
 	"\vnear_misses\x18F \x03(\v2\x1a.tidegate.raft.v1.NearMissR\n" +
 	"nearMisses\"4\n" +
 	"\bNearMiss\x12\x16\n" +
@@ -1226,7 +1369,7 @@ func file_tidegate_raft_v1_mitigation_proto_rawDescGZIP() []byte {
 }
 
 var file_tidegate_raft_v1_mitigation_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_tidegate_raft_v1_mitigation_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_tidegate_raft_v1_mitigation_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_tidegate_raft_v1_mitigation_proto_goTypes = []any{
 	(Origin)(0),                   // 0: tidegate.raft.v1.Origin
 	(Phase)(0),                    // 1: tidegate.raft.v1.Phase
@@ -1237,46 +1380,55 @@ var file_tidegate_raft_v1_mitigation_proto_goTypes = []any{
 	(*Exemption)(nil),             // 6: tidegate.raft.v1.Exemption
 	(*Cut)(nil),                   // 7: tidegate.raft.v1.Cut
 	(*Cause)(nil),                 // 8: tidegate.raft.v1.Cause
-	(*Mitigation)(nil),            // 9: tidegate.raft.v1.Mitigation
-	(*NearMiss)(nil),              // 10: tidegate.raft.v1.NearMiss
-	(*Attack)(nil),                // 11: tidegate.raft.v1.Attack
-	(*Verdict)(nil),               // 12: tidegate.raft.v1.Verdict
-	(*Result)(nil),                // 13: tidegate.raft.v1.Result
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
-	(*Match)(nil),                 // 15: tidegate.raft.v1.Match
-	(*Action)(nil),                // 16: tidegate.raft.v1.Action
-	(*Rule)(nil),                  // 17: tidegate.raft.v1.Rule
-	(*durationpb.Duration)(nil),   // 18: google.protobuf.Duration
+	(*Event)(nil),                 // 9: tidegate.raft.v1.Event
+	(*Mitigation)(nil),            // 10: tidegate.raft.v1.Mitigation
+	(*NearMiss)(nil),              // 11: tidegate.raft.v1.NearMiss
+	(*Attack)(nil),                // 12: tidegate.raft.v1.Attack
+	(*Verdict)(nil),               // 13: tidegate.raft.v1.Verdict
+	(*Result)(nil),                // 14: tidegate.raft.v1.Result
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*Match)(nil),                 // 16: tidegate.raft.v1.Match
+	(*Action)(nil),                // 17: tidegate.raft.v1.Action
+	(*Rule)(nil),                  // 18: tidegate.raft.v1.Rule
+	(*durationpb.Duration)(nil),   // 19: google.protobuf.Duration
+	(*Step)(nil),                  // 20: tidegate.raft.v1.Step
 }
 var file_tidegate_raft_v1_mitigation_proto_depIdxs = []int32{
 	3,  // 0: tidegate.raft.v1.Exemption.kind:type_name -> tidegate.raft.v1.ExemptionKind
 	6,  // 1: tidegate.raft.v1.Cut.exempt:type_name -> tidegate.raft.v1.Exemption
-	14, // 2: tidegate.raft.v1.Cause.since:type_name -> google.protobuf.Timestamp
-	0,  // 3: tidegate.raft.v1.Mitigation.origin:type_name -> tidegate.raft.v1.Origin
-	15, // 4: tidegate.raft.v1.Mitigation.variants:type_name -> tidegate.raft.v1.Match
-	16, // 5: tidegate.raft.v1.Mitigation.action:type_name -> tidegate.raft.v1.Action
-	7,  // 6: tidegate.raft.v1.Mitigation.cut:type_name -> tidegate.raft.v1.Cut
-	17, // 7: tidegate.raft.v1.Mitigation.rules:type_name -> tidegate.raft.v1.Rule
-	18, // 8: tidegate.raft.v1.Mitigation.lifetime:type_name -> google.protobuf.Duration
-	14, // 9: tidegate.raft.v1.Mitigation.created:type_name -> google.protobuf.Timestamp
-	14, // 10: tidegate.raft.v1.Mitigation.expires:type_name -> google.protobuf.Timestamp
-	5,  // 11: tidegate.raft.v1.Mitigation.reason:type_name -> tidegate.raft.v1.Reason
-	8,  // 12: tidegate.raft.v1.Mitigation.causes:type_name -> tidegate.raft.v1.Cause
-	1,  // 13: tidegate.raft.v1.Mitigation.phase:type_name -> tidegate.raft.v1.Phase
-	2,  // 14: tidegate.raft.v1.Mitigation.end:type_name -> tidegate.raft.v1.EndCause
-	14, // 15: tidegate.raft.v1.Mitigation.ended_at:type_name -> google.protobuf.Timestamp
-	10, // 16: tidegate.raft.v1.Mitigation.near_misses:type_name -> tidegate.raft.v1.NearMiss
-	14, // 17: tidegate.raft.v1.Attack.at:type_name -> google.protobuf.Timestamp
-	4,  // 18: tidegate.raft.v1.Verdict.kind:type_name -> tidegate.raft.v1.VerdictKind
-	5,  // 19: tidegate.raft.v1.Verdict.reason:type_name -> tidegate.raft.v1.Reason
-	18, // 20: tidegate.raft.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
-	14, // 21: tidegate.raft.v1.Result.at:type_name -> google.protobuf.Timestamp
-	12, // 22: tidegate.raft.v1.Result.verdict:type_name -> tidegate.raft.v1.Verdict
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	15, // 2: tidegate.raft.v1.Cause.since:type_name -> google.protobuf.Timestamp
+	15, // 3: tidegate.raft.v1.Event.at:type_name -> google.protobuf.Timestamp
+	5,  // 4: tidegate.raft.v1.Event.reason:type_name -> tidegate.raft.v1.Reason
+	0,  // 5: tidegate.raft.v1.Mitigation.origin:type_name -> tidegate.raft.v1.Origin
+	16, // 6: tidegate.raft.v1.Mitigation.variants:type_name -> tidegate.raft.v1.Match
+	17, // 7: tidegate.raft.v1.Mitigation.action:type_name -> tidegate.raft.v1.Action
+	7,  // 8: tidegate.raft.v1.Mitigation.cut:type_name -> tidegate.raft.v1.Cut
+	18, // 9: tidegate.raft.v1.Mitigation.rules:type_name -> tidegate.raft.v1.Rule
+	19, // 10: tidegate.raft.v1.Mitigation.lifetime:type_name -> google.protobuf.Duration
+	15, // 11: tidegate.raft.v1.Mitigation.created:type_name -> google.protobuf.Timestamp
+	15, // 12: tidegate.raft.v1.Mitigation.expires:type_name -> google.protobuf.Timestamp
+	5,  // 13: tidegate.raft.v1.Mitigation.reason:type_name -> tidegate.raft.v1.Reason
+	8,  // 14: tidegate.raft.v1.Mitigation.causes:type_name -> tidegate.raft.v1.Cause
+	1,  // 15: tidegate.raft.v1.Mitigation.phase:type_name -> tidegate.raft.v1.Phase
+	2,  // 16: tidegate.raft.v1.Mitigation.end:type_name -> tidegate.raft.v1.EndCause
+	15, // 17: tidegate.raft.v1.Mitigation.ended_at:type_name -> google.protobuf.Timestamp
+	20, // 18: tidegate.raft.v1.Mitigation.ladder:type_name -> tidegate.raft.v1.Step
+	15, // 19: tidegate.raft.v1.Mitigation.step_since:type_name -> google.protobuf.Timestamp
+	16, // 20: tidegate.raft.v1.Mitigation.matches:type_name -> tidegate.raft.v1.Match
+	5,  // 21: tidegate.raft.v1.Mitigation.blocked:type_name -> tidegate.raft.v1.Reason
+	9,  // 22: tidegate.raft.v1.Mitigation.history:type_name -> tidegate.raft.v1.Event
+	11, // 23: tidegate.raft.v1.Mitigation.near_misses:type_name -> tidegate.raft.v1.NearMiss
+	15, // 24: tidegate.raft.v1.Attack.at:type_name -> google.protobuf.Timestamp
+	4,  // 25: tidegate.raft.v1.Verdict.kind:type_name -> tidegate.raft.v1.VerdictKind
+	5,  // 26: tidegate.raft.v1.Verdict.reason:type_name -> tidegate.raft.v1.Reason
+	19, // 27: tidegate.raft.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
+	15, // 28: tidegate.raft.v1.Result.at:type_name -> google.protobuf.Timestamp
+	13, // 29: tidegate.raft.v1.Result.verdict:type_name -> tidegate.raft.v1.Verdict
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_raft_v1_mitigation_proto_init() }
@@ -1284,6 +1436,7 @@ func file_tidegate_raft_v1_mitigation_proto_init() {
 	if File_tidegate_raft_v1_mitigation_proto != nil {
 		return
 	}
+	file_tidegate_raft_v1_document_proto_init()
 	file_tidegate_raft_v1_rule_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1291,7 +1444,7 @@ func file_tidegate_raft_v1_mitigation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_raft_v1_mitigation_proto_rawDesc), len(file_tidegate_raft_v1_mitigation_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

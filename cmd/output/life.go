@@ -1,0 +1,74 @@
+package output
+
+import (
+	"fmt"
+	"strings"
+
+	pb "github.com/tidegate/tidegate/proto/tidegate/v1"
+)
+
+// policyAction is what a policy does, in words.
+func policyAction(q *pb.Policy) string {
+	if len(q.GetLadder()) == 0 {
+		return Action(q.GetAction())
+	}
+	var steps []string
+	for _, s := range q.GetLadder() {
+		text := Action(s.GetAction())
+		if d := s.GetAfter().AsDuration(); d > 0 {
+			text += " after " + Short(d)
+		}
+		steps = append(steps, text)
+	}
+	return strings.Join(steps, ", ")
+}
+
+// steps says at which step of its ladder a mitigation is, and when the next one is due.
+func (p *Printer) steps(m *pb.Mitigation) {
+	if len(m.GetLadder()) == 0 {
+		return
+	}
+	p.line("step", fmt.Sprintf("%d of %d since %s", m.GetStep(), len(m.GetLadder()), p.clock(m.GetStepSince())))
+	if m.GetNextStep() != nil && int(m.GetStep()) < len(m.GetLadder()) {
+		next := m.GetLadder()[m.GetStep()]
+		text := fmt.Sprintf("%s at %s, if the attack is still reported then", Action(next.GetAction()), p.clock(m.GetNextStep()))
+		if c := next.GetMinConfidence(); c > 0 {
+			text += fmt.Sprintf(" with a confidence of %v", c)
+		}
+		p.line("next step", text)
+	}
+	if m.GetBlockedCode() != "" {
+		p.toned("refused", cell{fmt.Sprintf("%s (%s)", m.GetBlocked(), m.GetBlockedCode()), yellow})
+	}
+}
+
+// Why tells how a mitigation came to be what it is.
+func (p *Printer) Why(r *pb.GetResponse) error {
+	if done, err := p.message(r); done {
+		return err
+	}
+	m := r.GetMitigation()
+	p.line("mitigation", m.GetId())
+	p.line("customer", m.GetCustomer())
+	p.line("by", origin(m))
+	p.line("phase", m.GetPhase())
+	p.steps(m)
+	for _, ev := range m.GetHistory() {
+		text := ev.GetWhat()
+		if ev.GetCode() != "" && ev.GetCode() != ev.GetWhat() {
+			text += " (" + ev.GetCode() + ")"
+		}
+		if ev.GetText() != "" {
+			text += ": " + ev.GetText()
+		}
+		if ev.GetBy() != "" {
+			text += "; by " + ev.GetBy()
+		}
+		if ev.GetIndex() != 0 {
+			text += fmt.Sprintf(", log entry %d", ev.GetIndex())
+		}
+		p.line(p.clock(ev.GetAt()), text)
+	}
+	p.stale(r.GetRead())
+	return nil
+}

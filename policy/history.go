@@ -1,0 +1,54 @@
+package policy
+
+import (
+	"slices"
+	"time"
+)
+
+// EventKind says what happened to a mitigation between its start and its end.
+type EventKind string
+
+// The kinds of event. The start and the end of a mitigation are part of its record and are no events.
+const (
+	EventMerged      EventKind = "merged"       // an attack became a further cause
+	EventEscalated   EventKind = "escalated"    // the next step was taken
+	EventStepRefused EventKind = "step-refused" // the next step was due and refused; told once
+	EventNarrowed    EventKind = "narrowed"     // protection was added, or space lost
+	EventExtended    EventKind = "extended"     // the remaining lifetime was set
+)
+
+// Event is one thing that happened to a mitigation.
+type Event struct {
+	At    time.Time
+	Index Index // of the entry; State.Apply sets it
+	What  EventKind
+	By    Principal
+	Code  ReasonCode
+	Text  string
+}
+
+// MaxEvents bounds the events that are remembered of one mitigation. Beyond it the oldest goes, of the further causes
+// first: they are many and say little.
+const MaxEvents = 32
+
+// tell adds an event to m, a copy that nobody else has seen yet.
+func (m *Mitigation) tell(ev Event) {
+	list := slices.Clip(m.History)
+	if len(list) >= MaxEvents {
+		i := max(slices.IndexFunc(list, func(o Event) bool { return o.What == EventMerged }), 0)
+		list = slices.Delete(slices.Clone(list), i, i+1)
+	}
+	m.History = append(list, ev)
+}
+
+// stamped returns the events with the index of the entry that tells of them first.
+func stamped(list []Event, index Index) []Event {
+	if n := len(list); n == 0 || list[n-1].Index != 0 {
+		return list
+	}
+	out := slices.Clone(list)
+	for i := len(out) - 1; i >= 0 && out[i].Index == 0; i-- {
+		out[i].Index = index
+	}
+	return out
+}
