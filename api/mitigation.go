@@ -50,7 +50,7 @@ func (s *mitigationService) write(ctx context.Context, v *violations, cmd contro
 	m := decided(st, out.Decision)
 	var shown *tidegatev1.Mitigation
 	if m != nil {
-		shown = mitigationProto(st, m)
+		shown = pricedProto(st, m)
 	}
 	if err := refusal(out.Decision); err != nil {
 		return out, nil, err
@@ -96,7 +96,7 @@ func (s *mitigationService) Preview(ctx context.Context, req *tidegatev1.Preview
 		st := s.ctrl.State()
 		out := &tidegatev1.PreviewResponse{Verdict: verdictProto(d.Verdict), Read: s.readInfoAt(st, index)}
 		if m := decided(st, d); m != nil {
-			out.Mitigation = mitigationProto(st, m)
+			out.Mitigation = pricedProto(st, m)
 		}
 		return out, nil
 	})
@@ -114,7 +114,7 @@ func (s *mitigationService) Get(_ context.Context, req *tidegatev1.GetRequest) (
 	if !ok {
 		return nil, noMitigation(id)
 	}
-	return &tidegatev1.GetResponse{Mitigation: mitigationProto(st, m), Read: s.readInfo(st)}, nil
+	return &tidegatev1.GetResponse{Mitigation: pricedProto(st, m), Read: s.readInfo(st)}, nil
 }
 
 // List shows mitigations, newest first.

@@ -133,6 +133,9 @@ func ruleProto(st *policy.State, k flowspec.Key, r *policy.RouteState, nodes []n
 		if router != "" && to.Name != router {
 			continue
 		}
+		if heard, ok := st.Heard(k, to.Group); ok && router != "" {
+			out.Rule, out.Actions = ruleText(r.Kind, &heard), actionTexts(r.Kind, &heard) // groups may hear different owners
+		}
 		for _, n := range nodes {
 			out.Sessions = append(out.Sessions, sessionRow(n, to.Name, known))
 		}

@@ -266,7 +266,7 @@ func (s *signalService) Preview(ctx context.Context, req *tidegatev1.SignalServi
 		st := s.ctrl.State()
 		out := &tidegatev1.SignalServicePreviewResponse{Verdict: verdictProto(d.Verdict), Read: s.readInfoAt(st, index)}
 		for _, m := range d.Mitigations {
-			out.Mitigations = append(out.Mitigations, mitigationProto(st, m))
+			out.Mitigations = append(out.Mitigations, pricedProto(st, m))
 		}
 		return out, nil
 	})

@@ -53,7 +53,11 @@ func decideApply(s *State, r *ApplyRequest, e Entry) Decision {
 		return Decision{Plan: &a.plan, Verdict: Verdict{Kind: Refused, Reason: Reason{CodeRTBHTooWide, fmt.Sprintf(
 			"M%d blackholes %s, for which the safeguards would permit no route any more: withdraw it first, or leave shortest_rtbh as it is", m.ID, p)}}}
 	}
-	if reason := budget.overfull(a.routers); reason.Code != "" {
+	reason := budget.overfull(a.routers)
+	if reason.Code == "" {
+		reason = unfitFor(after, a.routers)
+	}
+	if reason.Code != "" {
 		return Decision{Plan: &a.plan, Verdict: Verdict{Kind: Refused, Reason: reason}}
 	}
 	a.unenforced(s, after)
@@ -382,7 +386,7 @@ func (a *applying) adapt(d *Decision, after *State, m *Mitigation, b *budget, e 
 		return
 	}
 	limit := max(after.Safeguards().MaxPieces, len(m.Cut.Pieces))
-	limit = min(limit, b.room(m)/len(variants))
+	limit = min(limit, b.pieces(m, variants))
 	cut := recut(after, m, limit)
 	if len(cut.Pieces) == 0 {
 		a.over(d, m, b, fmt.Sprintf("nothing is left to act on: exempt are %s", exemptList(cut.Exempt)), e)
@@ -400,7 +404,7 @@ func (a *applying) adapt(d *Decision, after *State, m *Mitigation, b *budget, e 
 			return
 		}
 		cp.Rules = rules
-		b.add(m, len(rules)-len(m.Rules))
+		b.move(m, &cp)
 		a.plan.Narrowed = append(a.plan.Narrowed, m.ID)
 		cp.tell(Event{At: e.At, What: EventNarrowed, By: e.By, Code: CodeApplied, Text: fmt.Sprintf("cut again to %s of %s before; exempt are %s",
 			plural(len(cut.Pieces), "destination"), fmt.Sprint(len(m.Cut.Pieces)), exemptList(cut.Exempt))})
@@ -411,50 +415,72 @@ func (a *applying) adapt(d *Decision, after *State, m *Mitigation, b *budget, e 
 
 // over ends m because nothing is left of it.
 func (a *applying) over(d *Decision, m *Mitigation, b *budget, note string, e Entry) {
-	b.add(m, -len(m.Rules))
+	b.move(m, &Mitigation{})
 	a.plan.Ended = append(a.plan.Ended, m.ID)
 	d.end(m, EndNothingLeft, note, e)
 }
 
-// budget counts the rules of each router while mitigations are cut again.
+// budget counts what each router holds while mitigations are cut again.
 type budget struct {
+	s       *State
 	routers []*Router
-	rules   []int // of each router
+	rooms   []Room // of each router
 }
 
 func newBudget(s *State) *budget {
-	b := &budget{routers: slices.Collect(s.Routers())}
+	b := &budget{s: s, routers: slices.Collect(s.Routers())}
 	for _, r := range b.routers {
-		b.rules = append(b.rules, s.RouteCount(r.Kind(), r.Group))
+		b.rooms = append(b.rooms, s.Room(r))
 	}
 	return b
 }
 
-// room returns how many rules m may have: as many as it has, and beyond them what is free on the fullest router.
-func (b *budget) room(m *Mitigation) int {
-	free := int(^uint(0) >> 1)
+// pieces returns how many destinations m may have with these matches: as many as it has, and beyond them what is free on
+// the fullest router.
+func (b *budget) pieces(m *Mitigation, variants []flowspec.Match) int {
+	most := int(^uint(0) >> 1)
 	for i, r := range b.routers {
-		if r.inReach(m.Action.RouteKind(), m.Groups) {
-			free = min(free, max(0, r.MaxRules()-b.rules[i])+len(m.Rules))
+		if !r.inReach(m.Action.RouteKind(), m.Groups) {
+			continue
+		}
+		room := &b.rooms[i]
+		most = min(most, (max(0, room.RoutesStop-room.Routes)+len(m.Rules))/len(variants))
+		if room.EntriesStop > 0 {
+			prof := b.s.Profile(r)
+			has := len(m.Cut.Pieces) * entriesPerPiece(prof, m.Variants)
+			most = min(most, (max(0, room.EntriesStop-room.Entries)+has)/entriesPerPiece(prof, variants))
 		}
 	}
-	return free
+	return most
 }
 
-func (b *budget) add(m *Mitigation, n int) {
+// move counts m with the pieces and matches of now in place of its own; none of them if it is over.
+func (b *budget) move(m *Mitigation, now *Mitigation) {
 	for i, r := range b.routers {
-		if r.inReach(m.Action.RouteKind(), m.Groups) {
-			b.rules[i] += n
+		if !r.inReach(m.Action.RouteKind(), m.Groups) {
+			continue
+		}
+		room := &b.rooms[i]
+		room.Routes += len(now.Rules) - len(m.Rules)
+		if room.EntriesStop > 0 {
+			prof := b.s.Profile(r)
+			room.Entries += len(now.Cut.Pieces)*entriesPerPiece(prof, now.Variants) - len(m.Cut.Pieces)*entriesPerPiece(prof, m.Variants)
 		}
 	}
 }
 
-// overfull refuses a router document under whose limit the active rules do not fit.
+// overfull refuses a router document under whose limits the active rules do not fit.
 func (b *budget) overfull(changed map[string]bool) Reason {
 	for i, r := range b.routers {
-		if changed[r.Name] && b.rules[i] > r.MaxRules() {
-			return Reason{CodeRouterBudget, fmt.Sprintf("router %s (group %s) would hear %s and may hear %d (80 %% of its max-prefix %d): "+
-				"withdraw mitigations first, or raise the limit", r.Name, r.Group, plural(b.rules[i], "active "+routeWord(r.Kind())), r.MaxRules(), r.MaxPrefix)}
+		room := &b.rooms[i]
+		switch {
+		case !changed[r.Name]:
+		case room.Routes > room.RoutesStop:
+			return Reason{CodeRouterBudget, fmt.Sprintf("router %s (group %s) would hear %s and may hear %d (%s): "+
+				"withdraw mitigations first, or raise the limit", r.Name, r.Group, plural(room.Routes, "active "+routeWord(r.Kind())), room.RoutesStop, stopText(r, *room))}
+		case room.EntriesStop > 0 && room.Entries > room.EntriesStop:
+			return Reason{CodeRouterEntries, fmt.Sprintf("router %s (group %s, profile %s) would hold %d table entries and may hold %d (80 %% of its table): "+
+				"withdraw mitigations first, or raise max_entries", r.Name, r.Group, r.Profile, room.Entries, room.EntriesStop)}
 		}
 	}
 	return Reason{}

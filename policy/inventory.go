@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/gaissmai/bart"
+
+	"github.com/tidegate/tidegate/bgp/profile"
 )
 
 // SafeguardsName is the only name that a Safeguards document may have.
@@ -52,8 +54,10 @@ type inventory struct {
 	protected  space[*protectedSpace]
 	links      int
 	effective  *Safeguards
-	choices    *choices // what is made of the policies; made once, when first asked for
-	border     *border  // what Wanted tells the speaker of the inventory; made once, when first asked for
+	choices    *choices                    // what is made of the policies; made once, when first asked for
+	profiles   map[string]*profile.Profile // what is known of router models, by name; never changed
+	priced     []string                    // names of the profiles whose entries are counted, sorted
+	border     *border                     // what Wanted tells the speaker of the inventory; made once, when first asked for
 }
 
 // officialSpace is one official prefix. Sound inventories have one owner for each.
@@ -79,6 +83,7 @@ func newInventory() inventory {
 		protected:  space[*protectedSpace]{table: &bart.Fast[*protectedSpace]{}},
 		effective:  DefaultSafeguards(),
 		choices:    &choices{},
+		profiles:   knownProfiles(),
 		border:     &border{},
 	}
 	inv.protected.own()

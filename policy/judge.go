@@ -59,7 +59,7 @@ type plan struct {
 	notes    []string
 	cut      Cut
 	reason   Reason
-	has      int // routes that are there already and whose place these take
+	has      []flowspec.Rule // rules that are there already and whose place these take
 	// confidence is what the signal states, floor what the first step asks for.
 	confidence, floor float64
 }
@@ -224,7 +224,7 @@ func matchesOf(sig *Signal, a Action, f flowspec.Family) ([]flowspec.Match, []st
 // settle finds a place for a plan: an active mitigation that covers it, else a new one. Current is what the same
 // attack keeps alive so far, nil if nothing.
 func settle(s *State, p *plan, attack *PutAttack, current *Mitigation, e Entry) Decision {
-	if r := p.blackholes(s.Safeguards()); r.Code != "" {
+	if r := p.fit(s); r.Code != "" {
 		return refuse(r)
 	}
 	alone := current != nil && len(current.Causes) == 1 && current.MoreCauses == 0
@@ -387,7 +387,7 @@ func (f *surveyed) admit(s *State, p *plan) Reason {
 	if r := checkSources(s, p.variants); r.Code != "" {
 		return r
 	}
-	return checkRouters(s, p.action.RouteKind(), p.groups, familyOf(p.targets[0]), max(len(p.cut.Pieces)*len(p.variants)-p.has, 0))
+	return p.checkRouters(s)
 }
 
 // mitigation makes the record of a plan.

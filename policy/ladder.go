@@ -175,7 +175,7 @@ func (m *Mitigation) atStep(s *State, to int, e Entry) (*Mitigation, Reason) {
 		cp.Matches = m.matches()
 		found.notes = append(found.notes, blackholeNote)
 	}
-	for _, n := range found.notes {
+	for _, n := range slices.Concat(p.notes, found.notes) {
 		if !slices.Contains(cp.Notes, n) {
 			cp.Notes = append(slices.Clip(cp.Notes), n)
 		}
@@ -205,7 +205,7 @@ func (m *Mitigation) stepPlan(s *State, to int) (*plan, Reason) {
 		p.variants = everything(family)
 	}
 	if action.RouteKind() == m.Action.RouteKind() {
-		p.has = len(m.Rules)
+		p.has = m.Rules
 	}
 	whole := *m // a blackhole's pieces may be parts of what can be told as one
 	whole.Cut.Pieces = fewest(m.Cut.Pieces)
@@ -213,7 +213,7 @@ func (m *Mitigation) stepPlan(s *State, to int) (*plan, Reason) {
 		return nil, Reason{CodeNothingLeft, fmt.Sprintf("nothing of %s remains for customer %s: exempt are %s",
 			prefixList(m.Targets), m.Customer, exemptList(p.cut.Exempt))}
 	}
-	return p, p.blackholes(sg)
+	return p, p.fit(s)
 }
 
 // unsure says why the signal is not sure enough for the first step.

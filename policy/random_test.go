@@ -61,6 +61,10 @@ func randomDocument(r *rand.Rand) Document {
 		if r.IntN(2) == 0 {
 			d.PasswordSecret = d.Name
 		}
+		if r.IntN(2) == 0 { // some of them known, some with a table of a known size
+			d.Profile = []string{"generic", "iosxr-ncs5500", "linux-edge", "of a later version"}[r.IntN(4)]
+			d.MaxEntries = r.IntN(2) * 1000
+		}
 		if r.IntN(3) == 0 {
 			d.Carries, d.DiscardIPv4 = wanted.RTBH, netip.AddrFrom4([4]byte{192, 0, 2, 1})
 		}

@@ -121,6 +121,10 @@ const (
 	CodeRTBHTooWide ReasonCode = "rtbh_too_wide"
 	// CodeActionFamily is a policy's action that cannot be done to packets of the targets' family.
 	CodeActionFamily ReasonCode = "action_family"
+	// CodeRouterProfile is a rule that a router would ignore or approximate, by its profile.
+	CodeRouterProfile ReasonCode = "router_profile"
+	// CodeRouterEntries is a router whose table cannot hold that many entries within 80 % of it.
+	CodeRouterEntries ReasonCode = "router_entries"
 
 	// CodeEscalated is one or more mitigations whose attack outlasts a step and that take the next.
 	CodeEscalated ReasonCode = "escalated"
@@ -198,6 +202,8 @@ func Reasons() []ReasonInfo {
 		{CodeActionFamily, true, "the policy's action cannot be done to packets of the targets' family"},
 		{CodeEscalated, false, "the attack outlasts a step of its policy: the next one is taken"},
 		{CodeLowConfidence, false, "the signal is less sure than the step of the policy asks for"},
+		{CodeRouterProfile, true, "a router would ignore or approximate the rule, by its profile"},
+		{CodeRouterEntries, true, "a router's table cannot hold that many entries"},
 		{CodeLeaderLost, false, "the leader changed while the signal was judged: send it again"},
 	}
 }

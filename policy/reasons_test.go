@@ -225,6 +225,11 @@ func limitCases(t *testing.T) []reasonCase {
 			kind: policy.Refused, code: policy.CodeRateTooLow, text: []string{"6 rules", "6 packets/s"},
 		},
 		{
+			name: "not for this router", docs: without(nil, xr(0)), req: order(policy.Action{Kind: policy.Discard, Sample: true}, "198.51.100.7/32"),
+			kind: policy.Refused, code: policy.CodeRouterProfile, text: []string{"xr-1", "sample"},
+		},
+		{name: "full table", docs: without(nil, xr(2)), first: active[:1], req: discard("198.51.100.7/32"), kind: policy.Refused, code: policy.CodeRouterEntries, text: []string{"xr-1", "1"}},
+		{
 			name: "blackhole of a /24", docs: without(nil, blackholer("bh-1", "127.0.0.21", 100, flowspec.IPv4)),
 			req: blackhole("203.0.112.0/24"), kind: policy.Refused, code: policy.CodeRTBHTooWide, text: []string{"256 blackhole routes of /32", "permit 8", "max_rtbh_routes"},
 		},

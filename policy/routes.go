@@ -83,13 +83,8 @@ func (s *State) claim(k flowspec.Key, id MitigationID, claim *owner) {
 	s.rerouted.note(k)
 	old, known := s.routes.get(key)
 	var owners []owner
-	if last := known && len(old.owners) == 1 && old.owners[0].m.ID == id; known && !(last && claim == nil) {
-		owners = make([]owner, 0, len(old.owners)+1)
-		for _, o := range old.owners {
-			if o.m.ID != id {
-				owners = append(owners, o)
-			}
-		}
+	if known {
+		owners = old.others(id, claim != nil)
 	}
 	if claim != nil {
 		owners = append(owners, *claim)
@@ -109,10 +104,27 @@ func (s *State) claim(k flowspec.Key, id MitigationID, claim *owner) {
 	}
 	next.wire.MED = med(next.Changed)
 	s.routes.set(key, next)
-	if known {
+	// One key has one kind and one match: for the same groups it counts as before.
+	if !known {
+		s.countRoute(&next.RouteState, 1)
+	} else if !slices.Equal(old.Groups, next.Groups) {
 		s.countRoute(&old.RouteState, -1)
+		s.countRoute(&next.RouteState, 1)
 	}
-	s.countRoute(&next.RouteState, 1)
+}
+
+// others returns the owners but for the mitigation id, with room for one more; nil if there is none and none follows.
+func (r *route) others(id MitigationID, follows bool) []owner {
+	if len(r.owners) == 1 && r.owners[0].m.ID == id && !follows {
+		return nil
+	}
+	owners := make([]owner, 0, len(r.owners)+1)
+	for _, o := range r.owners {
+		if o.m.ID != id {
+			owners = append(owners, o)
+		}
+	}
+	return owners
 }
 
 func newRoute(k flowspec.Key, owners []owner) *route {
@@ -201,6 +213,7 @@ func med(changed Index) uint32 {
 }
 
 func (s *State) countRoute(r *RouteState, d int) {
+	s.countEntries(r, d)
 	if len(r.Groups) == 0 {
 		s.allRoutes[r.Kind] += d
 		return
@@ -240,6 +253,19 @@ func (s *State) Route(k flowspec.Key) (*RouteState, bool) {
 		return nil, false
 	}
 	return &r.RouteState, true
+}
+
+// Heard returns the rule that a router group hears for a key: that of the first owner that is meant for the group.
+func (s *State) Heard(k flowspec.Key, group string) (flowspec.Rule, bool) {
+	r, ok := s.routes.get([]byte(k))
+	if !ok {
+		return flowspec.Rule{}, false
+	}
+	o := firstFor(r.owners, group)
+	if o == nil {
+		return flowspec.Rule{}, false
+	}
+	return *o.rule, true
 }
 
 // WantedInput is what a node adds to the State to tell its own speaker what to announce.
@@ -423,7 +449,7 @@ func (b *border) fill(inv *inventory) {
 			DiscardIPv6:    r.DiscardIPv6,
 			IPv4:           r.Speaks(flowspec.IPv4),
 			IPv6:           r.Speaks(flowspec.IPv6),
-			MaxRoutes:      r.MaxRules(),
+			MaxRoutes:      routesStop(inv.profiles[r.Profile], r),
 			RulesPerSecond: r.RulesPerSecond,
 			TTLSecurity:    r.TTLSecurity,
 			Multihop:       r.Multihop,

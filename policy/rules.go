@@ -32,23 +32,43 @@ func makeRules(pieces []netip.Prefix, variants []flowspec.Match, a Action) ([]fl
 	return rules, Reason{}
 }
 
-// checkRouters reports whether the routers can hear n more routes of a kind and family f, within the share of their
-// max-prefix that is ours: a router beyond it closes the session, and every mitigation on it is gone.
-func checkRouters(s *State, k wanted.Kind, groups []string, f flowspec.Family, n int) Reason {
+// checkRouters reports whether the routers can hear the plan's routes besides what they hear: within the share of their
+// max-prefix that is ours, because a router beyond it closes the session, and every mitigation on it is gone; and within
+// their table, because rules beyond it fail in hardware.
+func (p *plan) checkRouters(s *State) Reason {
+	k, f, n := p.action.RouteKind(), familyOf(p.targets[0]), max(len(p.cut.Pieces)*len(p.variants)-len(p.has), 0)
 	found := false
 	var known []string
+	costs := map[string]int{} // of the plan, by profile
 	for r := range s.Routers() {
 		if r.Kind() != k {
 			continue
 		}
 		known = append(known, r.Group)
-		if !r.Hears(k, groups, f) {
+		if !r.Hears(k, p.groups, f) {
 			continue
 		}
 		found = true
-		if has := s.RouteCount(k, r.Group); has+n > r.MaxRules() {
-			return Reason{CodeRouterBudget, fmt.Sprintf("router %s (group %s) hears %s and may hear %d (80 %% of its max-prefix %d): "+
-				"%d more %s not fit", r.Name, r.Group, plural(has, routeWord(k)), r.MaxRules(), r.MaxPrefix, n, choose(n, "does", "do"))}
+		room := s.Room(r)
+		if room.Routes+n > room.RoutesStop {
+			return Reason{CodeRouterBudget, fmt.Sprintf("router %s (group %s) hears %s and may hear %d (%s): %d more %s not fit",
+				r.Name, r.Group, plural(room.Routes, routeWord(k)), room.RoutesStop, stopText(r, room), n, choose(n, "does", "do"))}
+		}
+		if room.EntriesStop == 0 {
+			continue
+		}
+		cost, ok := costs[r.Profile]
+		if !ok {
+			cost = len(p.cut.Pieces) * entriesPerPiece(s.Profile(r), p.variants)
+			for i := range p.has {
+				cost -= s.Profile(r).Price(p.has[i]).Entries
+			}
+			costs[r.Profile] = cost
+		}
+		if cost > 0 && room.Entries+cost > room.EntriesStop {
+			return Reason{CodeRouterEntries, fmt.Sprintf("router %s (group %s, profile %s) holds %d table entries and may hold %d (80 %% of its table): "+
+				"%s for %d more %s not fit; take cheaper ranges, or fewer destinations", r.Name, r.Group, r.Profile, room.Entries, room.EntriesStop,
+				plural(n, "rule"), cost, choose(n, "does", "do"))}
 		}
 	}
 	if found {
@@ -60,10 +80,18 @@ func checkRouters(s *State, k wanted.Kind, groups []string, f flowspec.Family, n
 	if k == wanted.RTBH {
 		what = fmt.Sprintf("%s blackhole routes; groups of routers with carries: rtbh", f)
 	}
-	if len(groups) == 0 {
+	if len(p.groups) == 0 {
 		return Reason{CodeNoRouter, fmt.Sprintf("no router takes %s: %s", what, list(known, same))}
 	}
-	return Reason{CodeNoRouter, fmt.Sprintf("no router of group %s takes %s: %s", list(groups, same), what, list(known, same))}
+	return Reason{CodeNoRouter, fmt.Sprintf("no router of group %s takes %s: %s", list(p.groups, same), what, list(known, same))}
+}
+
+// stopText says where a stop for routes comes from.
+func stopText(r *Router, room Room) string {
+	if room.RoutesStop < r.MaxRules() {
+		return fmt.Sprintf("what the vendor of profile %s has validated", r.Profile)
+	}
+	return fmt.Sprintf("80 %% of its max-prefix %d", r.MaxPrefix)
 }
 
 // routeWord is what a route of a kind is called.

@@ -40,7 +40,7 @@ func decideStart(s *State, r *StartRequest, e Entry) Decision {
 	if p.action.RouteKind() == wanted.RTBH {
 		p.notes = []string{blackholeNote}
 	}
-	if reason = p.blackholes(sg); reason.Code != "" {
+	if reason = p.fit(s); reason.Code != "" {
 		return refuse(reason)
 	}
 	for m := range s.activeAt(p.customer.ID, p.cut.Pieces[0]) { // never empty: CutTarget refuses that
@@ -62,7 +62,7 @@ func decideStart(s *State, r *StartRequest, e Entry) Decision {
 	if reason.Code != "" {
 		return refuse(reason)
 	}
-	m.Notes = append(m.Notes, found.notes...)
+	m.Notes = slices.Concat(m.Notes, p.suggestions(s), found.notes)
 	return Decision{
 		Verdict: Verdict{Kind: Mitigated, Mitigation: m.ID, Reason: Reason{CodeStarted, fmt.Sprintf("M%d: %s (%s × %s) for customer %s", m.ID,
 			plural(len(m.Rules), routeWord(m.Action.RouteKind())), plural(len(m.Cut.Pieces), "destination"), plural(len(m.Variants), "match"), m.Customer)}},

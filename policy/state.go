@@ -41,6 +41,7 @@ type State struct {
 	rerouted    rerouted      // the routes that are others than in the State before
 	groupRoutes table[int]    // number of routes by kind and router group, without those that all groups hear
 	allRoutes   [3]int        // number of routes that all groups hear, by kind
+	entries     table[int]    // price of the rules by profile and router group, for the profiles that are counted
 
 	attacks       table[*Attack] // by source and attack id
 	attacksByTime table[*Attack] // all, by time of the last change
@@ -71,6 +72,7 @@ func NewState() *State {
 		pieces:        newPieces(),
 		routes:        newTable[*route](),
 		groupRoutes:   newTable[int](),
+		entries:       newTable[int](),
 		attacks:       newTable[*Attack](),
 		attacksByTime: newTable[*Attack](),
 		endedByTime:   newTable[*Attack](),
@@ -156,6 +158,7 @@ func (s *State) commit() {
 	s.pieces.commit()
 	s.routes.commit()
 	s.groupRoutes.commit()
+	s.entries.commit()
 	s.attacks.commit()
 	s.attacksByTime.commit()
 	s.endedByTime.commit()
@@ -212,6 +215,9 @@ func (s *State) putDocument(c *PutDocument) error {
 		return err
 	}
 	s.moved(before, s.router(ref))
+	if ref.Kind == KindRouter {
+		s.reprice()
+	}
 	return nil
 }
 
@@ -224,6 +230,9 @@ func (s *State) deleteDocument(c *DeleteDocument) error {
 		return fmt.Errorf("%w: %w", ErrBadChange, err)
 	}
 	s.moved(before, nil)
+	if c.Ref.Kind == KindRouter {
+		s.reprice()
+	}
 	return nil
 }
 

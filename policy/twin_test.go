@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/profile"
 	"github.com/tidegate/tidegate/bgp/wanted"
 )
 
@@ -443,6 +444,12 @@ func agreeOnRoutes(t *testing.T, s *State, w *twin) {
 		}
 		same(t, "wanted routes", routes, want.wanted(k, groups))
 		for _, g := range []string{"edge", "transit", "none"} {
+			rule, hears := s.Heard(k, g)
+			text, should := want.hears[g]
+			same(t, "Heard by "+g, hears, should)
+			if hears {
+				same(t, "what is heard by "+g, fmt.Sprintf("%#v", rule.Actions), text)
+			}
 			if want.groups == nil || slices.Contains(want.groups, g) {
 				heard[want.kind][g]++
 			}
@@ -454,7 +461,38 @@ func agreeOnRoutes(t *testing.T, s *State, w *twin) {
 		same(t, "RouteCount of rules "+g, s.RouteCount(wanted.FlowSpec, g), heard[wanted.FlowSpec][g])
 		same(t, "RouteCount of blackholes "+g, s.RouteCount(wanted.RTBH, g), heard[wanted.RTBH][g])
 	}
-	agreeOnBorder(t, w, set)
+	agreeOnRoom(t, s, w)
+	agreeOnBorder(t, s, w, set)
+}
+
+// agreeOnRoom adds up what each router holds, rule by rule.
+func agreeOnRoom(t *testing.T, s *State, w *twin) {
+	t.Helper()
+	for _, d := range documentsOf[*Router](w, KindRouter) {
+		want := Room{RoutesStop: d.MaxPrefix * 8 / 10}
+		prof, known := profile.Lookup(d.Profile)
+		if known = known && d.Carries != wanted.RTBH; known {
+			switch size := max(d.MaxEntries, prof.Limits.MaxEntries); {
+			case d.MaxEntries > 0:
+				want.EntriesStop = d.MaxEntries * 8 / 10
+			default:
+				want.EntriesStop = size * 8 / 10
+			}
+			if n := prof.Limits.MaxRules; n > 0 {
+				want.RoutesStop = min(want.RoutesStop, n)
+			}
+		}
+		for _, r := range w.routes {
+			if (r.kind == wanted.RTBH) != (d.Carries == wanted.RTBH) || r.groups != nil && !slices.Contains(r.groups, d.Group) {
+				continue
+			}
+			want.Routes++
+			if want.EntriesStop > 0 {
+				want.Entries += prof.Price(r.rule).Entries
+			}
+		}
+		same(t, "Room of "+d.Name, s.Room(d), want)
+	}
 }
 
 // wanted is what the speaker must be told of a key when these router groups exist.
@@ -496,7 +534,7 @@ func (r twinRoute) wanted(k flowspec.Key, groups []string) []*wanted.Route {
 	return out
 }
 
-func agreeOnBorder(t *testing.T, w *twin, set wanted.Set) {
+func agreeOnBorder(t *testing.T, s *State, w *twin, set wanted.Set) {
 	t.Helper()
 	var protected, official []netip.Prefix
 	for _, e := range append(w.protected(netip.MustParsePrefix("0.0.0.0/0")), w.protected(netip.MustParsePrefix("::/0"))...) {
@@ -512,7 +550,7 @@ func agreeOnBorder(t *testing.T, w *twin, set wanted.Set) {
 	for _, d := range documentsOf[*Router](w, KindRouter) {
 		n := wanted.Router{
 			Name: d.Name, Address: d.Address, Port: d.Port, ASN: d.ASN, Group: d.Group, Carries: wanted.FlowSpec,
-			MaxRoutes: d.MaxPrefix * 8 / 10, RulesPerSecond: d.RulesPerSecond,
+			MaxRoutes: s.Room(d).RoutesStop, RulesPerSecond: d.RulesPerSecond,
 			IPv4: slices.Contains(d.Families, flowspec.IPv4), IPv6: slices.Contains(d.Families, flowspec.IPv6),
 			TTLSecurity: d.TTLSecurity, Multihop: d.Multihop,
 		}

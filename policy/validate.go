@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/profile"
 	"github.com/tidegate/tidegate/bgp/wanted"
 )
 
@@ -196,7 +197,7 @@ func (d *Router) Validate() []Violation {
 	default:
 		c.add("validation", fmt.Sprintf("%q is not a way of validation", d.Validation), "write ibgp-9117 or disabled-by-import-policy")
 	}
-	c.optionalName("profile", d.Profile)
+	c.profile(d)
 	c.between("max_prefix", d.MaxPrefix, 2, maxCount)
 	c.between("rules_per_second", d.RulesPerSecond, 0, maxCount)
 	c.optionalName("password_secret", d.PasswordSecret)
@@ -205,6 +206,28 @@ func (d *Router) Validate() []Violation {
 	}
 	c.carries(d)
 	return c.found
+}
+
+// profile checks the name of a router's model, and that one without a recorded run is accepted.
+func (c *checker) profile(d *Router) {
+	c.between("max_entries", d.MaxEntries, 0, maxCount)
+	if d.Profile == "" {
+		if d.MaxEntries != 0 {
+			c.add("max_entries", "what a rule costs is known of a profile only", "name the router's profile: "+strings.Join(profile.Names(), ", "))
+		}
+		return
+	}
+	p, known := profile.Lookup(d.Profile)
+	if !known {
+		c.add("profile", fmt.Sprintf("there is no profile %q", clip(d.Profile)), "write one of "+strings.Join(profile.Names(), ", ")+", or leave it out")
+		return
+	}
+	if f, ok := p.Admit(d.AcceptUntested); !ok {
+		c.add("profile", f.Text, f.Fix)
+	}
+	if d.Kind() == wanted.RTBH && !p.RTBH.OK {
+		c.add("carries", fmt.Sprintf("profile %s %s", p.Name, p.RTBH.Instead), "announce blackhole routes to other routers")
+	}
 }
 
 // carries checks what a router carries, and the next hops of blackholes.

@@ -141,7 +141,13 @@ func brokenRouters() []brokenDocument {
 		with("family twice", func(d *Router) { d.Families[1] = flowspec.IPv4 }, "families[1]", "twice", "remove"),
 		with("no validation", func(d *Router) { d.Validation = "" }, "validation", "not said", "ibgp-9117 or disabled-by-import-policy"),
 		with("unknown validation", func(d *Router) { d.Validation = "on" }, "validation", `"on" is not`, "ibgp-9117 or disabled-by-import-policy"),
-		with("profile", func(d *Router) { d.Profile = "IOS XR" }, "profile", "is not a name", "letters"),
+		with("profile", func(d *Router) { d.Profile = "IOS XR" }, "profile", `no profile "IOS XR"`, "generic, junos-mx, iosxr-ncs5500"),
+		with("untested profile", func(d *Router) { d.Profile = "iosxr-ncs5500" }, "profile", "is untested", "accept_untested: true"),
+		with("blackholes on what has no data plane", func(d *Router) {
+			d.Profile, d.Carries, d.Validation, d.Families, d.DiscardIPv4 = "gobgp", wanted.RTBH, "", nil, netip.MustParseAddr("192.0.2.1")
+		}, "carries", "profile gobgp has no data plane", "other routers"),
+		with("table of nothing known", func(d *Router) { d.Profile, d.MaxEntries = "", 100 }, "max_entries", "known of a profile only", "generic, junos-mx"),
+		with("negative table", func(d *Router) { d.MaxEntries = -1 }, "max_entries", "-1 is not between", "write a number"),
 		with("no max-prefix", func(d *Router) { d.MaxPrefix = 0 }, "max_prefix", "0 is not between 2 and", "write a number"),
 		with("negative pace", func(d *Router) { d.RulesPerSecond = -1 }, "rules_per_second", "-1 is not between", "write a number"),
 		with("secret in clear", func(d *Router) { d.PasswordSecret = "p@ss word" }, "password_secret", "is not a name", "letters"),
@@ -259,6 +265,10 @@ func TestValidateAccepts(t *testing.T) {
 			DiscardIPv4: netip.MustParseAddr("192.0.2.1"), DiscardIPv6: netip.MustParseAddr("100::1"), MaxPrefix: 2,
 		},
 		&Safeguards{Name: SafeguardsName, WidestIPv4: 20, WidestIPv6: 40, MaxPieces: 1, DefaultLifetime: time.Hour, MaxLifetime: time.Hour}, // of an earlier build
+		&Router{
+			Name: "xr", Address: netip.MustParseAddr("127.0.0.11"), ASN: 64500, Group: "g", Validation: ValidationDisabled, MaxPrefix: 2,
+			Profile: "iosxr-ncs5500", AcceptUntested: true, MaxEntries: 4000,
+		},
 		&Policy{Name: "all", Action: Action{Kind: Discard}},
 		&Policy{Name: "least", Action: Action{Kind: RateLimit, Rate: 1}, Lifetime: time.Second},
 	} {

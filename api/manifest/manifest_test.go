@@ -341,7 +341,7 @@ func TestPrint(t *testing.T) {
 			Id: "M17", Targets: []string{"203.0.113.7/32"}, Action: &tidegatev1.Action{Discard: true}, Lifetime: durationpb.New(time.Hour),
 			Created: timestamppb.New(time.Date(2026, 3, 1, 2, 3, 4, 0, time.UTC)),
 		}, "id: M17\ntargets:\n- 203.0.113.7/32\naction:\n  discard: true\nrules: []\npieces: []\nexempt: []\nunprotected: []\nnotes: []\n" +
-			"groups: []\nlifetime: 1h\ncreated: '2026-03-01T02:03:04Z'\ncauses: []\nrouters: []\noverridden: []\nladder: []\nhistory: []\nnear_misses: []\n"},
+			"groups: []\nlifetime: 1h\ncreated: '2026-03-01T02:03:04Z'\ncauses: []\nrouters: []\noverridden: []\nladder: []\nhistory: []\nprices: []\nnear_misses: []\n"},
 		{"enum", &tidegatev1.Verdict{Kind: tidegatev1.VerdictKind_VERDICT_KIND_MITIGATED}, "kind: mitigated\nviolations: []\n"},
 		{"unknown enum", &tidegatev1.Verdict{Kind: 99}, "kind: '99'\nviolations: []\n"},
 		{
@@ -404,7 +404,7 @@ func TestJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `{"mitigations":[{"id":"M17","targets":[],"rules":["dst 203.0.113.7/32 => \"x\""],"pieces":[],"exempt":[],"unprotected":[],` +
-		`"rounded":true,"notes":[],"groups":[],"lifetime":"1m30s","causes":[],"changed":1152921504606846976,"routers":[],"overridden":[],"ladder":[],"history":[],"near_misses":[]}],` +
+		`"rounded":true,"notes":[],"groups":[],"lifetime":"1m30s","causes":[],"changed":1152921504606846976,"routers":[],"overridden":[],"ladder":[],"history":[],"prices":[],"near_misses":[]}],` +
 		`"read":{"index":7}}`
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Errorf("JSON (-want +got):\n%s", diff)

@@ -2,6 +2,7 @@ package output
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -184,6 +185,7 @@ func (p *Printer) Card(m *pb.Mitigation) {
 	}
 	p.lines("rules", rulesOf(m), shownRules)
 	p.line("rate", rateLine(m))
+	p.lines("price", priceLines(m), shownRules)
 	p.line("groups", strings.Join(m.GetGroups(), ", "))
 	p.line("routers", strings.Join(m.GetRouters(), ", "))
 	for i, c := range m.GetCauses() {
@@ -290,6 +292,38 @@ func rateLine(m *pb.Mitigation) string {
 		return rules + " on each router"
 	}
 	return fmt.Sprintf("%s x %s x %s = %s", count(len(m.GetRules()), "rule"), count(len(m.GetRouters()), "router"), m.GetRatePerRule(), m.GetRateTotal())
+}
+
+// priceLines say what the rules cost on each router, and how full it is.
+func priceLines(m *pb.Mitigation) []string {
+	var out []string
+	for _, price := range m.GetPrices() {
+		cost := "price not known, no profile is stated"
+		if len(price.GetRuleEntries()) > 0 {
+			cost = fmt.Sprintf("%s = %d %s (%s)", entriesSum(price.GetRuleEntries()), price.GetEntries(), price.GetUnit(), price.GetProfile())
+		}
+		for _, r := range price.GetRouters() {
+			line := fmt.Sprintf("%s: %s; it holds %d of at most %d rules", r.GetRouter(), cost, r.GetRules(), r.GetRulesStop())
+			if r.GetEntriesStop() > 0 {
+				line += fmt.Sprintf(", %d of at most %d entries", r.GetEntries(), r.GetEntriesStop())
+			}
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
+// entriesSum is the sum of the rules' prices in words: rules of one price stand together.
+func entriesSum(entries []uint32) string {
+	of := make(map[uint32]int)
+	for _, n := range entries {
+		of[n]++
+	}
+	var parts []string
+	for _, n := range slices.Sorted(maps.Keys(of)) {
+		parts = append(parts, fmt.Sprintf("%s x %d", count(of[n], "rule"), n))
+	}
+	return strings.Join(parts, " + ")
 }
 
 // Exemption is an exemption in words.

@@ -37,6 +37,13 @@ func sampleMitigation() *pb.Mitigation {
 		By: "operator/alice", ReasonCode: "started", Reason: "DNS flood, ticket 4711", Phase: "active", Changed: 21,
 		Routers: []string{"edge1", "edge2"}, RatePerRule: "10Mbps", RateTotal: "40Mbps",
 		Causes: []*pb.Cause{{Source: "flowmon", AttackId: "a-1", Since: stamp(-time.Minute)}},
+		Prices: []*pb.Price{
+			{
+				Profile: "iosxr-ncs5500", Unit: "TCAM entries", RuleEntries: []uint32{1, 8}, Entries: 9,
+				Routers: []*pb.RouterRoom{{Router: "edge1", Rules: 12, RulesStop: 2400, Entries: 90, EntriesStop: 3276}},
+			},
+			{Routers: []*pb.RouterRoom{{Router: "edge2", Rules: 12, RulesStop: 800}}},
+		},
 	}
 }
 

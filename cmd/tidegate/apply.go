@@ -21,7 +21,9 @@ run are narrowed in the same step when protection is added.
   tidegate apply -f inventory/ --prune            the files are the whole inventory: remove what is not in them
   tidegate document list -o yaml > copy.yaml      the other way round
 
-An apply that takes away more than a few links, or protected space, must name the number: --allow-removals N.`
+An apply that takes away more than a few links, or protected space, must name the number: --allow-removals N.
+A router whose profile no recorded run stands behind is taken with accept_untested: true in its document, or with
+--accept-untested, which writes that into every Router document of the files.`
 
 const planLong = `Reads documents as apply does, and shows what apply would do with them: which documents, how many links, what protected
 space would be taken away, and which mitigations would be narrowed or ended. Nothing is changed. Its exit code is that
@@ -32,16 +34,19 @@ of the apply: 3 when apply would be refused.
 
 // documentFlags are what apply and plan have in common.
 type documentFlags struct {
-	file   string
-	prune  bool
-	allow  uint32
-	loaded []*manifest.Document
+	file  string
+	prune bool
+	allow uint32
+	// untested accepts profiles without a recorded run, as if each Router document said so.
+	untested bool
+	loaded   []*manifest.Document
 }
 
 func (f *documentFlags) add(c *cobra.Command) {
 	c.Flags().StringVarP(&f.file, "file", "f", "", "file, directory, or - for standard input (mandatory)")
 	c.Flags().BoolVar(&f.prune, "prune", false, "remove documents that are not in the files")
 	c.Flags().Uint32Var(&f.allow, "allow-removals", 0, "number of links and blocks that are meant to be removed")
+	c.Flags().BoolVar(&f.untested, "accept-untested", false, "accept router profiles without a recorded run: accept_untested: true in every Router document")
 	c.MarkFlagRequired("file") //nolint:errcheck // fails only for a flag that does not exist
 }
 
@@ -52,7 +57,13 @@ func (f *documentFlags) load(a *app) ([]*pb.Document, error) {
 		return nil, &client.UsageError{Text: err.Error()}
 	}
 	f.loaded = docs
-	return manifest.Protos(docs), nil
+	out := manifest.Protos(docs)
+	for _, d := range out {
+		if r := d.GetRouter(); r != nil && f.untested {
+			r.AcceptUntested = true
+		}
+	}
+	return out, nil
 }
 
 func (a *app) applyCommand() *cobra.Command {

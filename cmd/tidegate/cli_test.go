@@ -89,6 +89,15 @@ vectors: [dns_amplification]
 action: {discard: true}
 `
 
+// edge is the router of the inventory with another profile.
+func edge(profile string) string {
+	text := "kind: Router\nname: edge1\naddress: 127.0.0.1\n"
+	if profile != "" {
+		text += "profile: " + profile + "\n"
+	}
+	return text + "port: 1\nasn: 65010\ngroup: edge\nvalidation: disabled-by-import-policy\nmax_prefix: 3000\n"
+}
+
 // TestCommands tells one story, line by line, with the exit code and a piece of what each line prints.
 func TestCommands(t *testing.T) {
 	s := newShell(t)
@@ -112,6 +121,20 @@ func TestCommands(t *testing.T) {
 		{"truncated YAML", admin, "kind: Customer\nofficial: [203.", "apply|-f|-", 2, "", "-:"},
 		{"10 MB of YAML", admin, strings.Repeat("# 3456789\n", 1<<20), "apply|-f|-", 2, "", "8 MiB"},
 		{"overlap without nesting", admin, "kind: Customer\nid: x\nname: X\nofficial: [203.0.113.64/27]\ncontacts: [a@b.example]\n", "apply|-f|-", 2, "", `203.0.113.0/24 of customer "uni-a"`},
+		{"an unknown profile", admin, edge("iosxr"), "apply|-f|-", 2, "", `profile: there is no profile "iosxr"; write one of generic, junos-mx`},
+		{"an untested profile", admin, edge("iosxr-ncs5500"), "plan|-f|-", 2, "", `profile "iosxr-ncs5500" is untested`},
+		{"an untested profile that is accepted", admin, edge("iosxr-ncs5500"), "apply|-f|-|--accept-untested", 0, "1 changed", ""},
+		{"that document", admin, "", "document|get|Router/edge1", 0, "accept_untested: true", ""},
+		{"a rule that the router does not know", operator, "", "mitigation|preview|--target|203.0.113.17|--discard|--sample", 3, "refused (router_profile)", ""},
+		{
+			"preview with a price", operator, "", "mitigation|preview|--target|203.0.113.17|--match|len >=257|--discard", 0,
+			"price edge1: 1 rule x 15 = 15 TCAM entries (iosxr-ncs5500); it holds 0 of at most 2400 rules, 0 of at most 3276 entries", "",
+		},
+		{
+			"preview with a cheaper cut", operator, "", "mitigation|preview|--target|203.0.113.17|--match|len >=257|--discard", 0,
+			"cheaper on iosxr-ncs5500: len >=256 costs 8 TCAM entries instead of 15", "",
+		},
+		{"the router as it was", admin, inventory, "apply|-f|-", 0, "1 changed", ""},
 		{"half of the inventory", admin, inventory[strings.Index(inventory, "---")+4:], "apply|-f|-|--prune", 3, "", "removals_need_number"},
 		{"customer list", operator, "", "customer|list", 0, "uni-a  University A  203.0.113.0/24  1", ""},
 		{"customer show", operator, "", "customer|show|uni-a", 0, "203.0.113.4/30  pe1  xe-0/0/1", ""},

@@ -93,7 +93,7 @@ func yamlOf(docs []policy.Document) string {
 // routerYAML is the document of one router on the loopback interface.
 func routerYAML(at netip.AddrPort) string {
 	return fmt.Sprintf("kind: Router\nname: edge1\naddress: %s\nport: %d\nasn: %d\ngroup: edge\nfamilies: [ipv4]\n"+
-		"validation: disabled-by-import-policy\nprofile: bench\nmax_prefix: 50000\n", at.Addr(), at.Port(), routerASN)
+		"validation: disabled-by-import-policy\nmax_prefix: 50000\n", at.Addr(), at.Port(), routerASN)
 }
 
 // floodRule is the rule that a flood on an address becomes.

@@ -869,7 +869,9 @@ type Mitigation struct {
 	BlockedCode string `protobuf:"bytes,44,opt,name=blocked_code,json=blockedCode,proto3" json:"blocked_code,omitempty"`
 	Blocked     string `protobuf:"bytes,45,opt,name=blocked,proto3" json:"blocked,omitempty"`
 	// What happened from the start to the end, the oldest first; of the middle at most 32 events are remembered.
-	History       []*Event    `protobuf:"bytes,46,rep,name=history,proto3" json:"history,omitempty"`
+	History []*Event `protobuf:"bytes,46,rep,name=history,proto3" json:"history,omitempty"`
+	// What the rules cost, by router profile. Only where one mitigation is asked for or started.
+	Prices        []*Price    `protobuf:"bytes,32,rep,name=prices,proto3" json:"prices,omitempty"`
 	NearMisses    []*NearMiss `protobuf:"bytes,70,rep,name=near_misses,json=nearMisses,proto3" json:"near_misses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1171,6 +1173,13 @@ func (x *Mitigation) GetHistory() []*Event {
 	return nil
 }
 
+func (x *Mitigation) GetPrices() []*Price {
+	if x != nil {
+		return x.Prices
+	}
+	return nil
+}
+
 func (x *Mitigation) GetNearMisses() []*NearMiss {
 	if x != nil {
 		return x.NearMisses
@@ -1231,6 +1240,164 @@ func (x *NearMiss) GetWhy() string {
 	return ""
 }
 
+// Price is what the rules of a mitigation cost on routers of one profile.
+type Price struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Profile; empty when the routers' documents name none: then nothing is known of the price.
+	Profile string `protobuf:"bytes,1,opt,name=profile,proto3" json:"profile,omitempty"`
+	// What an entry is there, e.g. "TCAM entries".
+	Unit string `protobuf:"bytes,2,opt,name=unit,proto3" json:"unit,omitempty"`
+	// Entries of each rule, in the order of the rules, and their sum.
+	RuleEntries   []uint32      `protobuf:"varint,3,rep,packed,name=rule_entries,json=ruleEntries,proto3" json:"rule_entries,omitempty"`
+	Entries       uint32        `protobuf:"varint,4,opt,name=entries,proto3" json:"entries,omitempty"`
+	Routers       []*RouterRoom `protobuf:"bytes,5,rep,name=routers,proto3" json:"routers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Price) Reset() {
+	*x = Price{}
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Price) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Price) ProtoMessage() {}
+
+func (x *Price) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Price.ProtoReflect.Descriptor instead.
+func (*Price) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Price) GetProfile() string {
+	if x != nil {
+		return x.Profile
+	}
+	return ""
+}
+
+func (x *Price) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *Price) GetRuleEntries() []uint32 {
+	if x != nil {
+		return x.RuleEntries
+	}
+	return nil
+}
+
+func (x *Price) GetEntries() uint32 {
+	if x != nil {
+		return x.Entries
+	}
+	return 0
+}
+
+func (x *Price) GetRouters() []*RouterRoom {
+	if x != nil {
+		return x.Routers
+	}
+	return nil
+}
+
+// RouterRoom is how full a router is: this mitigation counts among what it holds if it is active. A stop of 0 means that
+// there is no limit to hold to; entries are counted only where there is one.
+type RouterRoom struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Router        string                 `protobuf:"bytes,1,opt,name=router,proto3" json:"router,omitempty"`
+	Rules         uint32                 `protobuf:"varint,2,opt,name=rules,proto3" json:"rules,omitempty"`
+	RulesStop     uint32                 `protobuf:"varint,3,opt,name=rules_stop,json=rulesStop,proto3" json:"rules_stop,omitempty"`
+	Entries       uint32                 `protobuf:"varint,4,opt,name=entries,proto3" json:"entries,omitempty"`
+	EntriesStop   uint32                 `protobuf:"varint,5,opt,name=entries_stop,json=entriesStop,proto3" json:"entries_stop,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RouterRoom) Reset() {
+	*x = RouterRoom{}
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RouterRoom) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RouterRoom) ProtoMessage() {}
+
+func (x *RouterRoom) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RouterRoom.ProtoReflect.Descriptor instead.
+func (*RouterRoom) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RouterRoom) GetRouter() string {
+	if x != nil {
+		return x.Router
+	}
+	return ""
+}
+
+func (x *RouterRoom) GetRules() uint32 {
+	if x != nil {
+		return x.Rules
+	}
+	return 0
+}
+
+func (x *RouterRoom) GetRulesStop() uint32 {
+	if x != nil {
+		return x.RulesStop
+	}
+	return 0
+}
+
+func (x *RouterRoom) GetEntries() uint32 {
+	if x != nil {
+		return x.Entries
+	}
+	return 0
+}
+
+func (x *RouterRoom) GetEntriesStop() uint32 {
+	if x != nil {
+		return x.EntriesStop
+	}
+	return 0
+}
+
 type StartRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -1249,7 +1416,7 @@ type StartRequest struct {
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[12]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1261,7 +1428,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[12]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1274,7 +1441,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{12}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StartRequest) GetRequestId() string {
@@ -1337,7 +1504,7 @@ type StartResponse struct {
 
 func (x *StartResponse) Reset() {
 	*x = StartResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1349,7 +1516,7 @@ func (x *StartResponse) String() string {
 func (*StartResponse) ProtoMessage() {}
 
 func (x *StartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1362,7 +1529,7 @@ func (x *StartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResponse.ProtoReflect.Descriptor instead.
 func (*StartResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{13}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StartResponse) GetVerdict() *Verdict {
@@ -1395,7 +1562,7 @@ type PreviewRequest struct {
 
 func (x *PreviewRequest) Reset() {
 	*x = PreviewRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1407,7 +1574,7 @@ func (x *PreviewRequest) String() string {
 func (*PreviewRequest) ProtoMessage() {}
 
 func (x *PreviewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1420,7 +1587,7 @@ func (x *PreviewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewRequest.ProtoReflect.Descriptor instead.
 func (*PreviewRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{14}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PreviewRequest) GetStart() *StartRequest {
@@ -1441,7 +1608,7 @@ type PreviewResponse struct {
 
 func (x *PreviewResponse) Reset() {
 	*x = PreviewResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1453,7 +1620,7 @@ func (x *PreviewResponse) String() string {
 func (*PreviewResponse) ProtoMessage() {}
 
 func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1466,7 +1633,7 @@ func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewResponse.ProtoReflect.Descriptor instead.
 func (*PreviewResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{15}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PreviewResponse) GetVerdict() *Verdict {
@@ -1499,7 +1666,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1511,7 +1678,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1524,7 +1691,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{16}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetRequest) GetId() string {
@@ -1544,7 +1711,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1556,7 +1723,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1569,7 +1736,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{17}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetResponse) GetMitigation() *Mitigation {
@@ -1599,7 +1766,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1611,7 +1778,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1624,7 +1791,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{18}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListRequest) GetCustomer() string {
@@ -1658,7 +1825,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1670,7 +1837,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1683,7 +1850,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{19}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListResponse) GetMitigations() []*Mitigation {
@@ -1709,7 +1876,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1721,7 +1888,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1734,7 +1901,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{20}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WatchRequest) GetCustomer() string {
@@ -1754,7 +1921,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1766,7 +1933,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1779,7 +1946,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{21}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WatchResponse) GetMitigation() *Mitigation {
@@ -1809,7 +1976,7 @@ type ExtendRequest struct {
 
 func (x *ExtendRequest) Reset() {
 	*x = ExtendRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1821,7 +1988,7 @@ func (x *ExtendRequest) String() string {
 func (*ExtendRequest) ProtoMessage() {}
 
 func (x *ExtendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1834,7 +2001,7 @@ func (x *ExtendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendRequest.ProtoReflect.Descriptor instead.
 func (*ExtendRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{22}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ExtendRequest) GetRequestId() string {
@@ -1875,7 +2042,7 @@ type ExtendResponse struct {
 
 func (x *ExtendResponse) Reset() {
 	*x = ExtendResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1887,7 +2054,7 @@ func (x *ExtendResponse) String() string {
 func (*ExtendResponse) ProtoMessage() {}
 
 func (x *ExtendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1900,7 +2067,7 @@ func (x *ExtendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendResponse.ProtoReflect.Descriptor instead.
 func (*ExtendResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{23}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ExtendResponse) GetMitigation() *Mitigation {
@@ -1928,7 +2095,7 @@ type WithdrawRequest struct {
 
 func (x *WithdrawRequest) Reset() {
 	*x = WithdrawRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[24]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1940,7 +2107,7 @@ func (x *WithdrawRequest) String() string {
 func (*WithdrawRequest) ProtoMessage() {}
 
 func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[24]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1953,7 +2120,7 @@ func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawRequest.ProtoReflect.Descriptor instead.
 func (*WithdrawRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{24}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WithdrawRequest) GetRequestId() string {
@@ -1990,7 +2157,7 @@ type WithdrawResponse struct {
 
 func (x *WithdrawResponse) Reset() {
 	*x = WithdrawResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[25]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2002,7 +2169,7 @@ func (x *WithdrawResponse) String() string {
 func (*WithdrawResponse) ProtoMessage() {}
 
 func (x *WithdrawResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[25]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2015,7 +2182,7 @@ func (x *WithdrawResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawResponse.ProtoReflect.Descriptor instead.
 func (*WithdrawResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{25}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WithdrawResponse) GetMitigation() *Mitigation {
@@ -2051,7 +2218,7 @@ type WithdrawAllRequest struct {
 
 func (x *WithdrawAllRequest) Reset() {
 	*x = WithdrawAllRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[26]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2063,7 +2230,7 @@ func (x *WithdrawAllRequest) String() string {
 func (*WithdrawAllRequest) ProtoMessage() {}
 
 func (x *WithdrawAllRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[26]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2076,7 +2243,7 @@ func (x *WithdrawAllRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawAllRequest.ProtoReflect.Descriptor instead.
 func (*WithdrawAllRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{26}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WithdrawAllRequest) GetRequestId() string {
@@ -2111,7 +2278,7 @@ type WithdrawAllResponse struct {
 
 func (x *WithdrawAllResponse) Reset() {
 	*x = WithdrawAllResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[27]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2123,7 +2290,7 @@ func (x *WithdrawAllResponse) String() string {
 func (*WithdrawAllResponse) ProtoMessage() {}
 
 func (x *WithdrawAllResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[27]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2136,7 +2303,7 @@ func (x *WithdrawAllResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawAllResponse.ProtoReflect.Descriptor instead.
 func (*WithdrawAllResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{27}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *WithdrawAllResponse) GetIds() []string {
@@ -2222,7 +2389,7 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\x04what\x18\x03 \x01(\tR\x04what\x12\x0e\n" +
 	"\x02by\x18\x04 \x01(\tR\x02by\x12\x12\n" +
 	"\x04code\x18\x05 \x01(\tR\x04code\x12\x12\n" +
-	"\x04text\x18\x06 \x01(\tR\x04text\"\xc0\n" +
+	"\x04text\x18\x06 \x01(\tR\x04text\"\xec\n" +
 	"\n" +
 	"\n" +
 	"Mitigation\x12\x0e\n" +
@@ -2269,12 +2436,27 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\tnext_step\x18+ \x01(\v2\x1a.google.protobuf.TimestampR\bnextStep\x12!\n" +
 	"\fblocked_code\x18, \x01(\tR\vblockedCode\x12\x18\n" +
 	"\ablocked\x18- \x01(\tR\ablocked\x12,\n" +
-	"\ahistory\x18. \x03(\v2\x12.tidegate.v1.EventR\ahistory\x126\n" +
+	"\ahistory\x18. \x03(\v2\x12.tidegate.v1.EventR\ahistory\x12*\n" +
+	"\x06prices\x18  \x03(\v2\x12.tidegate.v1.PriceR\x06prices\x126\n" +
 	"\vnear_misses\x18F \x03(\v2\x15.tidegate.v1.NearMissR\n" +
 	"nearMisses\"4\n" +
 	"\bNearMiss\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
-	"\x03why\x18\x02 \x01(\tR\x03why\"\xf1\x01\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\"\xa5\x01\n" +
+	"\x05Price\x12\x18\n" +
+	"\aprofile\x18\x01 \x01(\tR\aprofile\x12\x12\n" +
+	"\x04unit\x18\x02 \x01(\tR\x04unit\x12!\n" +
+	"\frule_entries\x18\x03 \x03(\rR\vruleEntries\x12\x18\n" +
+	"\aentries\x18\x04 \x01(\rR\aentries\x121\n" +
+	"\arouters\x18\x05 \x03(\v2\x17.tidegate.v1.RouterRoomR\arouters\"\x96\x01\n" +
+	"\n" +
+	"RouterRoom\x12\x16\n" +
+	"\x06router\x18\x01 \x01(\tR\x06router\x12\x14\n" +
+	"\x05rules\x18\x02 \x01(\rR\x05rules\x12\x1d\n" +
+	"\n" +
+	"rules_stop\x18\x03 \x01(\rR\trulesStop\x12\x18\n" +
+	"\aentries\x18\x04 \x01(\rR\aentries\x12!\n" +
+	"\fentries_stop\x18\x05 \x01(\rR\ventriesStop\"\xf1\x01\n" +
 	"\fStartRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +
@@ -2382,7 +2564,7 @@ func file_tidegate_v1_mitigation_proto_rawDescGZIP() []byte {
 }
 
 var file_tidegate_v1_mitigation_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tidegate_v1_mitigation_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_tidegate_v1_mitigation_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_tidegate_v1_mitigation_proto_goTypes = []any{
 	(VerdictKind)(0),              // 0: tidegate.v1.VerdictKind
 	(*ReadInfo)(nil),              // 1: tidegate.v1.ReadInfo
@@ -2397,91 +2579,95 @@ var file_tidegate_v1_mitigation_proto_goTypes = []any{
 	(*Event)(nil),                 // 10: tidegate.v1.Event
 	(*Mitigation)(nil),            // 11: tidegate.v1.Mitigation
 	(*NearMiss)(nil),              // 12: tidegate.v1.NearMiss
-	(*StartRequest)(nil),          // 13: tidegate.v1.StartRequest
-	(*StartResponse)(nil),         // 14: tidegate.v1.StartResponse
-	(*PreviewRequest)(nil),        // 15: tidegate.v1.PreviewRequest
-	(*PreviewResponse)(nil),       // 16: tidegate.v1.PreviewResponse
-	(*GetRequest)(nil),            // 17: tidegate.v1.GetRequest
-	(*GetResponse)(nil),           // 18: tidegate.v1.GetResponse
-	(*ListRequest)(nil),           // 19: tidegate.v1.ListRequest
-	(*ListResponse)(nil),          // 20: tidegate.v1.ListResponse
-	(*WatchRequest)(nil),          // 21: tidegate.v1.WatchRequest
-	(*WatchResponse)(nil),         // 22: tidegate.v1.WatchResponse
-	(*ExtendRequest)(nil),         // 23: tidegate.v1.ExtendRequest
-	(*ExtendResponse)(nil),        // 24: tidegate.v1.ExtendResponse
-	(*WithdrawRequest)(nil),       // 25: tidegate.v1.WithdrawRequest
-	(*WithdrawResponse)(nil),      // 26: tidegate.v1.WithdrawResponse
-	(*WithdrawAllRequest)(nil),    // 27: tidegate.v1.WithdrawAllRequest
-	(*WithdrawAllResponse)(nil),   // 28: tidegate.v1.WithdrawAllResponse
-	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
+	(*Price)(nil),                 // 13: tidegate.v1.Price
+	(*RouterRoom)(nil),            // 14: tidegate.v1.RouterRoom
+	(*StartRequest)(nil),          // 15: tidegate.v1.StartRequest
+	(*StartResponse)(nil),         // 16: tidegate.v1.StartResponse
+	(*PreviewRequest)(nil),        // 17: tidegate.v1.PreviewRequest
+	(*PreviewResponse)(nil),       // 18: tidegate.v1.PreviewResponse
+	(*GetRequest)(nil),            // 19: tidegate.v1.GetRequest
+	(*GetResponse)(nil),           // 20: tidegate.v1.GetResponse
+	(*ListRequest)(nil),           // 21: tidegate.v1.ListRequest
+	(*ListResponse)(nil),          // 22: tidegate.v1.ListResponse
+	(*WatchRequest)(nil),          // 23: tidegate.v1.WatchRequest
+	(*WatchResponse)(nil),         // 24: tidegate.v1.WatchResponse
+	(*ExtendRequest)(nil),         // 25: tidegate.v1.ExtendRequest
+	(*ExtendResponse)(nil),        // 26: tidegate.v1.ExtendResponse
+	(*WithdrawRequest)(nil),       // 27: tidegate.v1.WithdrawRequest
+	(*WithdrawResponse)(nil),      // 28: tidegate.v1.WithdrawResponse
+	(*WithdrawAllRequest)(nil),    // 29: tidegate.v1.WithdrawAllRequest
+	(*WithdrawAllResponse)(nil),   // 30: tidegate.v1.WithdrawAllResponse
+	(*durationpb.Duration)(nil),   // 31: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
 }
 var file_tidegate_v1_mitigation_proto_depIdxs = []int32{
-	29, // 0: tidegate.v1.ReadInfo.age:type_name -> google.protobuf.Duration
+	31, // 0: tidegate.v1.ReadInfo.age:type_name -> google.protobuf.Duration
 	0,  // 1: tidegate.v1.Verdict.kind:type_name -> tidegate.v1.VerdictKind
-	29, // 2: tidegate.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
+	31, // 2: tidegate.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
 	3,  // 3: tidegate.v1.Verdict.violations:type_name -> tidegate.v1.FieldViolation
-	30, // 4: tidegate.v1.Cause.since:type_name -> google.protobuf.Timestamp
+	32, // 4: tidegate.v1.Cause.since:type_name -> google.protobuf.Timestamp
 	5,  // 5: tidegate.v1.Step.action:type_name -> tidegate.v1.Action
-	29, // 6: tidegate.v1.Step.after:type_name -> google.protobuf.Duration
-	30, // 7: tidegate.v1.Event.at:type_name -> google.protobuf.Timestamp
+	31, // 6: tidegate.v1.Step.after:type_name -> google.protobuf.Duration
+	32, // 7: tidegate.v1.Event.at:type_name -> google.protobuf.Timestamp
 	5,  // 8: tidegate.v1.Mitigation.action:type_name -> tidegate.v1.Action
 	6,  // 9: tidegate.v1.Mitigation.exempt:type_name -> tidegate.v1.Exemption
-	29, // 10: tidegate.v1.Mitigation.lifetime:type_name -> google.protobuf.Duration
-	30, // 11: tidegate.v1.Mitigation.created:type_name -> google.protobuf.Timestamp
-	30, // 12: tidegate.v1.Mitigation.expires:type_name -> google.protobuf.Timestamp
+	31, // 10: tidegate.v1.Mitigation.lifetime:type_name -> google.protobuf.Duration
+	32, // 11: tidegate.v1.Mitigation.created:type_name -> google.protobuf.Timestamp
+	32, // 12: tidegate.v1.Mitigation.expires:type_name -> google.protobuf.Timestamp
 	8,  // 13: tidegate.v1.Mitigation.causes:type_name -> tidegate.v1.Cause
-	30, // 14: tidegate.v1.Mitigation.ended_at:type_name -> google.protobuf.Timestamp
+	32, // 14: tidegate.v1.Mitigation.ended_at:type_name -> google.protobuf.Timestamp
 	7,  // 15: tidegate.v1.Mitigation.overridden:type_name -> tidegate.v1.Override
 	9,  // 16: tidegate.v1.Mitigation.ladder:type_name -> tidegate.v1.Step
-	30, // 17: tidegate.v1.Mitigation.step_since:type_name -> google.protobuf.Timestamp
-	30, // 18: tidegate.v1.Mitigation.next_step:type_name -> google.protobuf.Timestamp
+	32, // 17: tidegate.v1.Mitigation.step_since:type_name -> google.protobuf.Timestamp
+	32, // 18: tidegate.v1.Mitigation.next_step:type_name -> google.protobuf.Timestamp
 	10, // 19: tidegate.v1.Mitigation.history:type_name -> tidegate.v1.Event
-	12, // 20: tidegate.v1.Mitigation.near_misses:type_name -> tidegate.v1.NearMiss
-	5,  // 21: tidegate.v1.StartRequest.action:type_name -> tidegate.v1.Action
-	29, // 22: tidegate.v1.StartRequest.lifetime:type_name -> google.protobuf.Duration
-	4,  // 23: tidegate.v1.StartResponse.verdict:type_name -> tidegate.v1.Verdict
-	11, // 24: tidegate.v1.StartResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	2,  // 25: tidegate.v1.StartResponse.write:type_name -> tidegate.v1.WriteInfo
-	13, // 26: tidegate.v1.PreviewRequest.start:type_name -> tidegate.v1.StartRequest
-	4,  // 27: tidegate.v1.PreviewResponse.verdict:type_name -> tidegate.v1.Verdict
-	11, // 28: tidegate.v1.PreviewResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	1,  // 29: tidegate.v1.PreviewResponse.read:type_name -> tidegate.v1.ReadInfo
-	11, // 30: tidegate.v1.GetResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	1,  // 31: tidegate.v1.GetResponse.read:type_name -> tidegate.v1.ReadInfo
-	11, // 32: tidegate.v1.ListResponse.mitigations:type_name -> tidegate.v1.Mitigation
-	1,  // 33: tidegate.v1.ListResponse.read:type_name -> tidegate.v1.ReadInfo
-	11, // 34: tidegate.v1.WatchResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	1,  // 35: tidegate.v1.WatchResponse.read:type_name -> tidegate.v1.ReadInfo
-	29, // 36: tidegate.v1.ExtendRequest.lifetime:type_name -> google.protobuf.Duration
-	11, // 37: tidegate.v1.ExtendResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	2,  // 38: tidegate.v1.ExtendResponse.write:type_name -> tidegate.v1.WriteInfo
-	11, // 39: tidegate.v1.WithdrawResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	2,  // 40: tidegate.v1.WithdrawResponse.write:type_name -> tidegate.v1.WriteInfo
-	30, // 41: tidegate.v1.WithdrawResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
-	2,  // 42: tidegate.v1.WithdrawAllResponse.write:type_name -> tidegate.v1.WriteInfo
-	30, // 43: tidegate.v1.WithdrawAllResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
-	13, // 44: tidegate.v1.MitigationService.Start:input_type -> tidegate.v1.StartRequest
-	15, // 45: tidegate.v1.MitigationService.Preview:input_type -> tidegate.v1.PreviewRequest
-	17, // 46: tidegate.v1.MitigationService.Get:input_type -> tidegate.v1.GetRequest
-	19, // 47: tidegate.v1.MitigationService.List:input_type -> tidegate.v1.ListRequest
-	21, // 48: tidegate.v1.MitigationService.Watch:input_type -> tidegate.v1.WatchRequest
-	23, // 49: tidegate.v1.MitigationService.Extend:input_type -> tidegate.v1.ExtendRequest
-	25, // 50: tidegate.v1.MitigationService.Withdraw:input_type -> tidegate.v1.WithdrawRequest
-	27, // 51: tidegate.v1.MitigationService.WithdrawAll:input_type -> tidegate.v1.WithdrawAllRequest
-	14, // 52: tidegate.v1.MitigationService.Start:output_type -> tidegate.v1.StartResponse
-	16, // 53: tidegate.v1.MitigationService.Preview:output_type -> tidegate.v1.PreviewResponse
-	18, // 54: tidegate.v1.MitigationService.Get:output_type -> tidegate.v1.GetResponse
-	20, // 55: tidegate.v1.MitigationService.List:output_type -> tidegate.v1.ListResponse
-	22, // 56: tidegate.v1.MitigationService.Watch:output_type -> tidegate.v1.WatchResponse
-	24, // 57: tidegate.v1.MitigationService.Extend:output_type -> tidegate.v1.ExtendResponse
-	26, // 58: tidegate.v1.MitigationService.Withdraw:output_type -> tidegate.v1.WithdrawResponse
-	28, // 59: tidegate.v1.MitigationService.WithdrawAll:output_type -> tidegate.v1.WithdrawAllResponse
-	52, // [52:60] is the sub-list for method output_type
-	44, // [44:52] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	13, // 20: tidegate.v1.Mitigation.prices:type_name -> tidegate.v1.Price
+	12, // 21: tidegate.v1.Mitigation.near_misses:type_name -> tidegate.v1.NearMiss
+	14, // 22: tidegate.v1.Price.routers:type_name -> tidegate.v1.RouterRoom
+	5,  // 23: tidegate.v1.StartRequest.action:type_name -> tidegate.v1.Action
+	31, // 24: tidegate.v1.StartRequest.lifetime:type_name -> google.protobuf.Duration
+	4,  // 25: tidegate.v1.StartResponse.verdict:type_name -> tidegate.v1.Verdict
+	11, // 26: tidegate.v1.StartResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	2,  // 27: tidegate.v1.StartResponse.write:type_name -> tidegate.v1.WriteInfo
+	15, // 28: tidegate.v1.PreviewRequest.start:type_name -> tidegate.v1.StartRequest
+	4,  // 29: tidegate.v1.PreviewResponse.verdict:type_name -> tidegate.v1.Verdict
+	11, // 30: tidegate.v1.PreviewResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	1,  // 31: tidegate.v1.PreviewResponse.read:type_name -> tidegate.v1.ReadInfo
+	11, // 32: tidegate.v1.GetResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	1,  // 33: tidegate.v1.GetResponse.read:type_name -> tidegate.v1.ReadInfo
+	11, // 34: tidegate.v1.ListResponse.mitigations:type_name -> tidegate.v1.Mitigation
+	1,  // 35: tidegate.v1.ListResponse.read:type_name -> tidegate.v1.ReadInfo
+	11, // 36: tidegate.v1.WatchResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	1,  // 37: tidegate.v1.WatchResponse.read:type_name -> tidegate.v1.ReadInfo
+	31, // 38: tidegate.v1.ExtendRequest.lifetime:type_name -> google.protobuf.Duration
+	11, // 39: tidegate.v1.ExtendResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	2,  // 40: tidegate.v1.ExtendResponse.write:type_name -> tidegate.v1.WriteInfo
+	11, // 41: tidegate.v1.WithdrawResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	2,  // 42: tidegate.v1.WithdrawResponse.write:type_name -> tidegate.v1.WriteInfo
+	32, // 43: tidegate.v1.WithdrawResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
+	2,  // 44: tidegate.v1.WithdrawAllResponse.write:type_name -> tidegate.v1.WriteInfo
+	32, // 45: tidegate.v1.WithdrawAllResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
+	15, // 46: tidegate.v1.MitigationService.Start:input_type -> tidegate.v1.StartRequest
+	17, // 47: tidegate.v1.MitigationService.Preview:input_type -> tidegate.v1.PreviewRequest
+	19, // 48: tidegate.v1.MitigationService.Get:input_type -> tidegate.v1.GetRequest
+	21, // 49: tidegate.v1.MitigationService.List:input_type -> tidegate.v1.ListRequest
+	23, // 50: tidegate.v1.MitigationService.Watch:input_type -> tidegate.v1.WatchRequest
+	25, // 51: tidegate.v1.MitigationService.Extend:input_type -> tidegate.v1.ExtendRequest
+	27, // 52: tidegate.v1.MitigationService.Withdraw:input_type -> tidegate.v1.WithdrawRequest
+	29, // 53: tidegate.v1.MitigationService.WithdrawAll:input_type -> tidegate.v1.WithdrawAllRequest
+	16, // 54: tidegate.v1.MitigationService.Start:output_type -> tidegate.v1.StartResponse
+	18, // 55: tidegate.v1.MitigationService.Preview:output_type -> tidegate.v1.PreviewResponse
+	20, // 56: tidegate.v1.MitigationService.Get:output_type -> tidegate.v1.GetResponse
+	22, // 57: tidegate.v1.MitigationService.List:output_type -> tidegate.v1.ListResponse
+	24, // 58: tidegate.v1.MitigationService.Watch:output_type -> tidegate.v1.WatchResponse
+	26, // 59: tidegate.v1.MitigationService.Extend:output_type -> tidegate.v1.ExtendResponse
+	28, // 60: tidegate.v1.MitigationService.Withdraw:output_type -> tidegate.v1.WithdrawResponse
+	30, // 61: tidegate.v1.MitigationService.WithdrawAll:output_type -> tidegate.v1.WithdrawAllResponse
+	54, // [54:62] is the sub-list for method output_type
+	46, // [46:54] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_v1_mitigation_proto_init() }
@@ -2495,7 +2681,7 @@ func file_tidegate_v1_mitigation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_v1_mitigation_proto_rawDesc), len(file_tidegate_v1_mitigation_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   28,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
