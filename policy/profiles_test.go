@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -198,5 +199,32 @@ func BenchmarkDecideProfile(b *testing.B) {
 		if d := policy.Decide(w.s, req, policy.Entry{At: noon(), By: "detector/fnm-1"}); d.Verdict.Kind != policy.Mitigated {
 			b.Fatal(d.Verdict)
 		}
+	}
+}
+
+// TestStepForRouter: a step of a ladder is for the routers as they are when it is taken; the table need not hold both steps.
+func TestStepForRouter(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		table   int
+		second  policy.Action
+		step    int
+		blocked policy.ReasonCode
+	}{
+		{"a step that takes the place of the one before", 5, policy.Action{Kind: policy.Discard}, 1, ""}, // 4 may be used, 3 are
+		{"a step that the router does not know", 0, policy.Action{Kind: policy.Discard, Sample: true}, 0, policy.CodeRouterProfile},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			steps := ladder()
+			steps.Ladder = steps.Ladder[:2]
+			steps.Ladder[1].Action = row.second
+			w := newWorld(t, without(nil, steps, xr(row.table))...)
+			w.must(policy.Mitigated, policy.CodeMitigated, signal("a", 1, dns, pfxs("198.51.100.7/32"), sure(0.9)))
+			w.now = w.now.Add(3 * time.Minute)
+			w.decide(w.outlasts(time.Minute, 0.9))
+			if m := w.mitigation(1); m.Step != row.step || m.Blocked.Code != row.blocked {
+				t.Errorf("step %d, blocked %+v, want step %d and %q", m.Step, m.Blocked, row.step, row.blocked)
+			}
+		})
 	}
 }
