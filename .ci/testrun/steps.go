@@ -172,8 +172,10 @@ func (r *runner) fuzzOne(ctx context.Context, t *tally, target fuzzTarget) error
 	for attempt := 1; ; attempt++ {
 		one := newTally(t.step, r.out)
 		one.verbose = true
+		// An input that finds something new is made smaller, for up to a minute by default: with long seeds, such as a
+		// router's table, all of fuzztime would go into the first one.
 		err := r.test(ctx, one, []string{target.pkg}, "-timeout=10m", "-run=^$",
-			"-fuzz=^"+target.name+"$", "-fuzztime="+r.fuzztime.String())
+			"-fuzz=^"+target.name+"$", "-fuzztime="+r.fuzztime.String(), "-fuzzminimizetime=100x")
 		if err == nil && attempt < fuzzAttempts && deadlineRace(one.results()) {
 			fmt.Fprintf(r.out, "%s again: no input failed, the end of -fuzztime did (go.dev/issue/75804)\n", target.name)
 			continue
