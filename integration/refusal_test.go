@@ -22,6 +22,8 @@ const (
 // sentence of its own, and afterwards documents, mitigations, rules, and what the router was told are what they were.
 func TestBadInput(t *testing.T) {
 	s := startSingle(t)
+	// Beside the router that listens: one that takes less than others, and one for blackholes. Nobody answers there.
+	s.as("admin").ok("apply", "-f", writeFile(t, s.lab, "routers.yaml", silentRouters))
 	s.as("operator").mitigation("--target", "203.0.113.16/28", "--discard")
 	s.as("detector").ok("signal", "send", "--attack", "seen", "--target", "203.0.113.40", "--vector", "dns_amplification")
 	s.waitTable("dst 203.0.113.16/28 => discard", "dst 203.0.113.40/32 proto udp sport 53 => discard",
@@ -52,7 +54,29 @@ func TestBadInput(t *testing.T) {
 		{"targets of both families", "operator", start("--target", good+",2001:db8:a:9::/64", "--discard"), exitMalformed, "targets[1]"},
 		{"rate of 0.1 bps", "operator", start("--target", good, "--rate", "0.1bps"), exitMalformed, "action.rate: 0.0125 bytes/s is below 1 byte/s"},
 		{"rate without a unit", "operator", start("--target", good, "--rate", "10"), exitMalformed, "no unit"},
-		{"rate and discard", "operator", start("--target", good, "--rate", "1Mbps", "--discard"), exitMalformed, "either --discard or --rate"},
+		{"rate and discard", "operator", start("--target", good, "--rate", "1Mbps", "--discard"), exitMalformed, "exactly one of --discard"},
+		{"rate of half a packet", "operator", start("--target", good, "--rate", "0.5pps"), exitMalformed, "action.rate: 0.5 packets/s is below 1 packet/s"},
+		{"mark 64", "operator", start("--target", good, "--mark", "64"), exitMalformed, "action.mark: DSCP 64 is above 63"},
+		{"mark by a name that there is not", "operator", start("--target", good, "--mark", "af44"), exitMalformed, `action.mark: "af44" is not a DSCP`},
+		{"no route target", "operator", start("--target", good, "--redirect", "scrubber"), exitMalformed, `action.redirect: "scrubber" is no route target`},
+		{"IPv6 route target for IPv4", "operator", start("--target", good, "--redirect", "[2001:db8::1]:1"), exitMalformed, "an IPv6 route target cannot redirect IPv4 packets"},
+		{"redirect to the other family", "operator", start("--target", good, "--redirect-ip", "2001:db8::1"), exitMalformed, "IPv4 packets cannot be redirected to 2001:db8::1"},
+		{"copy without an address", "operator", start("--target", good, "--discard", "--copy"), exitMalformed, "--copy needs an address"},
+		{"discard and go on", "operator", start("--target", good, "--discard", "--continue"), exitMalformed, "action.continue: nothing is left for later rules"},
+		{"blackhole and sample", "operator", start("--target", "203.0.113.209", "--rtbh", "--sample"), exitMalformed, "action.sample: a blackhole route"},
+		{"blackhole with a match", "operator", start("--target", "203.0.113.209", "--rtbh", "--match", "proto udp"), exitMalformed, "match: a blackhole route takes every packet"},
+		{"blackhole of a /24", "operator", start("--target", "203.0.113.0/24", "--rtbh"), exitRefused, "(rtbh_too_wide)"},
+		{"blackhole of a link", "operator", start("--target", "203.0.113.5", "--rtbh"), exitRefused, "203.0.113.5 is a link address"},
+		{"blackhole that no router hears", "operator", start("--target", "2001:db8:a:9::1", "--rtbh"), exitRefused, "no router takes IPv6 blackhole routes"},
+		{"what a router does not know", "operator", start("--target", good, "--discard", "--sample", "--group", "xr"), exitRefused, "(router_profile)"},
+		{"flow label in IPv4", "operator", start("--target", good, "--discard", "--match", "label 7"), exitMalformed, "there is no flow label in IPv4"},
+		{"don't-fragment in IPv6", "operator", start("--target", "2001:db8:a:9::1", "--discard", "--match", "frag dont-fragment"), exitMalformed, "there is no don't-fragment bit in IPv6"},
+		{"offset in IPv4", "operator", start("--target", good, "--discard", "--match", "src 10.0.0.0/4-8"), exitMalformed, "which has none"},
+		{"offset in IPv6", "operator", start("--target", "2001:db8:a:9::1", "--discard", "--match", "src 0:0db8::/16-32"), exitMalformed, "write the prefix from its first bit"},
+		{"not equal", "operator", start("--target", good, "--discard", "--match", "proto udp dport !=53"), exitMalformed, "use ranges"},
+		{"unknown profile", "admin", file("unknown.yaml", strings.Replace(silentRouters, "iosxr-ncs5500", "cisco", 1)), exitMalformed, `there is no profile "cisco"`},
+		{"untested profile", "admin", file("untested.yaml", strings.Replace(silentRouters, "accept_untested: true\n", "", 1)), exitMalformed, `profile "iosxr-ncs5500" is untested`},
+		{"rules over a session for blackholes", "admin", file("both.yaml", strings.Replace(silentRouters, "carries: rtbh\n", "validation: ibgp-9117\n", 1)), exitMalformed, "the session carries flowspec"},
 		{"negative lifetime", "operator", start("--target", good, "--discard", "--lifetime", "-5m"), exitMalformed, "lifetime: -5m0s is negative"},
 		{"lifetime above the maximum", "operator", start("--target", good, "--discard", "--lifetime", "8000h"), exitRefused, "(lifetime_too_long)"},
 		{"port 70000", "operator", start("--target", good, "--discard", "--match", "proto udp dport 70000"), exitMalformed, "destination port is above 65535"},
@@ -71,7 +95,7 @@ func TestBadInput(t *testing.T) {
 			"target that nobody owns, in a signal", "detector", signal("--target", "100.64.1.1", "--vector", "dns_amplification"), exitRefused,
 			"refused (target_not_official)",
 		},
-		{"a link", "operator", start("--target", "203.0.113.4/30", "--discard"), exitRefused, "link 203.0.113.4/30): links are never acted on"},
+		{"a link", "operator", start("--target", "203.0.113.4/30", "--discard"), exitRefused, "203.0.113.4/30 is link space of customer uni-a"},
 		{"a protected block", "operator", start("--target", "192.0.2.129", "--discard"), exitRefused, "protected block core"},
 		{"multicast", "operator", start("--target", "224.0.0.1", "--discard"), exitRefused, "(target_built_in)"},
 		{"everything", "operator", start("--target", "0.0.0.0/0", "--discard"), exitRefused, "(target_everything)"},
@@ -126,6 +150,30 @@ func TestBadInput(t *testing.T) {
 		t.Errorf("the router was told %d announcements and %d withdrawals meanwhile", a-announced, w-withdrawn)
 	}
 }
+
+// silentRouters are routers at which nobody answers.
+const silentRouters = `kind: Router
+name: xr1
+address: 127.0.0.71
+port: 1
+asn: 65011
+group: xr
+families: [ipv4]
+validation: disabled-by-import-policy
+profile: iosxr-ncs5500
+accept_untested: true
+max_prefix: 3000
+---
+kind: Router
+name: blackholes
+address: 127.0.0.72
+port: 1
+asn: 65012
+group: edge
+carries: rtbh
+discard_ipv4: 192.0.2.1
+max_prefix: 100
+`
 
 // everything is what the program says that it holds, but for what changes by itself: when and by whom it was read, the
 // log's index, which grows by a lease now and then, and since when a rule is sent, whose last microseconds follow the
