@@ -12,9 +12,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tidegate/tidegate/api"
 	"github.com/tidegate/tidegate/api/manifest"
 	"github.com/tidegate/tidegate/cmd/node"
+	"github.com/tidegate/tidegate/cmd/rehearse"
 	"github.com/tidegate/tidegate/policy"
+	pb "github.com/tidegate/tidegate/proto/tidegate/v1"
 )
 
 // block is a fenced example in a page.
@@ -92,6 +95,41 @@ func TestExamplesInDocs(t *testing.T) {
 	}
 	if files < 2 || documents < 7 {
 		t.Errorf("found %d node files and %d documents in the docs: the examples are gone, or are not found any more", files, documents)
+	}
+}
+
+// TestCasesInDocs: every example of cases comes out as the page says, on the sample inventory.
+func TestCasesInDocs(t *testing.T) {
+	t.Parallel()
+	docs, err := manifest.Load("../cmd/demo/sample", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for page, text := range pages(t) {
+		for _, b := range blocks(page, text) {
+			if b.lang != "yaml cases" {
+				continue
+			}
+			cases, err := rehearse.Parse(page, []byte(b.text))
+			if err != nil {
+				t.Errorf("%s:%d: %v", page, b.line, err)
+				continue
+			}
+			results, err := rehearse.Run(cases, func() (*api.Rehearsal, []*pb.FieldViolation, string) { return api.NewRehearsal(manifest.Protos(docs)) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range results {
+				found++
+				if len(r.Differences) > 0 {
+					t.Errorf("%s:%d: %s: %s", page, b.line, r.Name, strings.Join(r.Differences, "; "))
+				}
+			}
+		}
+	}
+	if found < 3 {
+		t.Errorf("found %d cases in the docs: they are gone, or are not found any more", found)
 	}
 }
 

@@ -69,6 +69,9 @@ func (p *Printer) Why(r *pb.GetResponse) error {
 		}
 		p.line(p.clock(ev.GetAt()), text)
 	}
+	for _, n := range m.GetNearMisses() {
+		p.line("not policy "+n.GetPolicy(), n.GetWhy())
+	}
 	p.stale(r.GetRead())
 	return nil
 }

@@ -66,6 +66,7 @@ func climbing() *pb.Mitigation {
 	}
 	m.Step, m.StepSince, m.NextStep = 2, stamp(-time.Minute), stamp(3*time.Minute)
 	m.BlockedCode, m.Blocked = "no_router", "step 3 (rtbh): no router takes IPv4 blackhole routes"
+	m.NearMisses = []*pb.NearMiss{{Policy: "gold", Why: "customer uni-a has none of the tags gold"}}
 	m.History = []*pb.Event{
 		{At: stamp(-2 * time.Minute), What: "started", By: "detector/flowmon", Code: "mitigated", Text: "step 1 of 3, rate 60Mbps for 10m0s"},
 		{At: stamp(-time.Minute), Index: 21, What: "escalated", By: "member/n1", Code: "escalated", Text: "step 2 of 3, discard instead of rate 60Mbps: the attack is still reported 1m0s after the step before began"},
