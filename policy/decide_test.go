@@ -96,7 +96,7 @@ func (w *world) mitigation(id policy.MitigationID) *policy.Mitigation {
 func router(name, group string, address string, maxPrefix int, families ...flowspec.Family) *policy.Router {
 	return &policy.Router{
 		Name: name, Group: group, Address: netip.MustParseAddr(address), ASN: 64500, Families: families,
-		Validation: policy.ValidationDisabled, Profile: "frr", MaxPrefix: maxPrefix,
+		Validation: policy.ValidationDisabled, Profile: "bird", MaxPrefix: maxPrefix,
 	}
 }
 

@@ -1,48 +1,48 @@
 package profile
 
 import (
+	"slices"
+
 	"github.com/tidegate/tidegate/bgp/flowspec"
 )
 
-// carries is a profile that takes what is safe to send and enforces none of it. What TestRouters announces and reads
-// back is measured; of the rest it is assumed that a daemon carries what it has to (RFC 8955 sections 4.2 and 7).
-func carries(name, title string, rest Source) *Profile {
-	seen := Support{OK: true, Basis: Measured, Source: testOf("TestRouters", routersTest)}
+// carries is a profile that takes what is safe to send and enforces none of it. That each component and each action
+// arrives, and is understood but for what the profile lacks, is measured: docs/interop.md has every cell.
+func carries(name, title string, lacks ...ActionSupport) *Profile {
+	seen := Support{OK: true, Basis: Measured, Source: interopMatrix()}
 	p := &Profile{Name: name, Title: title, Enforces: CarriesOnly, model: modelRoutes}
 	for _, f := range [...]flowspec.Family{flowspec.IPv4, flowspec.IPv6} {
 		for t := flowspec.DestinationPrefix; t <= flowspec.FlowLabel; t++ {
-			switch {
-			case !t.In(f):
-			case announced(f, t):
+			if t.In(f) {
 				p.Components = append(p.Components, components(f, seen, t)...)
-			default:
-				p.Components = append(p.Components, components(f, assumed(rest), t)...)
 			}
 		}
 	}
-	p.Actions = abilitiesOf(seen, Discards, PolicesBytes)
-	p.Actions = append(p.Actions, abilitiesOf(assumed(rest), abilities()[len(p.Actions):]...)...)
+	for _, a := range abilities() {
+		if i := slices.IndexFunc(lacks, func(l ActionSupport) bool { return l.Ability == a }); i >= 0 {
+			p.Actions = append(p.Actions, lacks[i])
+			continue
+		}
+		p.Actions = append(p.Actions, abilitiesOf(seen, a)...)
+	}
 	return p
 }
 
 const routersTest = "integration/routers_test.go"
 
-// announced reports whether TestRouters has a rule with the component.
-func announced(f flowspec.Family, t flowspec.ComponentType) bool {
-	switch t {
-	case flowspec.DestinationPrefix, flowspec.IPProtocol, flowspec.DestinationPort, flowspec.SourcePort, flowspec.PacketLength, flowspec.Fragment:
-		return true
-	case flowspec.SourcePrefix, flowspec.TCPFlags:
-		return f == flowspec.IPv4
-	case flowspec.Port, flowspec.ICMPType, flowspec.ICMPCode, flowspec.DSCP, flowspec.FlowLabel:
-		return false
-	}
-	return false
+func interopMatrix() Source { return testOf("TestInterop", "docs/interop.md") }
+
+// blackholes says that the daemon was seen to take blackhole routes.
+func blackholes() Support {
+	return Support{OK: true, Basis: Measured, Source: testOf("TestRTBHRouters", "integration/rtbh_test.go")}
 }
 
 func frr() *Profile {
-	p := carries("frr", "FRRouting bgpd", frrGuide("Overview"))
-	p.RTBH = assumed(rfc5635())
+	lacks := abilitiesOf(lacking(Measured, interopMatrix(), "keeps the community 0x800c and does not know it"), PolicesPackets)
+	lacks = append(lacks, abilitiesOf(lacking(Measured, interopMatrix(), "looks for the bits of a traffic-action in another octet"), Continues, Samples)...)
+	lacks = append(lacks, abilitiesOf(lacking(Measured, interopMatrix(), "keeps attribute 25 and does not know it"), RedirectsIPv6RT, RedirectsToIPv6)...)
+	p := carries("frr", "FRRouting bgpd", lacks...)
+	p.RTBH = blackholes()
 	p.Quirks = []Quirk{
 		{"Rules are received and shown; the Netfilter driver that would inject them into the kernel is not part of FRR.", frrGuide("Limitations / Known Issues")},
 		{"A rate above 0 is not used to shape: with a driver, traffic would be redirected and nothing more.", frrGuide("Limitations / Known Issues")},
@@ -54,8 +54,8 @@ func frr() *Profile {
 }
 
 func bird() *Profile {
-	p := carries("bird", "BIRD 2", birdGuide("chapter 2.2, Flowspec for IPv4 and IPv6", "bird-2"))
-	p.RTBH = assumed(rfc5635())
+	p := carries("bird", "BIRD 2")
+	p.RTBH = blackholes()
 	p.Quirks = []Quirk{
 		{
 			"Rules live in tables flow4 and flow6 and are passed on; the kernel protocol takes IPv4, IPv6 and MPLS routes only, so that no packet is touched.",
@@ -68,7 +68,7 @@ func bird() *Profile {
 }
 
 func gobgp() *Profile {
-	p := carries("gobgp", "GoBGP gobgpd", gobgpGuide())
+	p := carries("gobgp", "GoBGP gobgpd")
 	p.RTBH = lacking(Published, gobgpGuide(), "has no data plane of its own and installs a route only through another daemon")
 	p.Quirks = []Quirk{
 		{"Rules are held and passed on; no packet is touched.", gobgpGuide()},
