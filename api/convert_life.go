@@ -41,6 +41,14 @@ func (v *violations) pause(field string, d *durationpb.Duration) time.Duration {
 	return v.duration(field, d, false)
 }
 
+// relax reads how a mitigation relaxes; never is the default, as if nothing was written.
+func relax(s string) policy.Relax {
+	if s == "never" {
+		return policy.RelaxNever
+	}
+	return policy.Relax(s)
+}
+
 func laddersProto(in []policy.Step) []*tidegatev1.Step {
 	var out []*tidegatev1.Step
 	for _, s := range in {
@@ -63,6 +71,13 @@ func life(out *tidegatev1.Mitigation, m *policy.Mitigation) {
 		out.NextStep = timeProto(due)
 	}
 	out.BlockedCode, out.Blocked = string(m.Blocked.Code), m.Blocked.Text
+	out.Pulses = uint32(m.Pulses)
+	if m.Quiet > 0 {
+		out.QuietTime = durationProto(m.QuietTime())
+	}
+	if m.Phase == policy.Ending {
+		out.EndsAt = timeProto(m.EndsAt)
+	}
 	out.History = history(m)
 }
 

@@ -129,7 +129,7 @@ func mitigationProto(s *policy.State, m *policy.Mitigation) *tidegatev1.Mitigati
 	for _, c := range m.Causes {
 		out.Causes = append(out.Causes, &tidegatev1.Cause{Source: c.Source, AttackId: c.AttackID, Since: timeProto(c.Since)})
 	}
-	if m.Phase == policy.Active {
+	if m.Announced() {
 		out.Routers = routerNames(s, m)
 	}
 	rates(out, m)
@@ -216,6 +216,8 @@ func phaseText(p policy.Phase) string {
 		return "active"
 	case policy.Over:
 		return "over"
+	case policy.Ending:
+		return "ending"
 	default:
 		return ""
 	}

@@ -25,6 +25,8 @@ func policyFrom(v *violations, in *tidegatev1.Policy) *policy.Policy {
 		MaxMitigations: int(in.GetMaxMitigations()),
 		Action:         v.policyAction(in),
 		Ladder:         v.ladder(in.GetLadder()),
+		Quiet:          v.pause("quiet", in.GetQuiet()),
+		Relax:          relax(in.GetRelax()),
 		Lifetime:       v.duration("lifetime", in.GetLifetime(), false),
 		Groups:         slices.Clone(in.GetGroups()),
 	}
@@ -79,6 +81,10 @@ func policyProto(x *policy.Policy) *tidegatev1.Policy {
 	}
 	if len(x.Ladder) == 0 {
 		out.Action = actionProto(x.Action)
+	}
+	out.Relax = string(x.Relax)
+	if x.Quiet != 0 {
+		out.Quiet = durationProto(x.Quiet)
 	}
 	if x.MinRate != 0 {
 		out.MinRate = x.MinRate.String()

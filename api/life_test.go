@@ -16,7 +16,7 @@ import (
 
 // climbing is a policy with a ladder of two steps.
 func climbing() *tidegatev1.Policy {
-	return &tidegatev1.Policy{Name: "climbing", Priority: 9, Vectors: []string{"ntp_amplification"}, Ladder: []*tidegatev1.Step{
+	return &tidegatev1.Policy{Name: "climbing", Priority: 9, Vectors: []string{"ntp_amplification"}, Quiet: durationpb.New(2 * time.Minute), Relax: "auto", Ladder: []*tidegatev1.Step{
 		{Action: &tidegatev1.Action{Rate: "8Mbps"}},
 		{Action: &tidegatev1.Action{Discard: true}, After: durationpb.New(3 * time.Minute), MinConfidence: 0.5},
 	}}
@@ -65,10 +65,43 @@ func TestLadder(t *testing.T) {
 	if x.GetStep() != 1 || x.GetNextStep().AsTime().Sub(x.GetCreated().AsTime()) != 3*time.Minute {
 		t.Errorf("step %d since %v, next %v", x.GetStep(), x.GetStepSince(), x.GetNextStep())
 	}
+	if x.GetQuietTime().AsDuration() != 2*time.Minute || x.GetPhase() != "active" {
+		t.Errorf("phase %s, quiet time %v", x.GetPhase(), x.GetQuietTime())
+	}
 	h := x.GetHistory()
 	if len(h) != 2 || h[0].GetWhat() != "started" || h[0].GetBy() != "detector/fnm" || !strings.HasPrefix(h[0].GetText(), "step 1 of 2, rate 8Mbps for ") ||
 		h[1].GetWhat() != "merged" || h[1].GetIndex() == 0 || !strings.Contains(h[1].GetText(), `"b" of fnm became cause 2`) {
 		t.Errorf("history: %v", h)
+	}
+}
+
+// TestEndingIsShown: after the end of its attack a mitigation says until when it is announced, and who wants to can withdraw it.
+func TestEndingIsShown(t *testing.T) {
+	l := newLab(t, "n1")
+	l.load()
+	if err := putPolicy(t, l, "climbing", climbing()); err != nil {
+		t.Fatal(err)
+	}
+	detector := tidegatev1.NewSignalServiceClient(l.dial("n1", auth.Detector, "fnm"))
+	for _, sig := range []*tidegatev1.Signal{
+		{AttackId: "a", Seq: 1, Kind: tidegatev1.SignalKind_SIGNAL_KIND_START, Targets: []string{"203.0.113.9/32"}, Vector: "ntp_amplification"},
+		{AttackId: "a", Seq: 2, Kind: tidegatev1.SignalKind_SIGNAL_KIND_END},
+	} {
+		if _, err := detector.Report(t.Context(), &tidegatev1.ReportRequest{Signals: []*tidegatev1.Signal{sig}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	client := tidegatev1.NewMitigationServiceClient(l.dial("n1", auth.Operator, "alice"))
+	list, err := client.List(t.Context(), &tidegatev1.ListRequest{})
+	if err != nil || len(list.GetMitigations()) != 1 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	if m := list.GetMitigations()[0]; m.GetPhase() != "ending" || m.GetEndsAt() == nil || len(m.GetRouters()) == 0 {
+		t.Errorf("phase %s until %v, routers %v", m.GetPhase(), m.GetEndsAt(), m.GetRouters())
+	}
+	r, err := client.Withdraw(t.Context(), &tidegatev1.WithdrawRequest{RequestId: "w", Reason: "quiet enough", Id: "M1"})
+	if err != nil || r.GetMitigation().GetPhase() != "over" {
+		t.Errorf("%v, %v", r, err)
 	}
 }
 

@@ -120,6 +120,8 @@ func (c *codec) packPolicy(d *policy.Policy) *raftv1.Policy {
 		MaxMitigations: int64(d.MaxMitigations),
 		Action:         c.packAction(d.Action),
 		Ladder:         list(d.Ladder, c.packStep),
+		Quiet:          span(d.Quiet),
+		Relax:          string(d.Relax),
 		Lifetime:       span(d.Lifetime),
 		Groups:         d.Groups,
 	}
@@ -143,6 +145,8 @@ func (c *codec) policy(p *raftv1.Policy) *policy.Policy {
 		MaxMitigations: number[int](c, p.GetMaxMitigations()),
 		Action:         c.action(p.GetAction()),
 		Ladder:         list(p.GetLadder(), c.step),
+		Quiet:          c.duration(p.GetQuiet()),
+		Relax:          policy.Relax(p.GetRelax()),
 		Lifetime:       c.duration(p.GetLifetime()),
 		Groups:         p.GetGroups(),
 	}

@@ -47,6 +47,10 @@ func (c *codec) packMitigation(m *policy.Mitigation) *raftv1.Mitigation {
 		Matches:    list(m.Matches, c.packMatch),
 		Blocked:    packReasonOf(m.Blocked),
 		History:    list(m.History, packEvent),
+		Quiet:      span(m.Quiet),
+		Relax:      string(m.Relax),
+		Pulses:     int64(m.Pulses),
+		EndsAt:     stamp(m.EndsAt),
 		NearMisses: list(m.NearMisses, func(n policy.NearMiss) *raftv1.NearMiss {
 			return &raftv1.NearMiss{Policy: n.Policy, Why: n.Why}
 		}),
@@ -88,6 +92,10 @@ func (c *codec) mitigation(m *raftv1.Mitigation) *policy.Mitigation {
 		Matches:    list(m.GetMatches(), c.match),
 		Blocked:    reason(m.GetBlocked()),
 		History:    list(m.GetHistory(), c.event),
+		Quiet:      c.duration(m.GetQuiet()),
+		Relax:      policy.Relax(m.GetRelax()),
+		Pulses:     number[int](c, m.GetPulses()),
+		EndsAt:     c.time(m.GetEndsAt()),
 		NearMisses: list(m.GetNearMisses(), func(n *raftv1.NearMiss) policy.NearMiss {
 			return policy.NearMiss{Policy: n.GetPolicy(), Why: n.GetWhy()}
 		}),

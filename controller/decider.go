@@ -227,7 +227,7 @@ func maxTime(a, b time.Time) time.Time {
 func (s *session) untilDue() time.Duration {
 	now := s.entryTime()
 	due := s.leaseAt
-	if t, ok := s.fsm.state.Load().NextExpiry(); ok {
+	if t, ok := s.fsm.state.Load().NextDue(); ok {
 		due = minTime(due, maxTime(t, s.expireAt))
 	}
 	if len(s.memory.reported) > 0 {
@@ -242,9 +242,9 @@ func (s *session) own(st *policy.State, now time.Time) []Command {
 	if !now.Before(s.leaseAt) {
 		cmds = append(cmds, Command{By: s.member, Reason: "a leader with a quorum is alive", Request: &policy.LeaseRequest{}})
 	}
-	if t, ok := st.NextExpiry(); ok && !t.After(now) && !now.Before(s.expireAt) {
+	if t, ok := st.NextDue(); ok && !t.After(now) && !now.Before(s.expireAt) {
 		s.expireAt = now.Add(expireEvery)
-		cmds = append(cmds, Command{By: s.member, Reason: "lifetime over", Request: &policy.ExpireRequest{}})
+		cmds = append(cmds, Command{By: s.member, Reason: "lifetime or quiet time over", Request: &policy.ExpireRequest{}})
 	}
 	if !now.Before(s.renewAt) {
 		s.renewAt = now.Add(renewEvery)

@@ -99,3 +99,47 @@ func TestEscalationNeedsASignalInThisTerm(t *testing.T) {
 		cl.wait("the step", func() bool { return l2.stepOf(1) == 1 })
 	})
 }
+
+// TestQuietTimeEnds: the leader, and the one after it, end a quiet time by themselves when it is over, not before.
+func TestQuietTimeEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cl := newCluster(t, 3, nil).start()
+		defer cl.stop()
+		l := cl.leader()
+		cmd := laddered("a")
+		if apply, ok := cmd.Request.(*policy.ApplyRequest); ok {
+			if p, ok := apply.Documents[2].(*policy.Policy); ok {
+				p.Quiet = 2 * time.Minute
+			}
+		}
+		l.write(cmd)
+		phase := func(n *node) policy.Phase {
+			m, _ := n.c.State().Mitigation(1)
+			return m.Phase
+		}
+		for pulse := range uint64(2) {
+			l.report(signal("fnm", "a", 2*pulse+1, "203.0.113.9/32"))
+			over := signal("fnm", "a", 2*pulse+2, "203.0.113.9/32")
+			over.Kind = policy.SignalEnd
+			if v := l.report(over)[0]; v.Kind != policy.Ended || phase(l) != policy.Ending {
+				t.Fatalf("phase %d: %+v", phase(l), v)
+			}
+			time.Sleep(time.Minute)
+		}
+		cl.level()
+		cl.kill(l)
+		l2 := cl.leader(l)
+		time.Sleep(2*time.Minute + 50*time.Second) // the first pulse doubled it
+		if p := phase(l2); p != policy.Ending {
+			t.Fatalf("phase %d before the quiet time is over", p)
+		}
+		if set, _ := l2.speaker.get(); len(set.Routes) == 0 {
+			t.Error("nothing is announced in the quiet time")
+		}
+		cl.wait("the end", func() bool { return phase(l2) == policy.Over })
+		cl.wait("the withdrawal", func() bool { set, _ := l2.speaker.get(); return len(set.Routes) == 0 })
+		if m, _ := l2.c.State().Mitigation(1); m.End != policy.EndAttackOver || m.EndedAt.Sub(m.EndsAt) > time.Second {
+			t.Errorf("ended %q at %s, due at %s", m.End, m.EndedAt, m.EndsAt)
+		}
+	})
+}

@@ -109,7 +109,7 @@ func (r *reconciler) deadline(m *policy.Mitigation, now time.Time, e wanted.Inst
 // forget drops the deadlines of mitigations that are over.
 func (r *reconciler) forget(s *policy.State) {
 	for id := range r.deadlines {
-		if m, ok := s.Mitigation(id); !ok || m.Phase != policy.Active {
+		if m, ok := s.Mitigation(id); !ok || !m.Announced() {
 			delete(r.deadlines, id)
 		}
 	}

@@ -515,7 +515,7 @@ func sameCustomer(x, y *Customer) bool {
 }
 
 func samePolicy(x, y *Policy) bool {
-	return x.Name == y.Name && x.Priority == y.Priority && x.Action == y.Action && slices.Equal(x.Ladder, y.Ladder) && x.Lifetime == y.Lifetime &&
+	return x.Name == y.Name && x.Priority == y.Priority && x.Action == y.Action && slices.Equal(x.Ladder, y.Ladder) && x.Quiet == y.Quiet && x.Relax == y.Relax && x.Lifetime == y.Lifetime &&
 		slices.Equal(x.Vectors, y.Vectors) && slices.Equal(x.Customers, y.Customers) &&
 		slices.Equal(x.Sources, y.Sources) && slices.Equal(x.Groups, y.Groups) && x.sameChoice(y)
 }

@@ -158,7 +158,10 @@ type Policy struct {
 	MaxMitigations int    // active mitigations of the policy; 0: only the safeguards' limits
 	Action         Action // without a ladder
 	// Ladder are the steps, the mildest first: the next one is taken when the attack outlasts one. Empty: Action alone.
-	Ladder   []Step
+	Ladder []Step
+	// Quiet is how long a mitigation stays announced after its attack is over; 0: it ends at once.
+	Quiet    time.Duration
+	Relax    Relax
 	Lifetime time.Duration // 0: the safeguards' default
 	Groups   []string      // router groups; empty: all
 }

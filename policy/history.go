@@ -14,6 +14,9 @@ const (
 	EventEscalated   EventKind = "escalated"    // the next step was taken
 	EventStepRefused EventKind = "step-refused" // the next step was due and refused; told once
 	EventNarrowed    EventKind = "narrowed"     // protection was added, or space lost
+	EventQuiet       EventKind = "quiet"        // the last cause ended: the quiet time began
+	EventRevived     EventKind = "revived"      // an attack came back within the quiet time
+	EventRelaxed     EventKind = "relaxed"      // after a quiet time the step before was taken
 	EventExtended    EventKind = "extended"     // the remaining lifetime was set
 )
 

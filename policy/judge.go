@@ -60,6 +60,8 @@ type plan struct {
 	cut      Cut
 	reason   Reason
 	has      []flowspec.Rule // rules that are there already and whose place these take
+	quiet    time.Duration
+	relax    Relax
 	// confidence is what the signal states, floor what the first step asks for.
 	confidence, floor float64
 }
@@ -187,7 +189,7 @@ func judge(s *State, sig *Signal) (*plan, Decision) {
 	p := &plan{
 		observes: pol.Mode == ModeObserve, signal: sig, taken: pol,
 		origin: FromPolicy, policy: pol.Name, vector: sig.Vector, customer: customer, targets: targets, variants: variants,
-		action: action, groups: pol.Groups, lifetime: pol.Lifetime, notes: notes, confidence: sig.Confidence, floor: steps[0].MinConfidence,
+		action: action, groups: pol.Groups, lifetime: pol.Lifetime, notes: notes, confidence: sig.Confidence, floor: steps[0].MinConfidence, quiet: pol.Quiet, relax: pol.Relax,
 	}
 	if len(steps) > 1 {
 		p.ladder = steps
@@ -311,7 +313,7 @@ func survey(s *State, p *plan, current *Mitigation, leaving bool) surveyed {
 		if leaving && m.ID == current.ID {
 			continue
 		}
-		if p.origin == FromPolicy && f.cover == nil && p.fits(m) {
+		if p.origin == FromPolicy && (f.cover == nil || f.cover.Phase == Ending && m.Phase == Active) && p.fits(m) {
 			f.cover = m
 		}
 		// A blackhole is a route, and no rule comes before it or after it.
@@ -407,6 +409,7 @@ func (p *plan) mitigation(s *State, e Entry) (*Mitigation, Reason) {
 		Groups: slices.Clone(p.groups), Lifetime: p.lifetime, Created: e.At, Expires: e.At.Add(p.lifetime), By: e.By, Reason: p.reason,
 		Phase: Active,
 	}
+	m.Quiet, m.Relax = p.quiet, p.relax
 	if len(p.ladder) > 0 {
 		m.Ladder, m.StepSince = slices.Clone(p.ladder), e.At
 	}
@@ -417,26 +420,38 @@ func (p *plan) mitigation(s *State, e Entry) (*Mitigation, Reason) {
 func merge(m *Mitigation, p *plan, attack *PutAttack, current *Mitigation, e Entry) Decision {
 	cp := *m
 	cause := Cause{attack.Attack.Source, attack.Attack.AttackID, e.At}
-	if len(m.Causes) < MaxCauses {
-		cp.Causes = append(slices.Clone(m.Causes), cause)
-	} else {
-		cp.MoreCauses++
-	}
-	cp.tell(Event{At: e.At, What: EventMerged, By: e.By, Code: CodeMerged, Text: fmt.Sprintf("attack %q of %s became cause %d", cause.AttackID, cause.Source, len(cp.Causes)+cp.MoreCauses)})
+	reason := cp.join(cause, p, e)
 	if until := e.At.Add(p.lifetime); until.After(cp.Expires) {
 		// The lifetime bounds what each node announces by its own clock, so the two go together.
 		cp.Expires, cp.Lifetime = until, max(cp.Lifetime, p.lifetime)
 	}
 	attack.Attack.Mitigation = m.ID
 	d := Decision{
-		Verdict: Verdict{Kind: Merged, Mitigation: m.ID, Reason: Reason{CodeMerged, fmt.Sprintf("M%d of policy %s already covers %s: attack %q of %s is its cause %d",
-			m.ID, m.Policy, prefixList(p.targets), cause.AttackID, cause.Source, len(cp.Causes)+cp.MoreCauses)}},
+		Verdict:     Verdict{Kind: Merged, Mitigation: m.ID, Reason: reason},
 		Mitigations: []*Mitigation{&cp},
 		Changes:     []Change{&PutMitigation{&cp}},
 	}
 	d.moved(current, attack, m.ID, e)
 	d.Changes = append(d.Changes, attack)
 	return d
+}
+
+// join makes an attack a further cause of m, a copy that nobody else has seen yet, or its only one if all were over.
+func (m *Mitigation) join(cause Cause, p *plan, e Entry) Reason {
+	if m.Phase == Ending {
+		m.revive(cause, e)
+		return Reason{CodeRevived, fmt.Sprintf("M%d of policy %s was about to end and is active again for attack %q of %s, pulse %d",
+			m.ID, m.Policy, cause.AttackID, cause.Source, m.Pulses)}
+	}
+	if len(m.Causes) < MaxCauses {
+		m.Causes = append(slices.Clone(m.Causes), cause)
+	} else {
+		m.MoreCauses++
+	}
+	n := len(m.Causes) + m.MoreCauses
+	m.tell(Event{At: e.At, What: EventMerged, By: e.By, Code: CodeMerged, Text: fmt.Sprintf("attack %q of %s became cause %d", cause.AttackID, cause.Source, n)})
+	return Reason{CodeMerged, fmt.Sprintf("M%d of policy %s already covers %s: attack %q of %s is its cause %d", m.ID, m.Policy, prefixList(p.targets),
+		cause.AttackID, cause.Source, n)}
 }
 
 // leave takes an attack's cause away from m; the last one gone ends it. A nil m has no cause to lose.
@@ -455,6 +470,9 @@ func (d *Decision) leave(m *Mitigation, attack *PutAttack, end EndCause, note st
 		cp.MoreCauses--
 	}
 	if len(cp.Causes) == 0 && cp.MoreCauses == 0 {
+		if end == EndAttackOver && d.windDown(m, note, e) {
+			return
+		}
 		d.end(m, end, note, e) // the record goes on to tell what caused it
 		return
 	}
@@ -490,6 +508,9 @@ func decideEnd(s *State, sig *Signal, att Attack, known bool, digest [32]byte, e
 	if now.Phase == Active {
 		text = fmt.Sprintf("attack %q of %s is over: M%d stays for %s", sig.AttackID, sig.Source, m.ID,
 			plural(len(now.Causes)+now.MoreCauses, "other cause"))
+	}
+	if now.Phase == Ending {
+		text = fmt.Sprintf("attack %q of %s is over: M%d stays announced for a quiet time of %s%s", sig.AttackID, sig.Source, m.ID, now.EndsAt.Sub(e.At), damping(now.Pulses))
 	}
 	d.Verdict.Reason = Reason{CodeAttackOver, text}
 	d.Changes = append(d.Changes, attack)

@@ -65,7 +65,7 @@ func activeMitigation(s *State, id MitigationID) (*Mitigation, Decision) {
 	switch {
 	case !ok:
 		return nil, refusef(CodeUnknownMitigation, "there is no mitigation M%d", id)
-	case m.Phase != Active:
+	case !m.Announced():
 		d := refusef(CodeMitigationOver, "M%d is over since %s (%s)", id, m.EndedAt.UTC().Format(time.RFC3339), m.End)
 		d.Verdict.Mitigation = id
 		return nil, d
@@ -123,16 +123,30 @@ func decideWithdrawAll(s *State, r *WithdrawAllRequest, e Entry) Decision {
 	return d
 }
 
-// decideExpire ends what is past its lifetime.
+// decideExpire ends what is past its lifetime, and what has been quiet for long enough or goes a step down then.
 func decideExpire(s *State, e Entry) Decision {
 	var d Decision
-	for m := range s.ExpiredBy(e.At) {
-		d.end(m, EndExpired, fmt.Sprintf("the lifetime of %s is over", m.Lifetime), e)
+	trial, expired := s, 0
+	for m := range s.DueBy(e.At) {
+		if !m.Expires.After(e.At) {
+			d.end(m, EndExpired, fmt.Sprintf("the lifetime of %s is over", m.Lifetime), e)
+			expired++
+			continue
+		}
+		change := d.quietOver(trial, m, e)
+		var err error
+		if trial, err = trial.Apply(Entry{Index: s.Index() + 1, At: e.At, By: e.By, Reason: e.Reason}, []Change{change}); err != nil {
+			return refusef(CodeInternal, "the end of M%d could not be tried: %v", m.ID, err)
+		}
 	}
 	if len(d.Changes) == 0 {
-		return observe(CodeNothingToDo, 0, "no mitigation is past its lifetime")
+		return observe(CodeNothingToDo, 0, "no mitigation is past its lifetime or quiet time")
 	}
-	d.Verdict = Verdict{Kind: Ended, Reason: Reason{CodeExpired, fmt.Sprintf("the lifetime of %s is over", plural(len(d.Changes), "mitigation"))}}
+	text := fmt.Sprintf("the lifetime of %s is over", plural(expired, "mitigation"))
+	if n := len(d.Changes) - expired; n > 0 {
+		text += fmt.Sprintf(", the quiet time of %d", n)
+	}
+	d.Verdict = Verdict{Kind: Ended, Reason: Reason{CodeExpired, text}}
 	return d
 }
 

@@ -26,6 +26,7 @@ type Phase uint8
 const (
 	Active Phase = 1
 	Over   Phase = 2
+	Ending Phase = 4 // its attack is over; it is still announced for the quiet time (3 is kept free)
 )
 
 // EndCause says why a mitigation is over.
@@ -112,6 +113,12 @@ type Mitigation struct {
 	Matches []flowspec.Match
 	Blocked Reason  // why the next step was refused when it was due; zero if it was not
 	History []Event // what happened since the start, the oldest first
+	// Quiet and Relax are those of the policy when the mitigation began. Pulses counts how often an attack came back
+	// within the quiet time, EndsAt is when that is over (Ending only), never after Expires.
+	Quiet   time.Duration
+	Relax   Relax
+	Pulses  int
+	EndsAt  time.Time
 	Phase   Phase
 	End     EndCause // Over only
 	EndedAt time.Time

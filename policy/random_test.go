@@ -95,8 +95,11 @@ func randomMitigation(r *rand.Rand) *Mitigation {
 		Changed:  Index(r.IntN(100)), // must be ignored
 		Causes:   []Cause{{Source: "detector/a", AttackID: "1", Since: start()}},
 	}
-	if r.IntN(3) == 0 {
+	switch r.IntN(6) {
+	case 0, 1:
 		m.Phase, m.End = Over, EndWithdrawn
+	case 2:
+		m.Phase, m.EndsAt = Ending, start().Add(time.Duration(r.IntN(10))*30*time.Minute)
 	}
 	switch r.IntN(4) {
 	case 0:

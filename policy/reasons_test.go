@@ -404,7 +404,7 @@ func TestReasons(t *testing.T) {
 		})
 	}
 	// Reached by other tests, which need time to pass; unsafe_match and internal stand for faults of the program.
-	for _, code := range []policy.ReasonCode{policy.CodeExpired, policy.CodeRenewed, policy.CodeEscalated, policy.CodeUnsafeMatch, policy.CodeInternal} {
+	for _, code := range []policy.ReasonCode{policy.CodeExpired, policy.CodeRenewed, policy.CodeEscalated, policy.CodeRevived, policy.CodeUnsafeMatch, policy.CodeInternal} {
 		seen[code] = true
 	}
 	// Given by the controller, whose tests reach them.

@@ -32,7 +32,7 @@ type State struct {
 	active      table[*held] // by id
 	over        table[*held] // by index of the end, then id
 	byCustomer  table[*held] // active ones, by customer, then id
-	byExpiry    table[*held] // active ones, by end of life, then id
+	byExpiry    table[*held] // active ones, by when they are due, then id
 	ofCustomer  table[int]   // number of active ones, by customer
 	ofPolicy    table[int]   // number of active ones that policies started, by policy
 	pieces      pieces       // active ones, by what they act on
@@ -351,7 +351,7 @@ func (s *State) Mitigation(id MitigationID) (*Mitigation, bool) {
 // Mitigations yields all mitigations that are remembered, active and over, by id.
 func (s *State) Mitigations() iter.Seq[*Mitigation] { return unwrap(s.mitigations.values()) }
 
-// Active yields the active mitigations, by id. Its cost is that of the active ones.
+// Active yields the mitigations that are announced, Active or Ending, by id. Its cost is that of the active ones.
 func (s *State) Active() iter.Seq[*Mitigation] { return unwrap(s.active.values()) }
 
 // ActiveCount returns the number of active mitigations.
@@ -402,20 +402,21 @@ func unwrap(seq iter.Seq[*held]) iter.Seq[*Mitigation] {
 // NextID returns the id that the next new mitigation gets. Ids are never used again.
 func (s *State) NextID() MitigationID { return s.nextID }
 
-// NextExpiry returns when the first active mitigation expires; false if none is active.
-func (s *State) NextExpiry() (time.Time, bool) {
+// NextDue returns when the first of the active mitigations is to be looked at: its lifetime or its quiet time is over. False
+// if none is active.
+func (s *State) NextDue() (time.Time, bool) {
 	_, h, ok := s.byExpiry.root().Minimum()
 	if !ok {
 		return time.Time{}, false
 	}
-	return h.Expires, true
+	return h.due(), true
 }
 
-// ExpiredBy yields the active mitigations whose life is over at t, Expires itself included, the earliest first.
-func (s *State) ExpiredBy(t time.Time) iter.Seq[*Mitigation] {
+// DueBy yields the active mitigations whose lifetime or quiet time is over at t, t itself included, the earliest first.
+func (s *State) DueBy(t time.Time) iter.Seq[*Mitigation] {
 	return func(yield func(*Mitigation) bool) {
 		for h := range s.byExpiry.values() {
-			if h.Expires.After(t) || !yield(h.Mitigation) {
+			if h.due().After(t) || !yield(h.Mitigation) {
 				return
 			}
 		}

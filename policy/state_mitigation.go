@@ -14,7 +14,7 @@ func (s *State) putMitigation(m *Mitigation) error {
 	if m.ID == 0 || m.ID == math.MaxUint64 {
 		return fmt.Errorf("cannot put mitigation with id %d: %w", m.ID, ErrBadChange)
 	}
-	if m.Phase != Active && m.Phase != Over {
+	if !m.Announced() && m.Phase != Over {
 		return fmt.Errorf("cannot put mitigation %d in phase %d: %w", m.ID, m.Phase, ErrBadChange)
 	}
 	next := &held{Mitigation: m, keys: make([]flowspec.Key, len(m.Rules))}
@@ -33,7 +33,7 @@ func (s *State) endMitigation(c *EndMitigation, e Entry) error {
 		return fmt.Errorf("cannot end mitigation: %w", ErrBadChange)
 	}
 	old, ok := s.mitigations.get(numberKey(uint64(c.ID)))
-	if !ok || old.Phase != Active {
+	if !ok || !old.Announced() {
 		return fmt.Errorf("cannot end mitigation %d, which is not active: %w", c.ID, ErrBadChange)
 	}
 	if c.Cause == "" {
@@ -52,7 +52,7 @@ func (s *State) replace(old, next *held) {
 	var before, now *held // what is on the wire of it
 	if old != nil {
 		s.unindex(old)
-		if old.Phase == Active {
+		if old.Announced() {
 			before = old
 		}
 	}
@@ -117,7 +117,7 @@ func customerKey(m *Mitigation) []byte {
 }
 
 func expiryKey(m *Mitigation) []byte {
-	return binary.BigEndian.AppendUint64(appendTime(nil, m.Expires), uint64(m.ID))
+	return binary.BigEndian.AppendUint64(appendTime(nil, m.due()), uint64(m.ID))
 }
 
 // precedes orders the owners of a key, the one whose rule is announced first: operator before policy, then the more

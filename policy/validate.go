@@ -304,6 +304,7 @@ func (d *Policy) Validate() []Violation {
 	names(&c, "groups", d.Groups)
 	d.validateChoice(&c)
 	c.ladder(d)
+	c.quiet(d)
 	if d.Lifetime != 0 {
 		c.lifetime("lifetime", d.Lifetime)
 	}

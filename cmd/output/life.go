@@ -25,6 +25,15 @@ func policyAction(q *pb.Policy) string {
 
 // steps says at which step of its ladder a mitigation is, and when the next one is due.
 func (p *Printer) steps(m *pb.Mitigation) {
+	switch {
+	case m.GetPhase() == "ending":
+		p.toned("quiet", cell{fmt.Sprintf("the attack is over; announced until %s, in case that it comes back", p.clock(m.GetEndsAt())), yellow})
+	case m.GetQuietTime() != nil && m.GetPhase() == "active":
+		p.line("quiet", "after the attack it stays announced for "+Short(m.GetQuietTime().AsDuration()))
+	}
+	if n := m.GetPulses(); n > 0 {
+		p.line("pulses", fmt.Sprintf("%d: each of the first three has doubled the quiet time", n))
+	}
 	if len(m.GetLadder()) == 0 {
 		return
 	}

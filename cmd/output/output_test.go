@@ -75,6 +75,13 @@ func climbing() *pb.Mitigation {
 	return m
 }
 
+// quietened is a mitigation whose attack is over for the third time.
+func quietened() *pb.Mitigation {
+	m := climbing()
+	m.Phase, m.EndsAt, m.Pulses, m.QuietTime, m.NextStep = "ending", stamp(4*time.Minute), 2, durationpb.New(20*time.Minute), nil
+	return m
+}
+
 // answers are one call of each printer; their name is that of the golden file.
 func answers() map[string]func(p *Printer) error {
 	read := &pb.ReadInfo{Index: 21, Age: durationpb.New(0), Node: "n1"}
@@ -137,6 +144,7 @@ func answers() map[string]func(p *Printer) error {
 		},
 		"mitigations-none": func(p *Printer) error { return p.Mitigations(&pb.ListResponse{Read: read}) },
 		"mitigation":       func(p *Printer) error { return p.Mitigation(&pb.GetResponse{Mitigation: overMitigation(), Read: read}) },
+		"ending":           func(p *Printer) error { return p.Mitigation(&pb.GetResponse{Mitigation: quietened(), Read: read}) },
 		"climbing":         func(p *Printer) error { return p.Mitigation(&pb.GetResponse{Mitigation: climbing(), Read: read}) },
 		"why":              func(p *Printer) error { return p.Why(&pb.GetResponse{Mitigation: climbing(), Read: read}) },
 		"started": func(p *Printer) error {

@@ -624,7 +624,11 @@ type Policy struct {
 	MaxMatches     uint32 `protobuf:"varint,27,opt,name=max_matches,json=maxMatches,proto3" json:"max_matches,omitempty"`
 	MaxMitigations uint32 `protobuf:"varint,28,opt,name=max_mitigations,json=maxMitigations,proto3" json:"max_mitigations,omitempty"`
 	// The steps, the mildest first: the next one is taken when the attack outlasts one.
-	Ladder        []*Step `protobuf:"bytes,40,rep,name=ladder,proto3" json:"ladder,omitempty"`
+	Ladder []*Step `protobuf:"bytes,40,rep,name=ladder,proto3" json:"ladder,omitempty"`
+	// How long a mitigation stays announced after its attack is over; unset: it ends at once.
+	Quiet *durationpb.Duration `protobuf:"bytes,41,opt,name=quiet,proto3" json:"quiet,omitempty"`
+	// Relax is never (the default) or auto: after the quiet time one step down for another one.
+	Relax         string `protobuf:"bytes,42,opt,name=relax,proto3" json:"relax,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -783,6 +787,20 @@ func (x *Policy) GetLadder() []*Step {
 		return x.Ladder
 	}
 	return nil
+}
+
+func (x *Policy) GetQuiet() *durationpb.Duration {
+	if x != nil {
+		return x.Quiet
+	}
+	return nil
+}
+
+func (x *Policy) GetRelax() string {
+	if x != nil {
+		return x.Relax
+	}
+	return ""
 }
 
 // Safeguards bound what any decision may do. The one document is named "default"; unset fields keep their defaults.
@@ -1757,7 +1775,7 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\fdiscard_ipv6\x18\x10 \x01(\tR\vdiscardIpv6\x12'\n" +
 	"\x0faccept_untested\x18\x11 \x01(\bR\x0eacceptUntested\x12\x1f\n" +
 	"\vmax_entries\x18\x12 \x01(\rR\n" +
-	"maxEntries\"\xb5\x04\n" +
+	"maxEntries\"\xfc\x04\n" +
 	"\x06Policy\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bpriority\x18\x02 \x01(\x05R\bpriority\x12\x18\n" +
@@ -1778,7 +1796,9 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\vmax_matches\x18\x1b \x01(\rR\n" +
 	"maxMatches\x12'\n" +
 	"\x0fmax_mitigations\x18\x1c \x01(\rR\x0emaxMitigations\x12)\n" +
-	"\x06ladder\x18( \x03(\v2\x11.tidegate.v1.StepR\x06ladder\"\xb8\x05\n" +
+	"\x06ladder\x18( \x03(\v2\x11.tidegate.v1.StepR\x06ladder\x12/\n" +
+	"\x05quiet\x18) \x01(\v2\x19.google.protobuf.DurationR\x05quiet\x12\x14\n" +
+	"\x05relax\x18* \x01(\tR\x05relax\"\xb8\x05\n" +
 	"\n" +
 	"Safeguards\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12$\n" +
@@ -1924,41 +1944,42 @@ var file_tidegate_v1_inventory_proto_depIdxs = []int32{
 	19, // 6: tidegate.v1.Policy.action:type_name -> tidegate.v1.Action
 	20, // 7: tidegate.v1.Policy.lifetime:type_name -> google.protobuf.Duration
 	21, // 8: tidegate.v1.Policy.ladder:type_name -> tidegate.v1.Step
-	20, // 9: tidegate.v1.Safeguards.default_lifetime:type_name -> google.protobuf.Duration
-	20, // 10: tidegate.v1.Safeguards.max_lifetime:type_name -> google.protobuf.Duration
-	7,  // 11: tidegate.v1.Plan.added:type_name -> tidegate.v1.DocumentRef
-	7,  // 12: tidegate.v1.Plan.changed:type_name -> tidegate.v1.DocumentRef
-	7,  // 13: tidegate.v1.Plan.removed:type_name -> tidegate.v1.DocumentRef
-	0,  // 14: tidegate.v1.PlanRequest.documents:type_name -> tidegate.v1.Document
-	22, // 15: tidegate.v1.PlanResponse.verdict:type_name -> tidegate.v1.Verdict
-	8,  // 16: tidegate.v1.PlanResponse.plan:type_name -> tidegate.v1.Plan
-	23, // 17: tidegate.v1.PlanResponse.read:type_name -> tidegate.v1.ReadInfo
-	0,  // 18: tidegate.v1.ApplyRequest.documents:type_name -> tidegate.v1.Document
-	8,  // 19: tidegate.v1.ApplyResponse.plan:type_name -> tidegate.v1.Plan
-	24, // 20: tidegate.v1.ApplyResponse.write:type_name -> tidegate.v1.WriteInfo
-	7,  // 21: tidegate.v1.GetDocumentRequest.ref:type_name -> tidegate.v1.DocumentRef
-	0,  // 22: tidegate.v1.GetDocumentResponse.document:type_name -> tidegate.v1.Document
-	23, // 23: tidegate.v1.GetDocumentResponse.read:type_name -> tidegate.v1.ReadInfo
-	0,  // 24: tidegate.v1.ListDocumentsResponse.documents:type_name -> tidegate.v1.Document
-	23, // 25: tidegate.v1.ListDocumentsResponse.read:type_name -> tidegate.v1.ReadInfo
-	25, // 26: tidegate.v1.LookupResponse.protection:type_name -> tidegate.v1.Exemption
-	2,  // 27: tidegate.v1.LookupResponse.link:type_name -> tidegate.v1.Link
-	23, // 28: tidegate.v1.LookupResponse.read:type_name -> tidegate.v1.ReadInfo
-	9,  // 29: tidegate.v1.InventoryService.Plan:input_type -> tidegate.v1.PlanRequest
-	11, // 30: tidegate.v1.InventoryService.Apply:input_type -> tidegate.v1.ApplyRequest
-	13, // 31: tidegate.v1.InventoryService.GetDocument:input_type -> tidegate.v1.GetDocumentRequest
-	15, // 32: tidegate.v1.InventoryService.ListDocuments:input_type -> tidegate.v1.ListDocumentsRequest
-	17, // 33: tidegate.v1.InventoryService.Lookup:input_type -> tidegate.v1.LookupRequest
-	10, // 34: tidegate.v1.InventoryService.Plan:output_type -> tidegate.v1.PlanResponse
-	12, // 35: tidegate.v1.InventoryService.Apply:output_type -> tidegate.v1.ApplyResponse
-	14, // 36: tidegate.v1.InventoryService.GetDocument:output_type -> tidegate.v1.GetDocumentResponse
-	16, // 37: tidegate.v1.InventoryService.ListDocuments:output_type -> tidegate.v1.ListDocumentsResponse
-	18, // 38: tidegate.v1.InventoryService.Lookup:output_type -> tidegate.v1.LookupResponse
-	34, // [34:39] is the sub-list for method output_type
-	29, // [29:34] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	20, // 9: tidegate.v1.Policy.quiet:type_name -> google.protobuf.Duration
+	20, // 10: tidegate.v1.Safeguards.default_lifetime:type_name -> google.protobuf.Duration
+	20, // 11: tidegate.v1.Safeguards.max_lifetime:type_name -> google.protobuf.Duration
+	7,  // 12: tidegate.v1.Plan.added:type_name -> tidegate.v1.DocumentRef
+	7,  // 13: tidegate.v1.Plan.changed:type_name -> tidegate.v1.DocumentRef
+	7,  // 14: tidegate.v1.Plan.removed:type_name -> tidegate.v1.DocumentRef
+	0,  // 15: tidegate.v1.PlanRequest.documents:type_name -> tidegate.v1.Document
+	22, // 16: tidegate.v1.PlanResponse.verdict:type_name -> tidegate.v1.Verdict
+	8,  // 17: tidegate.v1.PlanResponse.plan:type_name -> tidegate.v1.Plan
+	23, // 18: tidegate.v1.PlanResponse.read:type_name -> tidegate.v1.ReadInfo
+	0,  // 19: tidegate.v1.ApplyRequest.documents:type_name -> tidegate.v1.Document
+	8,  // 20: tidegate.v1.ApplyResponse.plan:type_name -> tidegate.v1.Plan
+	24, // 21: tidegate.v1.ApplyResponse.write:type_name -> tidegate.v1.WriteInfo
+	7,  // 22: tidegate.v1.GetDocumentRequest.ref:type_name -> tidegate.v1.DocumentRef
+	0,  // 23: tidegate.v1.GetDocumentResponse.document:type_name -> tidegate.v1.Document
+	23, // 24: tidegate.v1.GetDocumentResponse.read:type_name -> tidegate.v1.ReadInfo
+	0,  // 25: tidegate.v1.ListDocumentsResponse.documents:type_name -> tidegate.v1.Document
+	23, // 26: tidegate.v1.ListDocumentsResponse.read:type_name -> tidegate.v1.ReadInfo
+	25, // 27: tidegate.v1.LookupResponse.protection:type_name -> tidegate.v1.Exemption
+	2,  // 28: tidegate.v1.LookupResponse.link:type_name -> tidegate.v1.Link
+	23, // 29: tidegate.v1.LookupResponse.read:type_name -> tidegate.v1.ReadInfo
+	9,  // 30: tidegate.v1.InventoryService.Plan:input_type -> tidegate.v1.PlanRequest
+	11, // 31: tidegate.v1.InventoryService.Apply:input_type -> tidegate.v1.ApplyRequest
+	13, // 32: tidegate.v1.InventoryService.GetDocument:input_type -> tidegate.v1.GetDocumentRequest
+	15, // 33: tidegate.v1.InventoryService.ListDocuments:input_type -> tidegate.v1.ListDocumentsRequest
+	17, // 34: tidegate.v1.InventoryService.Lookup:input_type -> tidegate.v1.LookupRequest
+	10, // 35: tidegate.v1.InventoryService.Plan:output_type -> tidegate.v1.PlanResponse
+	12, // 36: tidegate.v1.InventoryService.Apply:output_type -> tidegate.v1.ApplyResponse
+	14, // 37: tidegate.v1.InventoryService.GetDocument:output_type -> tidegate.v1.GetDocumentResponse
+	16, // 38: tidegate.v1.InventoryService.ListDocuments:output_type -> tidegate.v1.ListDocumentsResponse
+	18, // 39: tidegate.v1.InventoryService.Lookup:output_type -> tidegate.v1.LookupResponse
+	35, // [35:40] is the sub-list for method output_type
+	30, // [30:35] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_v1_inventory_proto_init() }

@@ -735,7 +735,7 @@ type Event struct {
 	At    *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
 	// Log index; 0 if it is not known.
 	Index uint64 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
-	// What is started, merged, escalated, step-refused, narrowed, extended or ended.
+	// What is started, merged, escalated, step-refused, narrowed, quiet, revived, relaxed, extended or ended.
 	What          string `protobuf:"bytes,3,opt,name=what,proto3" json:"what,omitempty"`
 	By            string `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
 	Code          string `protobuf:"bytes,5,opt,name=code,proto3" json:"code,omitempty"`
@@ -845,7 +845,7 @@ type Mitigation struct {
 	ReasonCode  string                 `protobuf:"bytes,19,opt,name=reason_code,json=reasonCode,proto3" json:"reason_code,omitempty"`
 	Reason      string                 `protobuf:"bytes,20,opt,name=reason,proto3" json:"reason,omitempty"`
 	Causes      []*Cause               `protobuf:"bytes,21,rep,name=causes,proto3" json:"causes,omitempty"`
-	// Phase is active or over.
+	// Phase is active, ending (the attack is over, the rules are still announced) or over.
 	Phase string `protobuf:"bytes,22,opt,name=phase,proto3" json:"phase,omitempty"`
 	// End is expired, withdrawn, attack-over, superseded or nothing-left.
 	End     string                 `protobuf:"bytes,23,opt,name=end,proto3" json:"end,omitempty"`
@@ -870,6 +870,11 @@ type Mitigation struct {
 	Blocked     string `protobuf:"bytes,45,opt,name=blocked,proto3" json:"blocked,omitempty"`
 	// What happened from the start to the end, the oldest first; of the middle at most 32 events are remembered.
 	History []*Event `protobuf:"bytes,46,rep,name=history,proto3" json:"history,omitempty"`
+	// How often an attack came back within the quiet time, and how long that is because of it.
+	Pulses    uint32               `protobuf:"varint,47,opt,name=pulses,proto3" json:"pulses,omitempty"`
+	QuietTime *durationpb.Duration `protobuf:"bytes,48,opt,name=quiet_time,json=quietTime,proto3" json:"quiet_time,omitempty"`
+	// When the quiet time is over; with phase ending only.
+	EndsAt *timestamppb.Timestamp `protobuf:"bytes,49,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"`
 	// What the rules cost, by router profile. Only where one mitigation is asked for or started.
 	Prices        []*Price    `protobuf:"bytes,32,rep,name=prices,proto3" json:"prices,omitempty"`
 	NearMisses    []*NearMiss `protobuf:"bytes,70,rep,name=near_misses,json=nearMisses,proto3" json:"near_misses,omitempty"`
@@ -1169,6 +1174,27 @@ func (x *Mitigation) GetBlocked() string {
 func (x *Mitigation) GetHistory() []*Event {
 	if x != nil {
 		return x.History
+	}
+	return nil
+}
+
+func (x *Mitigation) GetPulses() uint32 {
+	if x != nil {
+		return x.Pulses
+	}
+	return 0
+}
+
+func (x *Mitigation) GetQuietTime() *durationpb.Duration {
+	if x != nil {
+		return x.QuietTime
+	}
+	return nil
+}
+
+func (x *Mitigation) GetEndsAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndsAt
 	}
 	return nil
 }
@@ -2389,8 +2415,7 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\x04what\x18\x03 \x01(\tR\x04what\x12\x0e\n" +
 	"\x02by\x18\x04 \x01(\tR\x02by\x12\x12\n" +
 	"\x04code\x18\x05 \x01(\tR\x04code\x12\x12\n" +
-	"\x04text\x18\x06 \x01(\tR\x04text\"\xec\n" +
-	"\n" +
+	"\x04text\x18\x06 \x01(\tR\x04text\"\xf3\v\n" +
 	"\n" +
 	"Mitigation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
@@ -2436,7 +2461,11 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\tnext_step\x18+ \x01(\v2\x1a.google.protobuf.TimestampR\bnextStep\x12!\n" +
 	"\fblocked_code\x18, \x01(\tR\vblockedCode\x12\x18\n" +
 	"\ablocked\x18- \x01(\tR\ablocked\x12,\n" +
-	"\ahistory\x18. \x03(\v2\x12.tidegate.v1.EventR\ahistory\x12*\n" +
+	"\ahistory\x18. \x03(\v2\x12.tidegate.v1.EventR\ahistory\x12\x16\n" +
+	"\x06pulses\x18/ \x01(\rR\x06pulses\x128\n" +
+	"\n" +
+	"quiet_time\x180 \x01(\v2\x19.google.protobuf.DurationR\tquietTime\x123\n" +
+	"\aends_at\x181 \x01(\v2\x1a.google.protobuf.TimestampR\x06endsAt\x12*\n" +
 	"\x06prices\x18  \x03(\v2\x12.tidegate.v1.PriceR\x06prices\x126\n" +
 	"\vnear_misses\x18F \x03(\v2\x15.tidegate.v1.NearMissR\n" +
 	"nearMisses\"4\n" +
@@ -2621,53 +2650,55 @@ var file_tidegate_v1_mitigation_proto_depIdxs = []int32{
 	32, // 17: tidegate.v1.Mitigation.step_since:type_name -> google.protobuf.Timestamp
 	32, // 18: tidegate.v1.Mitigation.next_step:type_name -> google.protobuf.Timestamp
 	10, // 19: tidegate.v1.Mitigation.history:type_name -> tidegate.v1.Event
-	13, // 20: tidegate.v1.Mitigation.prices:type_name -> tidegate.v1.Price
-	12, // 21: tidegate.v1.Mitigation.near_misses:type_name -> tidegate.v1.NearMiss
-	14, // 22: tidegate.v1.Price.routers:type_name -> tidegate.v1.RouterRoom
-	5,  // 23: tidegate.v1.StartRequest.action:type_name -> tidegate.v1.Action
-	31, // 24: tidegate.v1.StartRequest.lifetime:type_name -> google.protobuf.Duration
-	4,  // 25: tidegate.v1.StartResponse.verdict:type_name -> tidegate.v1.Verdict
-	11, // 26: tidegate.v1.StartResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	2,  // 27: tidegate.v1.StartResponse.write:type_name -> tidegate.v1.WriteInfo
-	15, // 28: tidegate.v1.PreviewRequest.start:type_name -> tidegate.v1.StartRequest
-	4,  // 29: tidegate.v1.PreviewResponse.verdict:type_name -> tidegate.v1.Verdict
-	11, // 30: tidegate.v1.PreviewResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	1,  // 31: tidegate.v1.PreviewResponse.read:type_name -> tidegate.v1.ReadInfo
-	11, // 32: tidegate.v1.GetResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	1,  // 33: tidegate.v1.GetResponse.read:type_name -> tidegate.v1.ReadInfo
-	11, // 34: tidegate.v1.ListResponse.mitigations:type_name -> tidegate.v1.Mitigation
-	1,  // 35: tidegate.v1.ListResponse.read:type_name -> tidegate.v1.ReadInfo
-	11, // 36: tidegate.v1.WatchResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	1,  // 37: tidegate.v1.WatchResponse.read:type_name -> tidegate.v1.ReadInfo
-	31, // 38: tidegate.v1.ExtendRequest.lifetime:type_name -> google.protobuf.Duration
-	11, // 39: tidegate.v1.ExtendResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	2,  // 40: tidegate.v1.ExtendResponse.write:type_name -> tidegate.v1.WriteInfo
-	11, // 41: tidegate.v1.WithdrawResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	2,  // 42: tidegate.v1.WithdrawResponse.write:type_name -> tidegate.v1.WriteInfo
-	32, // 43: tidegate.v1.WithdrawResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
-	2,  // 44: tidegate.v1.WithdrawAllResponse.write:type_name -> tidegate.v1.WriteInfo
-	32, // 45: tidegate.v1.WithdrawAllResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
-	15, // 46: tidegate.v1.MitigationService.Start:input_type -> tidegate.v1.StartRequest
-	17, // 47: tidegate.v1.MitigationService.Preview:input_type -> tidegate.v1.PreviewRequest
-	19, // 48: tidegate.v1.MitigationService.Get:input_type -> tidegate.v1.GetRequest
-	21, // 49: tidegate.v1.MitigationService.List:input_type -> tidegate.v1.ListRequest
-	23, // 50: tidegate.v1.MitigationService.Watch:input_type -> tidegate.v1.WatchRequest
-	25, // 51: tidegate.v1.MitigationService.Extend:input_type -> tidegate.v1.ExtendRequest
-	27, // 52: tidegate.v1.MitigationService.Withdraw:input_type -> tidegate.v1.WithdrawRequest
-	29, // 53: tidegate.v1.MitigationService.WithdrawAll:input_type -> tidegate.v1.WithdrawAllRequest
-	16, // 54: tidegate.v1.MitigationService.Start:output_type -> tidegate.v1.StartResponse
-	18, // 55: tidegate.v1.MitigationService.Preview:output_type -> tidegate.v1.PreviewResponse
-	20, // 56: tidegate.v1.MitigationService.Get:output_type -> tidegate.v1.GetResponse
-	22, // 57: tidegate.v1.MitigationService.List:output_type -> tidegate.v1.ListResponse
-	24, // 58: tidegate.v1.MitigationService.Watch:output_type -> tidegate.v1.WatchResponse
-	26, // 59: tidegate.v1.MitigationService.Extend:output_type -> tidegate.v1.ExtendResponse
-	28, // 60: tidegate.v1.MitigationService.Withdraw:output_type -> tidegate.v1.WithdrawResponse
-	30, // 61: tidegate.v1.MitigationService.WithdrawAll:output_type -> tidegate.v1.WithdrawAllResponse
-	54, // [54:62] is the sub-list for method output_type
-	46, // [46:54] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	31, // 20: tidegate.v1.Mitigation.quiet_time:type_name -> google.protobuf.Duration
+	32, // 21: tidegate.v1.Mitigation.ends_at:type_name -> google.protobuf.Timestamp
+	13, // 22: tidegate.v1.Mitigation.prices:type_name -> tidegate.v1.Price
+	12, // 23: tidegate.v1.Mitigation.near_misses:type_name -> tidegate.v1.NearMiss
+	14, // 24: tidegate.v1.Price.routers:type_name -> tidegate.v1.RouterRoom
+	5,  // 25: tidegate.v1.StartRequest.action:type_name -> tidegate.v1.Action
+	31, // 26: tidegate.v1.StartRequest.lifetime:type_name -> google.protobuf.Duration
+	4,  // 27: tidegate.v1.StartResponse.verdict:type_name -> tidegate.v1.Verdict
+	11, // 28: tidegate.v1.StartResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	2,  // 29: tidegate.v1.StartResponse.write:type_name -> tidegate.v1.WriteInfo
+	15, // 30: tidegate.v1.PreviewRequest.start:type_name -> tidegate.v1.StartRequest
+	4,  // 31: tidegate.v1.PreviewResponse.verdict:type_name -> tidegate.v1.Verdict
+	11, // 32: tidegate.v1.PreviewResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	1,  // 33: tidegate.v1.PreviewResponse.read:type_name -> tidegate.v1.ReadInfo
+	11, // 34: tidegate.v1.GetResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	1,  // 35: tidegate.v1.GetResponse.read:type_name -> tidegate.v1.ReadInfo
+	11, // 36: tidegate.v1.ListResponse.mitigations:type_name -> tidegate.v1.Mitigation
+	1,  // 37: tidegate.v1.ListResponse.read:type_name -> tidegate.v1.ReadInfo
+	11, // 38: tidegate.v1.WatchResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	1,  // 39: tidegate.v1.WatchResponse.read:type_name -> tidegate.v1.ReadInfo
+	31, // 40: tidegate.v1.ExtendRequest.lifetime:type_name -> google.protobuf.Duration
+	11, // 41: tidegate.v1.ExtendResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	2,  // 42: tidegate.v1.ExtendResponse.write:type_name -> tidegate.v1.WriteInfo
+	11, // 43: tidegate.v1.WithdrawResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	2,  // 44: tidegate.v1.WithdrawResponse.write:type_name -> tidegate.v1.WriteInfo
+	32, // 45: tidegate.v1.WithdrawResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
+	2,  // 46: tidegate.v1.WithdrawAllResponse.write:type_name -> tidegate.v1.WriteInfo
+	32, // 47: tidegate.v1.WithdrawAllResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
+	15, // 48: tidegate.v1.MitigationService.Start:input_type -> tidegate.v1.StartRequest
+	17, // 49: tidegate.v1.MitigationService.Preview:input_type -> tidegate.v1.PreviewRequest
+	19, // 50: tidegate.v1.MitigationService.Get:input_type -> tidegate.v1.GetRequest
+	21, // 51: tidegate.v1.MitigationService.List:input_type -> tidegate.v1.ListRequest
+	23, // 52: tidegate.v1.MitigationService.Watch:input_type -> tidegate.v1.WatchRequest
+	25, // 53: tidegate.v1.MitigationService.Extend:input_type -> tidegate.v1.ExtendRequest
+	27, // 54: tidegate.v1.MitigationService.Withdraw:input_type -> tidegate.v1.WithdrawRequest
+	29, // 55: tidegate.v1.MitigationService.WithdrawAll:input_type -> tidegate.v1.WithdrawAllRequest
+	16, // 56: tidegate.v1.MitigationService.Start:output_type -> tidegate.v1.StartResponse
+	18, // 57: tidegate.v1.MitigationService.Preview:output_type -> tidegate.v1.PreviewResponse
+	20, // 58: tidegate.v1.MitigationService.Get:output_type -> tidegate.v1.GetResponse
+	22, // 59: tidegate.v1.MitigationService.List:output_type -> tidegate.v1.ListResponse
+	24, // 60: tidegate.v1.MitigationService.Watch:output_type -> tidegate.v1.WatchResponse
+	26, // 61: tidegate.v1.MitigationService.Extend:output_type -> tidegate.v1.ExtendResponse
+	28, // 62: tidegate.v1.MitigationService.Withdraw:output_type -> tidegate.v1.WithdrawResponse
+	30, // 63: tidegate.v1.MitigationService.WithdrawAll:output_type -> tidegate.v1.WithdrawAllResponse
+	56, // [56:64] is the sub-list for method output_type
+	48, // [48:56] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_v1_mitigation_proto_init() }

@@ -833,13 +833,16 @@ type Policy struct {
 	MinConfidence float64 `protobuf:"fixed64,23,opt,name=min_confidence,json=minConfidence,proto3" json:"min_confidence,omitempty"`
 	When          string  `protobuf:"bytes,24,opt,name=when,proto3" json:"when,omitempty"`
 	// Empty, or observe.
-	Mode           string   `protobuf:"bytes,25,opt,name=mode,proto3" json:"mode,omitempty"`
-	MatchOn        []string `protobuf:"bytes,26,rep,name=match_on,json=matchOn,proto3" json:"match_on,omitempty"`
-	MaxMatches     int64    `protobuf:"varint,27,opt,name=max_matches,json=maxMatches,proto3" json:"max_matches,omitempty"`
-	MaxMitigations int64    `protobuf:"varint,28,opt,name=max_mitigations,json=maxMitigations,proto3" json:"max_mitigations,omitempty"`
-	Ladder         []*Step  `protobuf:"bytes,40,rep,name=ladder,proto3" json:"ladder,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	Mode           string               `protobuf:"bytes,25,opt,name=mode,proto3" json:"mode,omitempty"`
+	MatchOn        []string             `protobuf:"bytes,26,rep,name=match_on,json=matchOn,proto3" json:"match_on,omitempty"`
+	MaxMatches     int64                `protobuf:"varint,27,opt,name=max_matches,json=maxMatches,proto3" json:"max_matches,omitempty"`
+	MaxMitigations int64                `protobuf:"varint,28,opt,name=max_mitigations,json=maxMitigations,proto3" json:"max_mitigations,omitempty"`
+	Ladder         []*Step              `protobuf:"bytes,40,rep,name=ladder,proto3" json:"ladder,omitempty"`
+	Quiet          *durationpb.Duration `protobuf:"bytes,41,opt,name=quiet,proto3" json:"quiet,omitempty"`
+	// Empty, or auto.
+	Relax         string `protobuf:"bytes,42,opt,name=relax,proto3" json:"relax,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Policy) Reset() {
@@ -996,6 +999,20 @@ func (x *Policy) GetLadder() []*Step {
 		return x.Ladder
 	}
 	return nil
+}
+
+func (x *Policy) GetQuiet() *durationpb.Duration {
+	if x != nil {
+		return x.Quiet
+	}
+	return nil
+}
+
+func (x *Policy) GetRelax() string {
+	if x != nil {
+		return x.Relax
+	}
+	return ""
 }
 
 // Step is one step of a ladder.
@@ -1245,7 +1262,7 @@ const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	"\fdiscard_ipv6\x18\x10 \x01(\fR\vdiscardIpv6\x12'\n" +
 	"\x0faccept_untested\x18\x11 \x01(\bR\x0eacceptUntested\x12\x1f\n" +
 	"\vmax_entries\x18\x12 \x01(\x03R\n" +
-	"maxEntries\"\xbf\x04\n" +
+	"maxEntries\"\x86\x05\n" +
 	"\x06Policy\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bpriority\x18\x02 \x01(\x03R\bpriority\x12\x18\n" +
@@ -1266,7 +1283,9 @@ const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	"\vmax_matches\x18\x1b \x01(\x03R\n" +
 	"maxMatches\x12'\n" +
 	"\x0fmax_mitigations\x18\x1c \x01(\x03R\x0emaxMitigations\x12.\n" +
-	"\x06ladder\x18( \x03(\v2\x16.tidegate.raft.v1.StepR\x06ladder\"\x90\x01\n" +
+	"\x06ladder\x18( \x03(\v2\x16.tidegate.raft.v1.StepR\x06ladder\x12/\n" +
+	"\x05quiet\x18) \x01(\v2\x19.google.protobuf.DurationR\x05quiet\x12\x14\n" +
+	"\x05relax\x18* \x01(\tR\x05relax\"\x90\x01\n" +
 	"\x04Step\x120\n" +
 	"\x06action\x18\x01 \x01(\v2\x18.tidegate.raft.v1.ActionR\x06action\x12/\n" +
 	"\x05after\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05after\x12%\n" +
@@ -1363,15 +1382,16 @@ var file_tidegate_raft_v1_document_proto_depIdxs = []int32{
 	14, // 11: tidegate.raft.v1.Policy.action:type_name -> tidegate.raft.v1.Action
 	15, // 12: tidegate.raft.v1.Policy.lifetime:type_name -> google.protobuf.Duration
 	10, // 13: tidegate.raft.v1.Policy.ladder:type_name -> tidegate.raft.v1.Step
-	14, // 14: tidegate.raft.v1.Step.action:type_name -> tidegate.raft.v1.Action
-	15, // 15: tidegate.raft.v1.Step.after:type_name -> google.protobuf.Duration
-	15, // 16: tidegate.raft.v1.Safeguards.default_lifetime:type_name -> google.protobuf.Duration
-	15, // 17: tidegate.raft.v1.Safeguards.max_lifetime:type_name -> google.protobuf.Duration
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	15, // 14: tidegate.raft.v1.Policy.quiet:type_name -> google.protobuf.Duration
+	14, // 15: tidegate.raft.v1.Step.action:type_name -> tidegate.raft.v1.Action
+	15, // 16: tidegate.raft.v1.Step.after:type_name -> google.protobuf.Duration
+	15, // 17: tidegate.raft.v1.Safeguards.default_lifetime:type_name -> google.protobuf.Duration
+	15, // 18: tidegate.raft.v1.Safeguards.max_lifetime:type_name -> google.protobuf.Duration
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_raft_v1_document_proto_init() }

@@ -80,6 +80,9 @@ const (
 	Phase_PHASE_UNSPECIFIED Phase = 0
 	Phase_PHASE_ACTIVE      Phase = 1
 	Phase_PHASE_OVER        Phase = 2
+	// Not used yet.
+	Phase_PHASE_PENDING Phase = 3
+	Phase_PHASE_ENDING  Phase = 4
 )
 
 // Enum value maps for Phase.
@@ -88,11 +91,15 @@ var (
 		0: "PHASE_UNSPECIFIED",
 		1: "PHASE_ACTIVE",
 		2: "PHASE_OVER",
+		3: "PHASE_PENDING",
+		4: "PHASE_ENDING",
 	}
 	Phase_value = map[string]int32{
 		"PHASE_UNSPECIFIED": 0,
 		"PHASE_ACTIVE":      1,
 		"PHASE_OVER":        2,
+		"PHASE_PENDING":     3,
+		"PHASE_ENDING":      4,
 	}
 )
 
@@ -658,9 +665,14 @@ type Mitigation struct {
 	// The variants of the steps before a blackhole.
 	Matches []*Match `protobuf:"bytes,43,rep,name=matches,proto3" json:"matches,omitempty"`
 	// Why the next step was refused.
-	Blocked       *Reason     `protobuf:"bytes,44,opt,name=blocked,proto3" json:"blocked,omitempty"`
-	History       []*Event    `protobuf:"bytes,45,rep,name=history,proto3" json:"history,omitempty"`
-	NearMisses    []*NearMiss `protobuf:"bytes,70,rep,name=near_misses,json=nearMisses,proto3" json:"near_misses,omitempty"`
+	Blocked *Reason              `protobuf:"bytes,44,opt,name=blocked,proto3" json:"blocked,omitempty"`
+	History []*Event             `protobuf:"bytes,45,rep,name=history,proto3" json:"history,omitempty"`
+	Quiet   *durationpb.Duration `protobuf:"bytes,46,opt,name=quiet,proto3" json:"quiet,omitempty"`
+	Relax   string               `protobuf:"bytes,47,opt,name=relax,proto3" json:"relax,omitempty"`
+	Pulses  int64                `protobuf:"varint,48,opt,name=pulses,proto3" json:"pulses,omitempty"`
+	// When the quiet time is over; while it is ending only.
+	EndsAt        *timestamppb.Timestamp `protobuf:"bytes,49,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"`
+	NearMisses    []*NearMiss            `protobuf:"bytes,70,rep,name=near_misses,json=nearMisses,proto3" json:"near_misses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -908,6 +920,34 @@ func (x *Mitigation) GetBlocked() *Reason {
 func (x *Mitigation) GetHistory() []*Event {
 	if x != nil {
 		return x.History
+	}
+	return nil
+}
+
+func (x *Mitigation) GetQuiet() *durationpb.Duration {
+	if x != nil {
+		return x.Quiet
+	}
+	return nil
+}
+
+func (x *Mitigation) GetRelax() string {
+	if x != nil {
+		return x.Relax
+	}
+	return ""
+}
+
+func (x *Mitigation) GetPulses() int64 {
+	if x != nil {
+		return x.Pulses
+	}
+	return 0
+}
+
+func (x *Mitigation) GetEndsAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndsAt
 	}
 	return nil
 }
@@ -1255,8 +1295,7 @@ const file_tidegate_raft_v1_mitigation_proto_rawDesc = "" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04what\x18\x03 \x01(\tR\x04what\x12\x0e\n" +
 	"\x02by\x18\x04 \x01(\tR\x02by\x120\n" +
-	"\x06reason\x18\x05 \x01(\v2\x18.tidegate.raft.v1.ReasonR\x06reason\"\x91\n" +
-	"\n" +
+	"\x06reason\x18\x05 \x01(\v2\x18.tidegate.raft.v1.ReasonR\x06reason\"\xa5\v\n" +
 	"\n" +
 	"Mitigation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
@@ -1292,7 +1331,11 @@ const file_tidegate_raft_v1_mitigation_proto_rawDesc = "" +
 	"step_since\x18* \x01(\v2\x1a.google.protobuf.TimestampR\tstepSince\x121\n" +
 	"\amatches\x18+ \x03(\v2\x17.tidegate.raft.v1.MatchR\amatches\x122\n" +
 	"\ablocked\x18, \x01(\v2\x18.tidegate.raft.v1.ReasonR\ablocked\x121\n" +
-	"\ahistory\x18- \x03(\v2\x17.tidegate.raft.v1.EventR\ahistory\x12;\n" +
+	"\ahistory\x18- \x03(\v2\x17.tidegate.raft.v1.EventR\ahistory\x12/\n" +
+	"\x05quiet\x18. \x01(\v2\x19.google.protobuf.DurationR\x05quiet\x12\x14\n" +
+	"\x05relax\x18/ \x01(\tR\x05relax\x12\x16\n" +
+	"\x06pulses\x180 \x01(\x03R\x06pulses\x123\n" +
+	"\aends_at\x181 \x01(\v2\x1a.google.protobuf.TimestampR\x06endsAt\x12;\n" +
 	"\vnear_misses\x18F \x03(\v2\x1a.tidegate.raft.v1.NearMissR\n" +
 	"nearMisses\"4\n" +
 	"\bNearMiss\x12\x16\n" +
@@ -1328,12 +1371,14 @@ const file_tidegate_raft_v1_mitigation_proto_rawDesc = "" +
 	"\x06Origin\x12\x16\n" +
 	"\x12ORIGIN_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rORIGIN_POLICY\x10\x01\x12\x13\n" +
-	"\x0fORIGIN_OPERATOR\x10\x02*@\n" +
+	"\x0fORIGIN_OPERATOR\x10\x02*e\n" +
 	"\x05Phase\x12\x15\n" +
 	"\x11PHASE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fPHASE_ACTIVE\x10\x01\x12\x0e\n" +
 	"\n" +
-	"PHASE_OVER\x10\x02*\xa6\x01\n" +
+	"PHASE_OVER\x10\x02\x12\x11\n" +
+	"\rPHASE_PENDING\x10\x03\x12\x10\n" +
+	"\fPHASE_ENDING\x10\x04*\xa6\x01\n" +
 	"\bEndCause\x12\x19\n" +
 	"\x15END_CAUSE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11END_CAUSE_EXPIRED\x10\x01\x12\x17\n" +
@@ -1417,18 +1462,20 @@ var file_tidegate_raft_v1_mitigation_proto_depIdxs = []int32{
 	16, // 20: tidegate.raft.v1.Mitigation.matches:type_name -> tidegate.raft.v1.Match
 	5,  // 21: tidegate.raft.v1.Mitigation.blocked:type_name -> tidegate.raft.v1.Reason
 	9,  // 22: tidegate.raft.v1.Mitigation.history:type_name -> tidegate.raft.v1.Event
-	11, // 23: tidegate.raft.v1.Mitigation.near_misses:type_name -> tidegate.raft.v1.NearMiss
-	15, // 24: tidegate.raft.v1.Attack.at:type_name -> google.protobuf.Timestamp
-	4,  // 25: tidegate.raft.v1.Verdict.kind:type_name -> tidegate.raft.v1.VerdictKind
-	5,  // 26: tidegate.raft.v1.Verdict.reason:type_name -> tidegate.raft.v1.Reason
-	19, // 27: tidegate.raft.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
-	15, // 28: tidegate.raft.v1.Result.at:type_name -> google.protobuf.Timestamp
-	13, // 29: tidegate.raft.v1.Result.verdict:type_name -> tidegate.raft.v1.Verdict
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	19, // 23: tidegate.raft.v1.Mitigation.quiet:type_name -> google.protobuf.Duration
+	15, // 24: tidegate.raft.v1.Mitigation.ends_at:type_name -> google.protobuf.Timestamp
+	11, // 25: tidegate.raft.v1.Mitigation.near_misses:type_name -> tidegate.raft.v1.NearMiss
+	15, // 26: tidegate.raft.v1.Attack.at:type_name -> google.protobuf.Timestamp
+	4,  // 27: tidegate.raft.v1.Verdict.kind:type_name -> tidegate.raft.v1.VerdictKind
+	5,  // 28: tidegate.raft.v1.Verdict.reason:type_name -> tidegate.raft.v1.Reason
+	19, // 29: tidegate.raft.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
+	15, // 30: tidegate.raft.v1.Result.at:type_name -> google.protobuf.Timestamp
+	13, // 31: tidegate.raft.v1.Result.verdict:type_name -> tidegate.raft.v1.Verdict
+	32, // [32:32] is the sub-list for method output_type
+	32, // [32:32] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_raft_v1_mitigation_proto_init() }
