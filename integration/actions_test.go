@@ -74,7 +74,7 @@ action: {rtbh: true}
 
 	// What is protected from now on is not blackholed any more, and never was what was protected before.
 	s.as("admin").ok("apply", "-f", writeFile(t, s.lab, "edge.yaml", "kind: ProtectedBlock\nname: edge\npurpose: customer-edge\nprefixes: [203.0.113.222/32]\n"))
-	s.as("detector").ok("signal", "send", "--attack", "flood", "--target", "203.0.113.230/31", "--vector", "tcp_flood")
+	s.as("detector").signal("send", "--attack", "flood", "--target", "203.0.113.230/31", "--vector", "tcp_flood")
 	waitHoles(t, holes, "2001:db8:a:9::3/128 over 100::66", "203.0.113.220/32 over 192.0.2.66", "203.0.113.221/32 over 192.0.2.66",
 		"203.0.113.223/32 over 192.0.2.66", "203.0.113.230/32 over 192.0.2.66", "203.0.113.231/32 over 192.0.2.66")
 

@@ -253,6 +253,23 @@ func (c *cli) ok(args ...string) string {
 	return r.Stdout
 }
 
+// signal sends a signal as a detector does: when the answer is to send it again, because there was no leader for a moment,
+// it does. Other than that it wants exit code 0.
+func (c *cli) signal(args ...string) string {
+	c.t.Helper()
+	var r lab.Result
+	eventually(c.t, "the signal is judged", func(context.Context) error {
+		if r = c.run(append([]string{"signal"}, args...)...); r.Code == 5 {
+			return fmt.Errorf("tidegate signal %s: %s%s", strings.Join(args, " "), r.Stdout, r.Stderr)
+		}
+		return nil
+	})
+	if r.Code != 0 {
+		c.t.Fatalf("tidegate signal %s: exit code %d\n%s%s", strings.Join(args, " "), r.Code, r.Stdout, r.Stderr)
+	}
+	return r.Stdout
+}
+
 // read reads the JSON that a command prints into out.
 func (c *cli) read(out any, args ...string) {
 	c.t.Helper()

@@ -21,7 +21,7 @@ import (
 // time; writes work again; the killed node comes back and catches up.
 func TestLeaderKilled(t *testing.T) {
 	c := startCluster(t)
-	c.as("detector").ok("signal", "send", "--attack", "a", "--target", "203.0.113.10", "--vector", "dns_amplification")
+	c.as("detector").signal("send", "--attack", "a", "--target", "203.0.113.10", "--vector", "dns_amplification")
 	operator := c.as("operator")
 	operator.mitigation("--target", "203.0.113.0/29", "--discard")
 	operator.mitigation("--target", "2001:db8:a:2::/64", "--match", "proto udp len 1000-1500", "--rate", "8Mbps")

@@ -22,14 +22,14 @@ func TestRouters(t *testing.T) {
 		rules []string
 	}{
 		{"signal IPv4", func() string {
-			detector.ok("signal", "send", "--attack", "dns4", "--target", "203.0.113.10", "--vector", "dns_amplification")
+			detector.signal("send", "--attack", "dns4", "--target", "203.0.113.10", "--vector", "dns_amplification")
 			return ""
 		}, []string{
 			"dst 203.0.113.10/32 proto udp sport 53 => discard",
 			"dst 203.0.113.10/32 proto udp frag any:is-fragment => discard",
 		}},
 		{"signal IPv6", func() string {
-			detector.ok("signal", "send", "--attack", "ntp6", "--target", "2001:db8:a:1::1", "--vector", "ntp_amplification")
+			detector.signal("send", "--attack", "ntp6", "--target", "2001:db8:a:1::1", "--vector", "ntp_amplification")
 			return ""
 		}, []string{
 			"dst 2001:db8:a:1::1/128 proto udp sport 123 => discard",
@@ -68,7 +68,7 @@ func TestRouters(t *testing.T) {
 	without := func(rules []string) {
 		wanted = slices.DeleteFunc(wanted, func(w string) bool { return slices.Contains(rules, w) })
 	}
-	detector.ok("signal", "end", "--attack", "dns4", "--seq", "2")
+	detector.signal("end", "--attack", "dns4", "--seq", "2")
 	without(steps[0].rules)
 	c.waitTables(wanted, c.members...)
 

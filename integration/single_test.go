@@ -107,7 +107,7 @@ func (s *single) waitTable(texts ...string) {
 // and ends in order at SIGTERM.
 func TestSingleNode(t *testing.T) {
 	s := startSingle(t)
-	s.as("detector").ok("signal", "send", "--attack", "a", "--target", "203.0.113.10", "--vector", "dns_amplification")
+	s.as("detector").signal("send", "--attack", "a", "--target", "203.0.113.10", "--vector", "dns_amplification")
 	rules := []string{
 		"dst 203.0.113.10/32 proto udp sport 53 => discard",
 		"dst 203.0.113.10/32 proto udp frag any:is-fragment => discard",
@@ -124,7 +124,7 @@ func TestSingleNode(t *testing.T) {
 
 	s.start("n1-again")
 	s.waitTable(rules...)
-	s.as("detector").ok("signal", "end", "--attack", "a", "--seq", "2")
+	s.as("detector").signal("end", "--attack", "a", "--seq", "2")
 	s.waitTable()
 }
 
