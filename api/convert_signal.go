@@ -153,3 +153,8 @@ func malformedVerdict(list []*tidegatev1.FieldViolation) *tidegatev1.Verdict {
 		Violations: bounded(list),
 	}
 }
+
+// MalformedVerdict is the verdict on a signal that could not be read, for adapters that read other forms of signals.
+func MalformedVerdict(list []*tidegatev1.FieldViolation) *tidegatev1.Verdict {
+	return malformedVerdict(list)
+}

@@ -22,6 +22,7 @@ type single struct {
 	file    string
 	api     string
 	http    string
+	more    string // of the node's file
 	process *lab.Process
 	witness *bgptest.Router
 }
@@ -29,7 +30,14 @@ type single struct {
 // startSingle starts a node with the inventory and a router that listens.
 func startSingle(t *testing.T) *single {
 	t.Helper()
+	return startSingleWith(t, func(*single) string { return "" })
+}
+
+// startSingleWith is startSingle with more in the node's file.
+func startSingleWith(t *testing.T, more func(*single) string) *single {
+	t.Helper()
 	s := &single{t: t, api: freePort(t), http: freePort(t), lab: newLab(t, lab.NewLocal)}
+	s.more = more(s)
 	s.file = writeFile(t, s.lab, "n1.yaml", s.config("n1"))
 	s.start("n1")
 	var err error
@@ -50,7 +58,7 @@ func startSingle(t *testing.T) *single {
 
 // config is a node's file with everything else left at its default.
 func (s *single) config(data string) string {
-	return fmt.Sprintf("node: n1\ndata_dir: %s\napi: %s\nhttp: %s\nbgp: {asn: 65001, router_id: 192.0.2.251, local_address: 127.0.0.1}\n", data, s.api, s.http)
+	return fmt.Sprintf("node: n1\ndata_dir: %s\napi: %s\nhttp: %s\nbgp: {asn: 65001, router_id: 192.0.2.251, local_address: 127.0.0.1}\n", data, s.api, s.http) + s.more
 }
 
 // start runs the node and waits until it is ready.

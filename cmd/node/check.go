@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/api/auth"
+	"github.com/tidegate/tidegate/api/webhook"
 )
 
 // Grade says how a finding is meant.
@@ -46,6 +47,7 @@ func Check(cfg Config, now time.Time) []Finding {
 	c.addresses()
 	c.bgp()
 	c.secrets()
+	c.webhooks()
 	return c.out
 }
 
@@ -232,5 +234,24 @@ func (c *checker) secrets() {
 			continue
 		}
 		c.add(Good, "secrets."+name, "%s", path)
+	}
+}
+
+// webhooks checks that each secret is one that can be used.
+func (c *checker) webhooks() {
+	for i, w := range c.cfg.REST.Webhooks {
+		what := fmt.Sprintf("rest.webhooks[%d]", i)
+		if w.SecretName != "" {
+			secrets, err := readSecretFiles(map[string]string{w.SecretName: c.cfg.Secrets[w.SecretName]})
+			if err != nil {
+				continue // said above
+			}
+			w.Secret = secrets[w.SecretName]
+		}
+		if err := webhook.CheckSecret(w.Hook); err != nil {
+			c.add(Bad, what, "%s: %s", w.Name, err)
+			continue
+		}
+		c.add(Good, what, "%s, for detector/%s", w.Name, w.Source)
 	}
 }

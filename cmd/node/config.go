@@ -126,7 +126,7 @@ func readTop(s *section, dir string) Config {
 	if len(c.Cluster.Members) > 0 && c.TLS == (TLSFiles{}) {
 		s.bad("tls", "is missing; a cluster section needs certificates of one authority: make them with `tidegate pki`, or leave out cluster on a single node")
 	}
-	c.REST = readREST(s)
+	c.REST = readREST(s, c.Secrets)
 	distinct(s, c)
 	c.Log = readLog(s)
 	s.done()

@@ -11,13 +11,19 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/tidegate/tidegate/api/webhook"
 )
 
 const whole = `node: n1
 data_dir: data
 api: 0.0.0.0:7400
 http: "[::1]:7401"
-rest: {listen: "0.0.0.0:7480"}
+rest:
+  listen: "0.0.0.0:7480"
+  webhooks:
+    - {name: am, kind: alertmanager, source: prometheus, auth: bearer, secret: edge1-md5, per_second: 2.5}
+    - {name: x, kind: json, source: y, auth: certificate, each: body.list, map: {attack_id: item.id, targets: item.ip, vector: "'udp_flood'"}}
 tls: {ca: tls/ca.pem, cert: /etc/tidegate/cert.pem, key: tls/key.pem}
 bgp: {asn: 4200000001, router_id: 192.0.2.1, local_address: "2001:db8::1"}
 secrets: {edge1-md5: secrets/edge1}
@@ -37,7 +43,12 @@ func TestParseConfig(t *testing.T) {
 	}{
 		{"everything", whole, Config{
 			Node: "n1", DataDir: "/etc/x/data", API: "0.0.0.0:7400", HTTP: "[::1]:7401",
-			REST:    REST{Listen: "0.0.0.0:7480"},
+			REST: REST{Listen: "0.0.0.0:7480", Webhooks: []Webhook{
+				{Hook: webhook.Hook{Name: "am", Kind: webhook.Alertmanager, Source: "prometheus", Proof: webhook.Bearer, PerSecond: 2.5}, SecretName: "edge1-md5"},
+				{Hook: webhook.Hook{Name: "x", Kind: webhook.JSON, Source: "y", Proof: webhook.Certificate, Each: "body.list", Map: map[string]string{
+					"attack_id": "item.id", "targets": "item.ip", "vector": "'udp_flood'",
+				}}},
+			}},
 			TLS:     TLSFiles{CA: "/etc/x/tls/ca.pem", Cert: "/etc/tidegate/cert.pem", Key: "/etc/x/tls/key.pem"},
 			BGP:     BGP{ASN: 4200000001, RouterID: netip.MustParseAddr("192.0.2.1"), LocalAddress: netip.MustParseAddr("2001:db8::1")},
 			Secrets: map[string]string{"edge1-md5": "/etc/x/secrets/edge1"},
@@ -68,6 +79,7 @@ func TestParseConfig(t *testing.T) {
 
 func TestParseConfigRefuses(t *testing.T) {
 	const good = "node: n1\ndata_dir: d\nbgp: {asn: 65001, router_id: 192.0.2.1}\n"
+	const hooks = good + "secrets: {one: s/one}\nrest:\n  webhooks:\n"
 	cluster := func(members string) string {
 		return good + "tls: {ca: a, cert: b, key: c}\ncluster:\n  name: demo\n  raft: 127.0.0.1:7500\n  members:\n" + members
 	}
@@ -93,6 +105,19 @@ func TestParseConfigRefuses(t *testing.T) {
 		{"api and http alike", good + "api: 127.0.0.1:1\nhttp: 127.0.0.1:1\n", []string{"n.yaml:5: http: is the same address as api"}},
 		{"rest and api alike", good + "api: 127.0.0.1:1\nrest: {listen: \"127.0.0.1:1\"}\n", []string{"n.yaml:5: rest: listens on 127.0.0.1:1, which is the address of api or http"}},
 		{"rest without a port", good + "rest: {listen: localhost}\n", []string{`n.yaml:4: rest.listen: "localhost" is not host:port`}},
+		{"a webhook of half its keys", hooks + "    - {name: a, kind: alertmanager, auth: bearer}\n", []string{"n.yaml:7: rest.webhooks[0].source: is missing", "n.yaml:7: rest.webhooks[0].secret: is missing"}},
+		{"a webhook with a strange key", hooks + "    - {name: a, kind: alertmanager, source: s, auth: certificate, tokn: x}\n", []string{"n.yaml:7: rest.webhooks[0].tokn: unknown key"}},
+		{"a webhook's mapping", hooks + "    - {name: a, kind: json, source: s, auth: hmac, secret: one, map: {attack_id: body.id, targets: 'body.', vector: body.v, vctor: x}}\n", []string{"n.yaml:7: rest.webhooks[0].map.vctor: unknown key"}},
+		{"CEL in a webhook", hooks + "    - {name: a, kind: json, source: s, auth: hmac, secret: one, map: {attack_id: body.id, targets: 'body.', vector: body.v}}\n", []string{`n.yaml:7: rest.webhooks[0].map.targets: "body." is not a CEL expression`}},
+		{"an unknown secret", hooks + "    - {name: a, kind: alertmanager, source: s, auth: bearer, secret: two}\n", []string{`n.yaml:7: rest.webhooks[0].secret: "two" is not one of the secrets`}},
+		{"a secret without a use", hooks + "    - {name: a, kind: alertmanager, source: s, auth: certificate, secret: one}\n", []string{"n.yaml:7: rest.webhooks[0].secret: has no meaning"}},
+		{"an unknown kind of webhook", hooks + "    - {name: a, kind: xml, source: s, auth: basic, per_second: many}\n", []string{
+			`n.yaml:7: rest.webhooks[0].per_second: "many" is not a number`, "n.yaml:7: rest.webhooks[0].secret: is missing",
+			`n.yaml:7: rest.webhooks[0].kind: "xml"`, `n.yaml:7: rest.webhooks[0].auth: "basic"`,
+		}},
+		{"one secret for two webhooks", hooks + "    - {name: a, kind: alertmanager, source: s, auth: bearer, secret: one}\n    - {name: a, kind: alertmanager, source: s, auth: bearer, secret: one}\n", []string{
+			`n.yaml:8: rest.webhooks[1].name: "a" is also`, `n.yaml:8: rest.webhooks[1].secret: "one" is also the secret of webhook a`,
+		}},
 		{"AS 0", "node: n1\ndata_dir: d\nbgp: {asn: 0, router_id: 192.0.2.1}\n", []string{"n.yaml:3: bgp.asn: must be an autonomous system number"}},
 		{"an IPv6 router id", "node: n1\ndata_dir: d\nbgp: {asn: 1, router_id: \"2001:db8::1\"}\n", []string{`n.yaml:3: bgp.router_id: "2001:db8::1" is not a usable IPv4 address`}},
 		{"a multicast local address", "node: n1\ndata_dir: d\nbgp: {asn: 1, router_id: 192.0.2.1, local_address: 224.0.0.1}\n", []string{`n.yaml:3: bgp.local_address: "224.0.0.1" is not an address of this machine`}},
