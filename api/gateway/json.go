@@ -49,8 +49,9 @@ func (m *marshaler) NewDecoder(r io.Reader) runtime.Decoder {
 			return fmt.Errorf("cannot read JSON into a %T", v)
 		}
 		// Not JSONPb's own: that ignores what follows the first object.
-		if err = (protojson.UnmarshalOptions{}).Unmarshal(data, msg); err != nil && stream {
-			l.fail(err)
+		err = (protojson.UnmarshalOptions{}).Unmarshal(data, msg)
+		if err != nil && stream {
+			return l.fail(err)
 		}
 		return err
 	})
@@ -103,8 +104,7 @@ func (l *lines) next() ([]byte, error) {
 		for {
 			part, err := l.r.ReadSlice('\n')
 			if len(line)+len(part) > MaxBody {
-				l.fail(errLine)
-				return nil, errLine
+				return nil, l.fail(errLine)
 			}
 			line = append(line, part...)
 			if err == nil || errors.Is(err, io.EOF) && len(bytes.TrimSpace(line)) > 0 {
@@ -120,10 +120,12 @@ func (l *lines) next() ([]byte, error) {
 	}
 }
 
-func (l *lines) fail(err error) {
+// fail remembers what was wrong, and ends the stream there.
+func (l *lines) fail(err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.err = err
+	return io.EOF
 }
 
 func (l *lines) failed() error {

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/grpclog"
 
 	"github.com/tidegate/tidegate/cmd/client"
 	"github.com/tidegate/tidegate/cmd/node"
@@ -27,6 +29,9 @@ certificates at its first start and prints how to use them. "tidegate check" loo
 			if err != nil {
 				return err
 			}
+			// gRPC and its gateway write to standard error what callers do wrong, without form or limit. What matters of
+			// it comes back as an error, and is logged as the rest is.
+			grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 			deps := node.Deps{Logger: a.logger(cfg.Log), Version: version()}
 			if cfg.MakesPKI() {
 				deps.Listening = func(at node.Addresses) { a.welcome(cfg, at) }
