@@ -105,7 +105,7 @@ func begun(m *policy.Mitigation) string {
 	if len(m.Ladder) > 0 {
 		action = m.Ladder[0].Action
 	}
-	text := fmt.Sprintf("%s for %s", action, m.Lifetime)
+	text := action.String() // not the lifetime: it may have been extended since
 	if len(m.Ladder) > 0 {
 		text = fmt.Sprintf("step 1 of %d, %s", len(m.Ladder), text)
 	}

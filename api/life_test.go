@@ -69,7 +69,7 @@ func TestLadder(t *testing.T) {
 		t.Errorf("phase %s, quiet time %v", x.GetPhase(), x.GetQuietTime())
 	}
 	h := x.GetHistory()
-	if len(h) != 2 || h[0].GetWhat() != "started" || h[0].GetBy() != "detector/fnm" || !strings.HasPrefix(h[0].GetText(), "step 1 of 2, rate 8Mbps for ") ||
+	if len(h) != 2 || h[0].GetWhat() != "started" || h[0].GetBy() != "detector/fnm" || !strings.HasPrefix(h[0].GetText(), "step 1 of 2, rate 8Mbps: ") ||
 		h[1].GetWhat() != "merged" || h[1].GetIndex() == 0 || !strings.Contains(h[1].GetText(), `"b" of fnm became cause 2`) {
 		t.Errorf("history: %v", h)
 	}

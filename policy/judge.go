@@ -386,6 +386,9 @@ func (f *surveyed) admit(s *State, p *plan) Reason {
 	if n, most := s.ActiveCount()-f.leaving, s.Safeguards().MaxMitigations; n >= most {
 		return Reason{CodeMitigationLimit, fmt.Sprintf("%s %s active, the safeguards permit %d", plural(n, "mitigation"), choose(n, "is", "are"), most)}
 	}
+	if r := checkRedirectTarget(s, p); r.Code != "" {
+		return r
+	}
 	if r := checkSources(s, p.variants); r.Code != "" {
 		return r
 	}

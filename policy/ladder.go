@@ -112,10 +112,11 @@ func decideEscalate(s *State, r *EscalateRequest, e Entry) Decision {
 	return d
 }
 
-// outlasts reports whether the attack has lasted for longer than the step, and goes on.
+// outlasts reports whether the attack has lasted for longer than the step, and goes on: it was reported lately, and again
+// since the step began. The report with which the step began says nothing of what came after.
 func (m *Mitigation) outlasts(r AttackReport, e Entry) bool {
 	due, ok := m.StepDue()
-	return ok && !e.At.Before(due) && m.Expires.After(e.At) && e.At.Sub(r.At) <= EscalationFreshness
+	return ok && !e.At.Before(due) && m.Expires.After(e.At) && e.At.Sub(r.At) <= EscalationFreshness && r.At.After(m.StepSince)
 }
 
 // escalate returns m at its next step, or why it stays at the one that it is at.

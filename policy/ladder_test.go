@@ -140,6 +140,18 @@ func TestStepStays(t *testing.T) {
 	}
 }
 
+// TestSilenceTakesNoStep: a detector that reports an attack once and then falls silent never climbs, however short a step
+// is; one that reports again does.
+func TestSilenceTakesNoStep(t *testing.T) {
+	quick := ladder()
+	quick.Name, quick.Priority = "quick", 30
+	quick.Ladder = []policy.Step{quick.Ladder[0], {Action: policy.Action{Kind: policy.Discard}, After: time.Minute}}
+	w := onLadder(t, quick)
+	w.now = noon().Add(time.Minute)
+	w.must(policy.Observed, policy.CodeNothingToDo, w.outlasts(time.Minute, 1))
+	w.must(policy.Mitigated, policy.CodeEscalated, w.outlasts(time.Minute-1, 1))
+}
+
 // TestOrdersTakeNoStep: what an operator started stays as it was ordered.
 func TestOrdersTakeNoStep(t *testing.T) {
 	w := onLadder(t)

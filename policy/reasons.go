@@ -62,6 +62,8 @@ const (
 	CodeTooManyVariants ReasonCode = "too_many_variants"
 	// CodeSourceProtected is a source prefix that overlaps protected space: sources are spoofed.
 	CodeSourceProtected ReasonCode = "source_protected"
+	// CodeRedirectTarget is a redirect to an address that is protected, or attacked itself.
+	CodeRedirectTarget ReasonCode = "redirect_target"
 	// CodeUnsafeMatch is a match that common routers do not survive (flowspec.CheckSafe).
 	CodeUnsafeMatch ReasonCode = "unsafe_match"
 	// CodeRateTooLow is a rate that leaves less than 1 byte/s, or 1 packet/s, for each of the rules that share it.
@@ -174,6 +176,7 @@ func Reasons() []ReasonInfo {
 		{CodePolicyLimit, true, "the policy has as many active mitigations as it may have"},
 		{CodePolicyObserves, false, "the policy that takes the signal only observes"},
 		{CodeTooManyVariants, true, "too many matches per destination"},
+		{CodeRedirectTarget, true, "the redirect leads to a protected address, or back to the target"},
 		{CodeSourceProtected, true, "a source prefix overlaps protected space"},
 		{CodeUnsafeMatch, true, "common routers do not survive the match"},
 		{CodeRateTooLow, true, "less than 1 byte/s, or 1 packet/s, for each rule that shares the rate"},

@@ -39,6 +39,11 @@ func blackhole(targets ...string) *policy.StartRequest {
 	return &policy.StartRequest{Targets: pfxs(targets...), Action: policy.Action{Kind: policy.RTBH}}
 }
 
+// divert is an order to redirect everything to the targets.
+func divert(to string, targets ...string) *policy.StartRequest {
+	return &policy.StartRequest{Targets: pfxs(targets...), Action: policy.Action{Kind: policy.RedirectIP, Address: netip.MustParseAddr(to)}}
+}
+
 // limit is an order to limit the rate of everything to the targets.
 func limit(rate flowspec.BytesPerSecond, targets ...string) *policy.StartRequest {
 	return &policy.StartRequest{Targets: pfxs(targets...), Action: policy.Action{Kind: policy.RateLimit, Rate: rate}}
@@ -217,6 +222,10 @@ func limitCases(t *testing.T) []reasonCase {
 			name: "policy observes", docs: taking(func(p *policy.Policy) { p.Mode = policy.ModeObserve }), req: signal("a", 1, policy.VectorSYNFlood, pfxs("198.51.100.7/32")),
 			kind: policy.Observed, code: policy.CodePolicyObserves,
 		},
+		{name: "redirect to a link", req: divert("198.51.100.253", "198.51.100.7/32"), kind: policy.Refused, code: policy.CodeRedirectTarget, text: []string{"198.51.100.253 is protected", "link"}},
+		{name: "redirect to a resolver", req: divert("192.0.2.53", "198.51.100.7/32"), kind: policy.Refused, code: policy.CodeRedirectTarget, text: []string{"resolvers"}},
+		{name: "redirect to the target", req: divert("198.51.100.9", "198.51.100.0/28"), kind: policy.Refused, code: policy.CodeRedirectTarget, text: []string{"198.51.100.9 is inside the target 198.51.100.0/28"}},
+		{name: "redirect to a scrubber", req: divert("100.64.0.1", "198.51.100.0/28"), kind: policy.Mitigated, code: policy.CodeStarted},
 		{name: "no such group", req: nowhere, kind: policy.Refused, code: policy.CodeNoRouter, text: []string{"moon", "edge, transit"}},
 		{name: "no router at all", docs: without([]string{"edge-1", "edge-2", "transit-1", "amplification", "floods"}), req: discard("198.51.100.7/32"), kind: policy.Refused, code: policy.CodeNoRouter},
 		{name: "lifetime", req: long, kind: policy.Refused, code: policy.CodeLifetimeTooLong, text: []string{"48h", "24h"}},

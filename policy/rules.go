@@ -102,6 +102,27 @@ func routeWord(k wanted.Kind) string {
 	return "rule"
 }
 
+// checkRedirectTarget refuses to forward the packets of an attack to where they do harm: to a link or other protected
+// space, or back to what is attacked. A scrubber may stand in the operator's own infrastructure.
+func checkRedirectTarget(s *State, p *plan) Reason {
+	if p.action.Kind != RedirectIP {
+		return Reason{}
+	}
+	a := p.action.Address
+	for _, t := range p.targets {
+		if t.Contains(a) {
+			return Reason{CodeRedirectTarget, fmt.Sprintf("%s is inside the target %s: the packets would come back; name the address of the scrubber", a, prefixText(t))}
+		}
+	}
+	for _, over := range s.ProtectedOverlapping(netip.PrefixFrom(a, a.BitLen())) {
+		if b, ok := s.Block(over.Name); ok && over.Kind == ExemptBlock && b.Kind == BlockInfrastructure {
+			continue
+		}
+		return Reason{CodeRedirectTarget, fmt.Sprintf("%s is protected: %s; the attack would be sent there: name the address of the scrubber", a, exemptList([]Exemption{over}))}
+	}
+	return Reason{}
+}
+
 // checkSources refuses source prefixes that overlap protected space: sources are spoofed, and a rule on them hits
 // what the links and the infrastructure really send.
 func checkSources(s *State, variants []flowspec.Match) Reason {

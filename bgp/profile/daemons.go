@@ -81,7 +81,7 @@ func gobgp() *Profile {
 func linuxEdge() *Profile {
 	payload := nftManual("PAYLOAD EXPRESSIONS")
 	p := &Profile{
-		Name: "linux-edge", Title: "Linux router with nftables, as in the lab", Enforces: InSoftware, model: modelNft,
+		Name: "linux-edge", Title: "Linux router with nftables", Enforces: InSoftware, model: modelNft,
 		RTBH: assumed(rfc5635()),
 		Quirks: []Quirk{
 			{"Rules that are walked in sequence cost packets per second each; sets and maps do not.", nftManual("SETS, MAPS")},

@@ -68,7 +68,7 @@ func climbing() *pb.Mitigation {
 	m.BlockedCode, m.Blocked = "no_router", "step 3 (rtbh): no router takes IPv4 blackhole routes"
 	m.NearMisses = []*pb.NearMiss{{Policy: "gold", Why: "customer uni-a has none of the tags gold"}}
 	m.History = []*pb.Event{
-		{At: stamp(-2 * time.Minute), What: "started", By: "detector/flowmon", Code: "mitigated", Text: "step 1 of 3, rate 60Mbps for 10m0s"},
+		{At: stamp(-2 * time.Minute), What: "started", By: "detector/flowmon", Code: "mitigated", Text: "step 1 of 3, rate 60Mbps"},
 		{At: stamp(-time.Minute), Index: 21, What: "escalated", By: "member/n1", Code: "escalated", Text: "step 2 of 3, discard instead of rate 60Mbps: the attack is still reported 1m0s after the step before began"},
 		{At: stamp(-time.Second), Index: 22, What: "step-refused", By: "member/n1", Code: "no_router", Text: m.GetBlocked()},
 	}
@@ -239,7 +239,7 @@ func answers() map[string]func(p *Printer) error {
 		},
 		"policies": func(p *Printer) error {
 			return p.Policies(&pb.ListDocumentsResponse{Documents: []*pb.Document{
-				{Document: &pb.Document_Policy{Policy: &pb.Policy{Name: "rest", Action: &pb.Action{Rate: "10Mbps"}}}},
+				{Document: &pb.Document_Policy{Policy: &pb.Policy{Name: "rest", Ladder: []*pb.Step{{Action: &pb.Action{Rate: "10Mbps"}}, {Action: &pb.Action{Discard: true}, After: durationpb.New(time.Minute)}}}}},
 				{Document: &pb.Document_Policy{Policy: &pb.Policy{
 					Name: "reflected", Priority: 20, Vectors: []string{"dns_amplification", "ntp_amplification"}, Customers: []string{"uni-a"}, Tags: []string{"gold"},
 					Sources: []string{"flowmon"}, MinRate: "1Gbps", MinPackets: "1Mpps", MinConfidence: 0.8, When: "signal.family == 4", Mode: "observe", Action: &pb.Action{Discard: true},

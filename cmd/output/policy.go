@@ -31,7 +31,7 @@ func (p *Printer) Policies(r *pb.ListDocumentsResponse) error {
 	t := &table{head: []string{"NAME", "PRIORITY", "MODE", "TAKES", "ACTION"}, empty: "No policies: every signal is observed only."}
 	for _, q := range list {
 		t.add(cell{q.GetName(), bold}, cell{text: fmt.Sprint(q.GetPriority())}, cell{text: cmp.Or(q.GetMode(), "auto")},
-			cell{text: takes(q)}, cell{text: Action(q.GetAction())})
+			cell{text: takes(q)}, cell{text: policyAction(q)})
 	}
 	p.table(t)
 	p.stale(r.GetRead())

@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tidegate/tidegate/api/manifest"
+	"github.com/tidegate/tidegate/bgp/profile"
 	"github.com/tidegate/tidegate/cmd/client"
 	"github.com/tidegate/tidegate/cmd/output"
 	pb "github.com/tidegate/tidegate/proto/tidegate/v1"
@@ -34,7 +36,7 @@ of the apply: 3 when apply would be refused.
 
 // documentFlags are what apply and plan have in common.
 type documentFlags struct {
-	file  string
+	files []string
 	prune bool
 	allow uint32
 	// untested accepts profiles without a recorded run, as if each Router document said so.
@@ -43,27 +45,40 @@ type documentFlags struct {
 }
 
 func (f *documentFlags) add(c *cobra.Command) {
-	c.Flags().StringVarP(&f.file, "file", "f", "", "file, directory, or - for standard input (mandatory)")
+	c.Flags().StringArrayVarP(&f.files, "file", "f", nil, "file, directory, or - for standard input (mandatory); repeat it for several")
 	c.Flags().BoolVar(&f.prune, "prune", false, "remove documents that are not in the files")
 	c.Flags().Uint32Var(&f.allow, "allow-removals", 0, "number of links and blocks that are meant to be removed")
-	c.Flags().BoolVar(&f.untested, "accept-untested", false, "accept router profiles without a recorded run: accept_untested: true in every Router document")
+	c.Flags().BoolVar(&f.untested, "accept-untested", false, "accept router profiles without a recorded run: accept_untested: true in each Router document that has one")
 	c.MarkFlagRequired("file") //nolint:errcheck // fails only for a flag that does not exist
 }
 
 // load reads the files; what is wrong in them is a matter of usage.
 func (f *documentFlags) load(a *app) ([]*pb.Document, error) {
-	docs, err := manifest.Load(f.file, a.stdin)
-	if err != nil {
-		return nil, &client.UsageError{Text: err.Error()}
+	for _, file := range f.files {
+		docs, err := manifest.Load(file, a.stdin)
+		if err != nil {
+			return nil, &client.UsageError{Text: err.Error()}
+		}
+		f.loaded = append(f.loaded, docs...)
 	}
-	f.loaded = docs
-	out := manifest.Protos(docs)
+	out := manifest.Protos(f.loaded)
 	for _, d := range out {
-		if r := d.GetRouter(); r != nil && f.untested {
+		if r := d.GetRouter(); r != nil && f.untested && asksForAcceptance(r) {
 			r.AcceptUntested = true
 		}
 	}
 	return out, nil
+}
+
+// asksForAcceptance reports whether the router's profile has no recorded run. Others are left as they are, so that an
+// acceptance is never there before it is needed.
+func asksForAcceptance(r *pb.Router) bool {
+	p, known := profile.Lookup(r.GetProfile())
+	if !known {
+		return false
+	}
+	_, admitted := p.Admit(false)
+	return !admitted
 }
 
 func (a *app) applyCommand() *cobra.Command {
@@ -76,7 +91,7 @@ func (a *app) applyCommand() *cobra.Command {
 				return err
 			}
 			if w.reason == "" {
-				w.reason = "apply " + f.file
+				w.reason = "apply " + strings.Join(f.files, " ")
 			}
 			r, err := c.Apply(ctx, &pb.ApplyRequest{RequestId: w.id(a), Reason: w.reason, Documents: docs, Prune: f.prune, AllowRemovals: f.allow})
 			if err != nil {

@@ -26,7 +26,7 @@ Bits: syn is set; syn+ack: both are set; any:syn+ack: one of them is; !ack: not 
 Lists: items are joined by | (or) and & (and, binds closer): sport 53|123, len >=100&<=200, tcp-flags syn&!ack.
 A comma is not a list. The address family is that of the targets.
 
-What some routers do not survive is refused (unsafe_match): more than 5 values in one condition, and "not equal" (!=).`
+What some routers do not survive is refused, with what to write instead: more than 5 values in one condition, and "not equal" (!=).`
 
 func matchTopic() *cobra.Command {
 	return &cobra.Command{Use: "match", Short: "how --match says which packets are meant", Long: matchLong}
