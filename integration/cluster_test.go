@@ -255,7 +255,7 @@ func (c *cli) ok(args ...string) string {
 
 // signal sends a signal as a detector does: when the answer is to send it again, because there was no leader for a moment,
 // it does. Other than that it wants exit code 0.
-func (c *cli) signal(args ...string) string {
+func (c *cli) signal(args ...string) {
 	c.t.Helper()
 	var r lab.Result
 	eventually(c.t, "the signal is judged", func(context.Context) error {
@@ -267,7 +267,6 @@ func (c *cli) signal(args ...string) string {
 	if r.Code != 0 {
 		c.t.Fatalf("tidegate signal %s: exit code %d\n%s%s", strings.Join(args, " "), r.Code, r.Stdout, r.Stderr)
 	}
-	return r.Stdout
 }
 
 // read reads the JSON that a command prints into out.
