@@ -128,6 +128,8 @@ lint-drift: $(GENERATORS)
 .PHONY: lint-mod
 lint-mod:
 	$(GO) mod tidy -diff
+	@# Tools already in bin/tools would hide a checksum that a fresh machine misses.
+	$(GO) list -modfile=.ci/tools.mod -deps tool > bin/tools.list
 
 .PHONY: tools
 tools: $(GENERATORS) $(TOOLS)/golangci-lint ## build the pinned tools into bin/tools (minutes, once)
