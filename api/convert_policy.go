@@ -36,7 +36,7 @@ func policyFrom(v *violations, in *tidegatev1.Policy) *policy.Policy {
 	parser := newSignalParser()
 	for i, s := range in.GetVectors() {
 		if !parser.vectors[policy.Vector(s)] {
-			v.add(item("vectors", i), quote(s)+" is not a known vector", "write one of: "+parser.names)
+			v.add(item("vectors", i), quote(s)+" is not a known vector", policy.VectorFix("write", policy.Vector(s)))
 		}
 		out.Vectors = append(out.Vectors, policy.Vector(s))
 	}

@@ -3,7 +3,6 @@ package api
 import (
 	"fmt"
 	"math"
-	"strings"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
 	"github.com/tidegate/tidegate/policy"
@@ -13,17 +12,13 @@ import (
 // signalParser reads signals; it is made once, because the vectors are.
 type signalParser struct {
 	vectors map[policy.Vector]bool
-	names   string
 }
 
 func newSignalParser() *signalParser {
 	p := &signalParser{vectors: make(map[policy.Vector]bool)}
-	var names []string
 	for _, info := range policy.Vectors() {
 		p.vectors[info.Name] = true
-		names = append(names, string(info.Name))
 	}
-	p.names = strings.Join(names, ", ")
 	return p
 }
 
@@ -58,10 +53,10 @@ func (p *signalParser) signal(v *violations, source string, in *tidegatev1.Signa
 	p.target(v, in, &out, end)
 	if in.GetVector() == "" {
 		if !end {
-			v.add("vector", "it is missing", "write one of: "+p.names)
+			v.add("vector", "it is missing", policy.VectorFix("write", ""))
 		}
 	} else if !p.vectors[out.Vector] {
-		v.add("vector", quote(in.GetVector())+" is not a known vector", "write one of: "+p.names)
+		v.add("vector", quote(in.GetVector())+" is not a known vector", policy.VectorFix("write", out.Vector))
 	}
 	out.SourcePorts = v.ranges("source_ports", "port", in.GetSourcePorts())
 	out.DestinationPorts = v.ranges("destination_ports", "port", in.GetDestinationPorts())

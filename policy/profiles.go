@@ -152,6 +152,9 @@ func (p *plan) fitRouter(r *Router, prof *profile.Profile) Reason {
 		case p.origin == FromPolicy && len(p.variants) > 1 && onlyLaterFragments(&v):
 			// What else is said of the attack still holds, and no detector can ask again in other words.
 			p.notes = append(p.notes, fmt.Sprintf("fragments after the first are not matched, this leaks them: %s", unfit(r, &rule, err)))
+		case p.origin == FromPolicy && onlyLaterLeft(&v, prof):
+			out = append(out, laterFragments(v))
+			p.notes = append(p.notes, fmt.Sprintf("first fragments are not matched, this leaks them: %s", unfit(r, &rule, err)))
 		default:
 			return Reason{CodeRouterProfile, unfit(r, &rule, err)}
 		}
@@ -178,6 +181,26 @@ func (p *plan) fitRouter(r *Router, prof *profile.Profile) Reason {
 func onlyLaterFragments(m *flowspec.Match) bool {
 	c, ok := m.Component(flowspec.Fragment)
 	return ok && len(c.Ops) == 1 && c.Ops[0].Flags&flowspec.Not == 0 && c.Ops[0].Value == flowspec.IsFragment
+}
+
+// onlyLaterLeft reports whether m takes all fragments of something, and the router could take those after the first.
+func onlyLaterLeft(m *flowspec.Match, prof *profile.Profile) bool {
+	c, ok := m.Component(flowspec.Fragment)
+	if all := anyFragment(); !ok || len(c.Ops) != 1 || c.Ops[0] != all.Ops[0] {
+		return false
+	}
+	return len(prof.Check(flowspec.Rule{Match: laterFragments(*m)})) == 0
+}
+
+// laterFragments is m with the fragments after the first in place of all.
+func laterFragments(m flowspec.Match) flowspec.Match {
+	out := flowspec.Match{Family: m.Family, Components: slices.Clone(m.Components)}
+	for i := range out.Components {
+		if out.Components[i].Type == flowspec.Fragment {
+			out.Components[i] = flowspec.Fragments(flowspec.IsFragment)
+		}
+	}
+	return out
 }
 
 // unfit says why a router cannot carry out a rule, and how to mend it, which the finding says that err is.

@@ -77,6 +77,25 @@ func TestSplitForRouter(t *testing.T) {
 	}
 }
 
+// TestVectorsByProfile: first fragments may be left out where a router can tell only later ones, and that is said; where
+// it can tell none, nothing is done. Flags are one mask.
+func TestVectorsByProfile(t *testing.T) {
+	host := "198.51.100.7/32"
+	w := newWorld(t, without([]string{"amplification", "floods"}, xr(0), &policy.Policy{Name: "all", Action: policy.Action{Kind: policy.Discard}})...)
+	m := w.must(policy.Mitigated, policy.CodeMitigated, signal("f", 1, policy.VectorFragmentFlood, pfxs(host))).Mitigations[0]
+	if diff := cmp.Diff([]string{"dst 198.51.100.7/32 frag any:is-fragment => discard"}, texts(m.Rules)); diff != "" {
+		t.Errorf("rules (-want +got):\n%s", diff)
+	}
+	if notes := strings.Join(m.Notes, "\n"); !strings.Contains(notes, "first fragments are not matched, this leaks them: router xr-1") {
+		t.Errorf("notes %q", notes)
+	}
+	w.must(policy.Merged, policy.CodeMerged, signal("g", 1, policy.VectorFragmentFlood, pfxs(host)))
+	w.must(policy.Refused, policy.CodeRouterProfile, signal("h", 1, policy.VectorFragmentFlood, pfxs("2001:db8:100::1/128")))
+	for _, v := range []policy.Vector{policy.VectorACKFlood, policy.VectorRSTFlood, policy.VectorTCPAmplification, policy.VectorESPFlood} {
+		w.must(policy.Mitigated, policy.CodeMitigated, signal(string(v), 1, v, pfxs(host)))
+	}
+}
+
 // TestRefusedByProfile: what a router would ignore or approximate is refused, and it is said which router and why.
 func TestRefusedByProfile(t *testing.T) {
 	host := "198.51.100.7/32"

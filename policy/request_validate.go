@@ -41,7 +41,7 @@ func validateSignal(sig *Signal) []Violation {
 	switch sig.Kind {
 	case SignalStart, SignalUpdate:
 		if _, known := vectorInfo(sig.Vector); !known {
-			vs.add("vector", "send one of "+vectorNames(), "%q is not a known vector", string(sig.Vector))
+			vs.add("vector", VectorFix("send", sig.Vector), "%q is not a known vector", string(sig.Vector))
 		}
 		vs.targets(sig.Targets)
 	case SignalEnd:

@@ -317,21 +317,12 @@ func (c *checker) vectors(field string, list []Vector) {
 	}
 	for i, v := range list {
 		if _, ok := vectorInfo(v); !ok {
-			c.add(item(field, i), fmt.Sprintf("there is no vector %q", clip(string(v))), "write one of "+knownVectors())
+			c.add(item(field, i), fmt.Sprintf("there is no vector %q", clip(string(v))), VectorFix("write", v))
 		}
 		if slices.Contains(list[:i], v) {
 			c.add(item(field, i), fmt.Sprintf("%q is listed twice", clip(string(v))), "remove one of the two")
 		}
 	}
-}
-
-// knownVectors lists the known vectors for a sentence.
-func knownVectors() string {
-	var names []string
-	for _, v := range Vectors() {
-		names = append(names, string(v.Name))
-	}
-	return strings.Join(names, ", ")
 }
 
 // action checks an action as a policy may ask for it, whose targets may be of either family.

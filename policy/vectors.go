@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
 )
@@ -18,123 +17,32 @@ const (
 	protoTCP    = 6
 	protoUDP    = 17
 	protoGRE    = 47
+	protoESP    = 50
 	protoICMPv6 = 58
 )
 
-// The known vectors.
-const (
-	VectorDNSAmplification       Vector = "dns_amplification"
-	VectorNTPAmplification       Vector = "ntp_amplification"
-	VectorMemcachedAmplification Vector = "memcached_amplification"
-	VectorSSDPAmplification      Vector = "ssdp_amplification"
-	VectorCLDAPAmplification     Vector = "cldap_amplification"
-	VectorCharGenAmplification   Vector = "chargen_amplification"
-	VectorSNMPAmplification      Vector = "snmp_amplification"
-	VectorUDPFlood               Vector = "udp_flood"
-	VectorSYNFlood               Vector = "syn_flood"
-	VectorTCPFlood               Vector = "tcp_flood"
-	VectorICMPFlood              Vector = "icmp_flood"
-	VectorGREFlood               Vector = "gre_flood"
-	VectorCarpetBombing          Vector = "carpet_bombing"
-	VectorUnknown                Vector = "unknown"
-)
-
-// VectorInfo says what a vector is and how it becomes the variants of a mitigation: the matches without a
-// destination. What a signal says besides narrows them further.
-type VectorInfo struct {
-	Name        Vector
-	Description string
-	Families    []flowspec.Family
-	Protocols   []uint8          // none: those of the signal, or all. ICMP stands for ICMPv6 in IPv6
-	SourcePorts []flowspec.Range // none: those of the signal, or all
-	OnlySYN     bool             // TCP packets with SYN and without ACK
-	// Fragments: a variant of its own takes the fragments after the first, which carry no ports to match.
-	Fragments bool
-	// NeedsProtocol: without a protocol in the signal it is refused as too vague.
-	NeedsProtocol bool
-}
-
-// Vectors returns the known vectors, in a fixed order.
-func Vectors() []VectorInfo {
-	names := [...]Vector{
-		VectorDNSAmplification, VectorNTPAmplification, VectorMemcachedAmplification, VectorSSDPAmplification,
-		VectorCLDAPAmplification, VectorCharGenAmplification, VectorSNMPAmplification, VectorUDPFlood, VectorSYNFlood,
-		VectorTCPFlood, VectorICMPFlood, VectorGREFlood, VectorCarpetBombing, VectorUnknown,
-	}
-	out := make([]VectorInfo, 0, len(names))
-	for _, name := range names {
-		info, _ := vectorInfo(name)
-		out = append(out, info)
-	}
-	return out
-}
-
-// vectorInfo returns what is known of v.
-func vectorInfo(v Vector) (VectorInfo, bool) {
-	info := VectorInfo{Name: v, Families: []flowspec.Family{flowspec.IPv4, flowspec.IPv6}}
-	switch v {
-	case VectorDNSAmplification:
-		return info.amplification(53), true
-	case VectorNTPAmplification:
-		return info.amplification(123), true
-	case VectorMemcachedAmplification:
-		return info.amplification(11211), true
-	case VectorSSDPAmplification:
-		return info.amplification(1900), true
-	case VectorCLDAPAmplification:
-		return info.amplification(389), true
-	case VectorCharGenAmplification:
-		return info.amplification(19), true
-	case VectorSNMPAmplification:
-		return info.amplification(161), true
-	case VectorUDPFlood:
-		info.Protocols = []uint8{protoUDP}
-		info.Description = "UDP, with the ports of the signal if it names any"
-	case VectorSYNFlood:
-		info.Protocols, info.OnlySYN = []uint8{protoTCP}, true
-		info.Description = "TCP packets that open connections: SYN without ACK"
-	case VectorTCPFlood:
-		info.Protocols = []uint8{protoTCP}
-		info.Description = "TCP, with the ports of the signal if it names any"
-	case VectorICMPFlood:
-		info.Protocols = []uint8{protoICMP}
-		info.Description = "ICMP, sparing ICMPv4 type 3, ICMPv6 types 1-4 (path MTU discovery) and 133-137 (neighbour discovery)"
-	case VectorGREFlood:
-		info.Protocols = []uint8{protoGRE}
-		info.Description = "GRE, protocol 47"
-	case VectorCarpetBombing:
-		info.Description = "many addresses at once: the protocols and ports of the signal, or every packet to the targets"
-	case VectorUnknown:
-		info.NeedsProtocol = true
-		info.Description = "the protocols and ports of the signal, at least a protocol"
-	default:
-		return VectorInfo{}, false
-	}
-	return info, true
-}
-
-// amplification completes a vector of reflected answers: servers that anybody can ask answer a spoofed address.
-func (v VectorInfo) amplification(port uint64) VectorInfo {
-	v.Protocols, v.SourcePorts, v.Fragments = []uint8{protoUDP}, []flowspec.Range{flowspec.One(port)}, true
-	v.Description = "UDP from the source port of the abused service, and UDP fragments after the first"
-	return v
-}
-
 // shape is what is matched besides the destination. A nil list stands for everything; an empty one never occurs.
 type shape struct {
-	family                 flowspec.Family
-	protocols              []uint8 // sorted
-	sourcePorts            []flowspec.Range
-	destinationPorts       []flowspec.Range
-	lengths                []flowspec.Range
-	sources                []flowspec.Component // source prefixes
-	onlySYN, alsoFragments bool
-	notes                  []string
+	family           flowspec.Family
+	protocols        []uint8 // sorted
+	sourcePorts      []flowspec.Range
+	destinationPorts []flowspec.Range
+	lengths          []flowspec.Range
+	sources          []flowspec.Component // source prefixes
+	set, unset       uint16               // TCP flags; both zero: whatever they are
+	alsoFragments    bool                 // and the fragments after the first
+	onlyFragments    bool                 // fragments, the first ones among them, and nothing else
+	notes            []string
 }
 
 // shapeOf combines a vector with what the signal says, which can only narrow it.
 func shapeOf(info *VectorInfo, sig *Signal, f flowspec.Family) (*shape, Reason) {
-	sh := &shape{family: f, onlySYN: info.OnlySYN, alsoFragments: info.Fragments}
+	sh := &shape{family: f, set: info.FlagsSet, unset: info.FlagsUnset, alsoFragments: info.Fragments, onlyFragments: info.OnlyFragments}
+	for _, n := range []string{info.Hits, info.Leaks} {
+		if n != "" {
+			sh.notes = append(sh.notes, n)
+		}
+	}
 	sh.protocols = protocolsIn(info.Protocols, f)
 	if len(sig.Protocols) > 0 {
 		said := sortedSet(sig.Protocols, cmp.Compare[uint8])
@@ -148,6 +56,12 @@ func shapeOf(info *VectorInfo, sig *Signal, f flowspec.Family) (*shape, Reason) 
 	if info.NeedsProtocol && sh.protocols == nil {
 		return nil, Reason{CodeTooVague, fmt.Sprintf("vector %s without a protocol would take every packet to the target: "+
 			"name at least a protocol", info.Name)}
+	}
+	if info.OnlyFragments && len(sig.SourcePorts)+len(sig.DestinationPorts) > 0 {
+		sh.notes = append(sh.notes, "fragments after the first carry no ports: those that the signal names are not matched")
+		cp := *sig
+		cp.SourcePorts, cp.DestinationPorts = nil, nil
+		sig = &cp
 	}
 	sh.sourcePorts = info.SourcePorts
 	if len(sig.SourcePorts) > 0 {
@@ -200,14 +114,17 @@ func (sh *shape) variants() ([]flowspec.Match, Reason) {
 	var out [][]flowspec.Component
 	icmp := icmpOf(sh.family)
 	others := sh.protocols
-	if i, found := slices.BinarySearch(sh.protocols, icmp); found {
+	if i, found := slices.BinarySearch(sh.protocols, icmp); found && !sh.onlyFragments {
 		others = append(slices.Clone(sh.protocols[:i]), sh.protocols[i+1:]...)
 		proto := flowspec.Proto(icmp)
 		out = append(out, []flowspec.Component{proto, flowspec.Values(flowspec.ICMPType, sparedTypes(sh.family)...)},
 			[]flowspec.Component{proto, flowspec.Fragments(flowspec.IsFragment)})
 		sh.notes = append(sh.notes, sparedNote(sh.family))
 	}
-	if sh.protocols == nil {
+	switch {
+	case sh.protocols == nil && sh.onlyFragments:
+		out = append(out, []flowspec.Component{anyFragment()})
+	case sh.protocols == nil:
 		out = append(out, nil)
 		sh.notes = append(sh.notes, "every packet to the destinations is taken, whatever its protocol: also path MTU discovery, "+
 			"and the answers to connections that the customer opened itself")
@@ -242,10 +159,12 @@ func (sh *shape) withPorts(proto flowspec.Component) [][]flowspec.Component {
 	out := [][]flowspec.Component{{proto}}
 	out = product(out, components(flowspec.SourcePort, sh.sourcePorts))
 	out = product(out, components(flowspec.DestinationPort, sh.destinationPorts))
-	if sh.onlySYN {
-		out = product(out, []flowspec.Component{flowspec.FlagsExcept(flowspec.SYN, flowspec.ACK)})
+	if sh.set|sh.unset != 0 {
+		out = product(out, []flowspec.Component{flowspec.FlagsExcept(sh.set, sh.unset)})
 	}
 	switch {
+	case sh.onlyFragments:
+		out = product(out, []flowspec.Component{anyFragment()})
 	case sh.alsoFragments:
 		out = append(out, []flowspec.Component{proto, flowspec.Fragments(flowspec.IsFragment)})
 		sh.notes = append(sh.notes, "fragments after the first carry no ports: they are taken whatever their ports were")
@@ -253,6 +172,11 @@ func (sh *shape) withPorts(proto flowspec.Component) [][]flowspec.Component {
 		sh.notes = append(sh.notes, "fragments after the first carry no ports and are not matched: this leaks them")
 	}
 	return out
+}
+
+// anyFragment matches the fragments of a packet, the first one among them.
+func anyFragment() flowspec.Component {
+	return flowspec.Fragments(flowspec.IsFragment | flowspec.FirstFragment)
 }
 
 // product returns every list with each of the components added; no components leave the lists as they are.
@@ -378,17 +302,10 @@ func protocolText(n uint8) string {
 		return "17 (udp)"
 	case protoGRE:
 		return "47 (gre)"
+	case protoESP:
+		return "50 (esp)"
 	case protoICMPv6:
 		return "58 (icmpv6)"
 	}
 	return fmt.Sprint(n)
-}
-
-// vectorNames lists the known vectors for a sentence.
-func vectorNames() string {
-	var names []string
-	for _, v := range Vectors() {
-		names = append(names, string(v.Name))
-	}
-	return strings.Join(names, ", ")
 }

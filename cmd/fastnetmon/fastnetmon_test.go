@@ -71,8 +71,8 @@ func TestDescribeCaptured(t *testing.T) {
 		{"icmp-ban", "203.0.113.12", 446, &pb.Signal{Vector: "icmp_flood", PacketsPerSecond: 446, BitsPerSecond: 350734}},
 		{"icmp-attack_details", "203.0.113.12", 446, &pb.Signal{Vector: "icmp_flood", PacketsPerSecond: 446, BitsPerSecond: 350734}},
 		// The list of flows shows octets of the payload as ports; neither may become one.
-		{"fragments-ban", "203.0.113.13", 483, &pb.Signal{Vector: "udp_flood", PacketsPerSecond: 483, BitsPerSecond: 4004263}},
-		{"fragments-attack_details", "203.0.113.13", 483, &pb.Signal{Vector: "udp_flood", PacketsPerSecond: 483, BitsPerSecond: 4004263}},
+		{"fragments-ban", "203.0.113.13", 483, &pb.Signal{Vector: "fragment_flood", Protocols: []uint32{17}, PacketsPerSecond: 483, BitsPerSecond: 4004263}},
+		{"fragments-attack_details", "203.0.113.13", 483, &pb.Signal{Vector: "fragment_flood", Protocols: []uint32{17}, PacketsPerSecond: 483, BitsPerSecond: 4004263}},
 		// GRE: "Attack protocol: tcp", and not one TCP packet.
 		{"gre-ban", "203.0.113.14", 443, &pb.Signal{Vector: "unknown", PacketsPerSecond: 443, BitsPerSecond: 831777}},
 		{"gre-attack_details", "203.0.113.14", 443, &pb.Signal{Vector: "unknown", PacketsPerSecond: 443, BitsPerSecond: 831777}},
@@ -123,6 +123,9 @@ func TestDescribe(t *testing.T) {
 		{"a flood of ACKs", Call{}, Report{Type: "unknown", Protocol: "tcp", Total: 100, TCP: 95}, nil, &pb.Signal{Vector: "tcp_flood", PacketsPerSecond: 100}},
 		{"a mixture", Call{}, Report{Type: "unknown", Protocol: "tcp", Total: 100, TCP: 60, UDP: 40}, nil, &pb.Signal{Vector: "unknown", PacketsPerSecond: 100}},
 		{"NTP with fragments", Call{}, Report{Type: "ip_fragmentation", Total: 100, UDP: 100, Fragments: 60, Samples: many(packets(40, "udp", 123, 5000, false), packets(60, "udp", 0, 0, true))}, nil, &pb.Signal{Vector: "ntp_amplification", PacketsPerSecond: 100}},
+		{"fragments of many protocols", Call{}, Report{Type: "ip_fragmentation", Total: 100, UDP: 60, TCP: 40, Fragments: 95}, nil, &pb.Signal{Vector: "fragment_flood", PacketsPerSecond: 100}},
+		{"a few fragments", Call{}, Report{Type: "ip_fragmentation", Total: 100, UDP: 100, Fragments: 60}, nil, &pb.Signal{Vector: "udp_flood", PacketsPerSecond: 100}},
+		{"from either port of one service", Call{}, Report{Type: "udp_flood", Total: 100, UDP: 100, Samples: many(packets(50, "udp", 32410, 1, false), packets(50, "udp", 32414, 2, false))}, nil, &pb.Signal{Vector: "plex_amplification", PacketsPerSecond: 100}},
 		{"a half from port 53", Call{}, Report{Type: "udp_flood", Total: 100, UDP: 100, Samples: many(packets(50, "udp", 53, 1, false), packets(50, "udp", 4444, 2, false))}, nil, &pb.Signal{Vector: "udp_flood", PacketsPerSecond: 100}},
 		{"too few to tell", Call{}, Report{Type: "udp_flood", Total: 100, UDP: 100, Samples: packets(9, "udp", 53, 4444, false)}, nil, &pb.Signal{Vector: "udp_flood", PacketsPerSecond: 100}},
 		{"TCP from port 53", Call{}, Report{Type: "syn_flood", Total: 100, TCP: 100, Samples: packets(90, "tcp", 53, 80, false)}, nil, &pb.Signal{Vector: "syn_flood", PacketsPerSecond: 100, DestinationPorts: []*pb.Range{{Low: 80}}}},

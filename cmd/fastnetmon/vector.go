@@ -14,6 +14,8 @@ const (
 	most = 0.9
 	// reflected is the share of packets from one service's port that makes an attack a reflected one.
 	reflected = 0.8
+	protoICMP = 1
+	protoTCP  = 6
 	protoUDP  = 17
 )
 
@@ -34,7 +36,11 @@ func Describe(c Call, r Report, renamed map[string]string) *pb.Signal {
 		s.Vector = v
 		return s
 	}
-	s.Vector = string(r.vector(c))
+	v := r.vector(c)
+	s.Vector = string(v)
+	if v == policy.VectorFragmentFlood {
+		s.Protocols = r.protocol()
+	}
 	s.DestinationPorts = r.destination(policy.Vector(s.Vector))
 	return s
 }
@@ -54,10 +60,12 @@ func (r *Report) vector(c Call) policy.Vector {
 			return policy.VectorUDPFlood
 		}
 	}
-	// "ip_fragmentation" says nothing of a protocol, "unknown" is also a flood of ACKs, and the line with the protocol
-	// says tcp when there is none. The rates tell.
+	// "ip_fragmentation" says nothing of a protocol and little of a share, "unknown" is also a flood of ACKs, and the line
+	// with the protocol says tcp when there is none. The rates tell.
 	switch {
 	case r.Total <= 0:
+	case r.Fragments >= most*r.Total:
+		return policy.VectorFragmentFlood
 	case r.SYN >= most*r.Total:
 		return policy.VectorSYNFlood
 	case r.TCP >= most*r.Total:
@@ -89,14 +97,33 @@ func (r *Report) reflection() (policy.Vector, bool) {
 		return "", false
 	}
 	for _, v := range policy.Vectors() {
-		if len(v.Protocols) != 1 || v.Protocols[0] != protoUDP || len(v.SourcePorts) != 1 || v.SourcePorts[0].Lo != v.SourcePorts[0].Hi {
+		if len(v.Protocols) != 1 || v.Protocols[0] != protoUDP || len(v.SourcePorts) == 0 {
 			continue
 		}
-		if float64(from[uint16(v.SourcePorts[0].Lo)]) >= reflected*float64(all) {
+		var share uint64
+		for _, ports := range v.SourcePorts {
+			for port := ports.Lo; port <= ports.Hi; port++ {
+				share += from[uint16(port)]
+			}
+		}
+		if float64(share) >= reflected*float64(all) {
 			return v.Name, true
 		}
 	}
 	return "", false
+}
+
+// protocol is the one of most packets, for a rule that takes fragments of nothing else; none if there is no such one.
+func (r *Report) protocol() []uint32 {
+	switch {
+	case r.UDP >= most*r.Total:
+		return []uint32{protoUDP}
+	case r.TCP >= most*r.Total:
+		return []uint32{protoTCP}
+	case r.ICMP >= most*r.Total:
+		return []uint32{protoICMP}
+	}
+	return nil
 }
 
 // destination is the port that every packet goes to, which makes a rule for a flood narrower.
