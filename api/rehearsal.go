@@ -2,6 +2,8 @@ package api
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/tidegate/tidegate/policy"
@@ -14,6 +16,8 @@ type Rehearsal struct {
 	state  *policy.State
 	now    time.Time
 	parser *signalParser
+	// reported is what was last heard of the attacks of a mitigation, as a leader keeps it.
+	reported map[policy.MitigationID]policy.AttackReport
 }
 
 // rehearsed is the entry time at which a rehearsal begins. Nothing depends on it but what is printed.
@@ -26,7 +30,7 @@ func NewRehearsal(docs []*tidegatev1.Document) (*Rehearsal, []*tidegatev1.FieldV
 	if len(list) > 0 {
 		return nil, list, ""
 	}
-	r := &Rehearsal{state: policy.NewState(), now: rehearsed(), parser: newSignalParser()}
+	r := &Rehearsal{state: policy.NewState(), now: rehearsed(), parser: newSignalParser(), reported: make(map[policy.MitigationID]policy.AttackReport)}
 	d := r.decide("operator/rehearsal", &policy.ApplyRequest{Documents: good})
 	switch {
 	case len(d.Violations) > 0:
@@ -40,14 +44,46 @@ func NewRehearsal(docs []*tidegatev1.Document) (*Rehearsal, []*tidegatev1.FieldV
 	return r, nil, ""
 }
 
-// Pass lets time go by; what is past its lifetime ends.
+// rehearsalTick is how often a rehearsal looks at what is due, while time passes.
+const rehearsalTick = 10 * time.Second
+
+// Pass lets time go by: what is past its lifetime or quiet time ends or goes a step down, and what is due takes a step.
 func (r *Rehearsal) Pass(d time.Duration) {
-	r.now = r.now.Add(max(d, 0))
-	r.decide("member/rehearsal", &policy.ExpireRequest{})
+	for end := r.now.Add(max(d, 0)); r.now.Before(end); {
+		if r.now = r.now.Add(rehearsalTick); r.now.After(end) {
+			r.now = end
+		}
+		r.lead()
+	}
 }
 
-// Judge judges a signal of a detector as the leader would, and returns the mitigation that the verdict names, nil for
-// none. A later call sees what earlier ones did.
+// lead does what a leader does by itself: it ends, renews and escalates.
+func (r *Rehearsal) lead() {
+	const leader = "member/rehearsal"
+	r.decide(leader, &policy.ExpireRequest{})
+	var renew policy.RenewRequest
+	var step policy.EscalateRequest
+	for _, id := range slices.Sorted(maps.Keys(r.reported)) {
+		m, ok := r.state.Mitigation(id)
+		if !ok || m.Phase != policy.Active {
+			delete(r.reported, id)
+			continue
+		}
+		if half := m.Expires.Add(-m.Lifetime / 2); r.now.After(half) && !r.reported[id].At.Before(half) {
+			renew.IDs = append(renew.IDs, id)
+		}
+		step.Reports = append(step.Reports, r.reported[id])
+	}
+	if len(renew.IDs) > 0 {
+		r.decide(leader, &renew)
+	}
+	if len(step.Reports) > 0 {
+		r.decide(leader, &step)
+	}
+}
+
+// Judge judges a signal of a detector as the leader would, lets it take a step that is due by that, and returns the
+// mitigation that the verdict names as it is then, nil for none. A later call sees what earlier ones did.
 func (r *Rehearsal) Judge(source string, in *tidegatev1.Signal) (*tidegatev1.Verdict, *tidegatev1.Mitigation) {
 	v := &violations{}
 	sig := r.parser.signal(v, source, in)
@@ -55,6 +91,10 @@ func (r *Rehearsal) Judge(source string, in *tidegatev1.Signal) (*tidegatev1.Ver
 		return malformedVerdict(v.list), nil
 	}
 	d := r.decide(policy.Principal("detector/"+source), &policy.SignalRequest{Signal: sig})
+	if k := d.Verdict.Kind; k == policy.Mitigated || k == policy.Merged {
+		r.reported[d.Verdict.Mitigation] = policy.AttackReport{ID: d.Verdict.Mitigation, At: r.now, Confidence: sig.Confidence}
+	}
+	r.lead()
 	if m, ok := r.state.Mitigation(d.Verdict.Mitigation); ok {
 		return verdictProto(d.Verdict), mitigationProto(r.state, m)
 	}

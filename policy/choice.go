@@ -185,6 +185,14 @@ func nearMisses(s *State, sig *Signal, c *Customer, taken *Policy) []NearMiss {
 	return out
 }
 
+// noPolicy is the answer to a signal that no policy takes.
+func noPolicy(s *State, sig *Signal, c *Customer) Decision {
+	if len(s.choices().all) == 0 {
+		return observe(CodeNoPolicy, 0, "there is no policy at all, so that nothing is done about any signal: tidegate policy defaults prints some to begin with")
+	}
+	return observe(CodeNoPolicy, 0, "no policy takes vector %s for customer %s from %s%s", sig.Vector, c.ID, sig.Source, nearest(nearMisses(s, sig, c, nil)))
+}
+
 // nearest says in a sentence what the first of the near misses lacked.
 func nearest(misses []NearMiss) string {
 	if len(misses) == 0 {

@@ -171,8 +171,7 @@ func judge(s *State, sig *Signal) (*plan, Decision) {
 	}
 	pol := policyFor(s, sig, customer)
 	if pol == nil {
-		return nil, observe(CodeNoPolicy, 0, "no policy takes vector %s for customer %s from %s%s", sig.Vector, customer.ID, sig.Source,
-			nearest(nearMisses(s, sig, customer, nil)))
+		return nil, noPolicy(s, sig, customer)
 	}
 	steps := pol.steps()
 	action := steps[0].Action

@@ -99,6 +99,7 @@ func signalCases() []reasonCase {
 			name: "drill that is refused", req: signal("a", 1, dns, pfxs("8.8.8.8/32"), asDrill), kind: policy.Observed, code: policy.CodeDrill,
 			text: []string{"target_not_official"},
 		},
+		{name: "no policy at all", docs: without([]string{"amplification", "floods"}), req: signal("a", 1, policy.VectorSYNFlood, host), kind: policy.Observed, code: policy.CodeNoPolicy, text: []string{"there is no policy at all", "tidegate policy defaults"}},
 		{name: "no policy", req: signal("a", 1, policy.VectorSYNFlood, host), kind: policy.Observed, code: policy.CodeNoPolicy, text: []string{"syn_flood", "uni-a"}},
 		{
 			name: "withdrawn by an operator", first: append(opened, &policy.WithdrawRequest{ID: 1}), req: signal("a", 6, dns, host), kind: policy.Observed,

@@ -38,11 +38,7 @@ type shape struct {
 // shapeOf combines a vector with what the signal says, which can only narrow it.
 func shapeOf(info *VectorInfo, sig *Signal, f flowspec.Family) (*shape, Reason) {
 	sh := &shape{family: f, set: info.FlagsSet, unset: info.FlagsUnset, alsoFragments: info.Fragments, onlyFragments: info.OnlyFragments}
-	for _, n := range []string{info.Hits, info.Leaks} {
-		if n != "" {
-			sh.notes = append(sh.notes, n)
-		}
-	}
+	sig = sh.note(info, sig)
 	sh.protocols = protocolsIn(info.Protocols, f)
 	if len(sig.Protocols) > 0 {
 		said := sortedSet(sig.Protocols, cmp.Compare[uint8])
@@ -56,12 +52,6 @@ func shapeOf(info *VectorInfo, sig *Signal, f flowspec.Family) (*shape, Reason) 
 	if info.NeedsProtocol && sh.protocols == nil {
 		return nil, Reason{CodeTooVague, fmt.Sprintf("vector %s without a protocol would take every packet to the target: "+
 			"name at least a protocol", info.Name)}
-	}
-	if info.OnlyFragments && len(sig.SourcePorts)+len(sig.DestinationPorts) > 0 {
-		sh.notes = append(sh.notes, "fragments after the first carry no ports: those that the signal names are not matched")
-		cp := *sig
-		cp.SourcePorts, cp.DestinationPorts = nil, nil
-		sig = &cp
 	}
 	sh.sourcePorts = info.SourcePorts
 	if len(sig.SourcePorts) > 0 {
@@ -83,6 +73,22 @@ func shapeOf(info *VectorInfo, sig *Signal, f flowspec.Family) (*shape, Reason) 
 		sh.sources = append(sh.sources, flowspec.Source(p))
 	}
 	return sh, sh.settlePorts()
+}
+
+// note says what is to be known of the vector, and returns the signal without what cannot be matched of it.
+func (sh *shape) note(info *VectorInfo, sig *Signal) *Signal {
+	for _, n := range []string{info.Hits, info.Leaks} {
+		if n != "" {
+			sh.notes = append(sh.notes, n)
+		}
+	}
+	if !info.OnlyFragments || len(sig.SourcePorts)+len(sig.DestinationPorts) == 0 {
+		return sig
+	}
+	sh.notes = append(sh.notes, "fragments after the first carry no ports: those that the signal names are not matched")
+	cp := *sig
+	cp.SourcePorts, cp.DestinationPorts = nil, nil
+	return &cp
 }
 
 // settlePorts makes ports and protocols agree: only TCP and UDP have ports.

@@ -223,7 +223,7 @@ func TestVectorFix(t *testing.T) {
 		{"DNS_Amplification", "write dns_amplification; "},
 		{"syn-flood", "write syn_flood; "},
 		{"ackflood", "write ack_flood; "},
-		{"unknwon", "write unknown; "},
+		{"unknow", "write unknown; "},
 		{"teardrop", all},
 		{"", all},
 		{"x", all},

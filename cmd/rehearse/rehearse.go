@@ -40,6 +40,7 @@ type Expectation struct {
 	Code    string   // stable code of the reason
 	Text    string   // a part of the sentence
 	Policy  string   // of the mitigation that the verdict names
+	Step    int      // of its ladder, the first is 1; 0 says nothing
 	Rules   []string // of that mitigation, in any order; an empty list, written as [], expects none
 	rules   bool     // Rules was written
 }
@@ -51,6 +52,7 @@ type Result struct {
 	Code    string   `json:"code"`
 	Text    string   `json:"text"`
 	Policy  string   `json:"policy,omitempty"`
+	Step    int      `json:"step,omitempty"` // of the policy's ladder; 0: it has none
 	Rules   []string `json:"rules,omitempty"`
 	// Differences are sentences; none: it came out as expected.
 	Differences []string `json:"differences,omitempty"`
@@ -65,6 +67,7 @@ type written struct {
 		Code    string    `yaml:"code"`
 		Text    string    `yaml:"text"`
 		Policy  string    `yaml:"policy"`
+		Step    int       `yaml:"step"`
 		Rules   *[]string `yaml:"rules"`
 	} `yaml:"expect"`
 }
@@ -104,14 +107,14 @@ func Parse(name string, text []byte) ([]Case, error) {
 }
 
 func (w *written) parse() (Case, error) {
-	c := Case{Name: w.Name, Expects: Expectation{Verdict: w.Expect.Verdict, Code: w.Expect.Code, Text: w.Expect.Text, Policy: w.Expect.Policy}}
+	c := Case{Name: w.Name, Expects: Expectation{Verdict: w.Expect.Verdict, Code: w.Expect.Code, Text: w.Expect.Text, Policy: w.Expect.Policy, Step: w.Expect.Step}}
 	if r := w.Expect.Rules; r != nil {
 		c.Expects.Rules, c.Expects.rules = *r, true
 	}
 	switch e := c.Expects; {
 	case len(w.Signals) == 0:
 		return c, errors.New("it has no signals")
-	case e.Verdict == "" && e.Code == "" && e.Text == "" && e.Policy == "" && !e.rules:
+	case e.Verdict == "" && e.Code == "" && e.Text == "" && e.Policy == "" && e.Step == 0 && !e.rules:
 		return c, errors.New("it expects nothing: write at least a verdict")
 	case e.Verdict != "" && !slices.Contains(verdicts(), e.Verdict):
 		return c, fmt.Errorf("%q is not a verdict: write one of %s", e.Verdict, strings.Join(verdicts(), ", "))
@@ -204,7 +207,7 @@ func (c *Case) run(r *api.Rehearsal) Result {
 		v, m = r.Judge(s.Source, s.Signal)
 	}
 	out := Result{
-		Name: c.Name, Verdict: verdictWord(v.GetKind()), Code: v.GetCode(), Text: v.GetText(), Policy: m.GetPolicy(), Rules: m.GetRules(),
+		Name: c.Name, Verdict: verdictWord(v.GetKind()), Code: v.GetCode(), Text: v.GetText(), Policy: m.GetPolicy(), Step: int(m.GetStep()), Rules: m.GetRules(),
 	}
 	e := &c.Expects
 	differ := func(what, want, got string) {
@@ -221,6 +224,9 @@ func (c *Case) run(r *api.Rehearsal) Result {
 	}
 	if e.Policy != "" && e.Policy != out.Policy {
 		differ("policy", e.Policy, out.Policy)
+	}
+	if e.Step != 0 && e.Step != out.Step {
+		out.Differences = append(out.Differences, fmt.Sprintf("step: expected %d, got %d", e.Step, out.Step))
 	}
 	if e.rules {
 		out.Differences = append(out.Differences, compareRules(e.Rules, out.Rules)...)

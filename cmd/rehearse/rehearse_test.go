@@ -34,6 +34,16 @@ name: reflected
 vectors: [dns_amplification]
 action: {discard: true}
 lifetime: 10m
+---
+kind: Policy
+name: climbing
+vectors: [ntp_amplification]
+ladder:
+  - action: {rate: 1Mbps}
+  - action: {discard: true}
+    after: 2m
+quiet: 2m
+lifetime: 10m
 `
 
 func begin(t *testing.T, text string) func() (*api.Rehearsal, []*pb.FieldViolation, string) {
@@ -60,15 +70,19 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string][]string{
-		"rules, however they are written": nil,
-		"the end of the attack":           nil,
-		"the lifetime passes":             nil,
-		"a link is never acted on":        nil,
-		"no rules":                        nil,
+		"rules, however they are written":      nil,
+		"the end of the attack":                nil,
+		"the lifetime passes":                  nil,
+		"a link is never acted on":             nil,
+		"no rules":                             nil,
+		"an attack that outlasts a step":       nil,
+		"one that is not reported any more":    nil,
+		"one that is reported is renewed":      nil,
+		"an attack that pulses does not climb": nil,
 		"everything is otherwise": {
 			`verdict: expected "refused", got "mitigated"`, `code: expected "x", got "mitigated"`,
 			`text: expected "no such words", got "policy reflected: detector reports dns_amplification on 203.0.113.9 of customer uni-a"`,
-			`policy: expected "other", got "reflected"`, "rule missing: dst 203.0.113.9/32 => discard",
+			`policy: expected "other", got "reflected"`, "step: expected 2, got 0", "rule missing: dst 203.0.113.9/32 => discard",
 			"rule not expected: dst 203.0.113.9/32 proto udp sport 53 => discard", "rule not expected: dst 203.0.113.9/32 proto udp frag any:is-fragment => discard",
 		},
 	}

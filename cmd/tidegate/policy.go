@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tidegate/tidegate/api"
-	"github.com/tidegate/tidegate/api/manifest"
 	"github.com/tidegate/tidegate/cmd/client"
 	"github.com/tidegate/tidegate/cmd/output"
 	"github.com/tidegate/tidegate/cmd/rehearse"
@@ -17,7 +16,7 @@ import (
 
 func (a *app) policyCommand() *cobra.Command {
 	return a.group("policy", "list and show policies, and test them against cases of your own", "",
-		a.policyList(), a.policyShow(), a.policyTest(), a.policyVariables())
+		a.policyList(), a.policyShow(), a.policyTest(), a.policyDefaults(), a.policyVariables())
 }
 
 func (a *app) policyList() *cobra.Command {
@@ -48,7 +47,8 @@ func (a *app) policyVariables() *cobra.Command {
 }
 
 func (a *app) policyTest() *cobra.Command {
-	var cases, inventory string
+	var cases string
+	var inventory []string
 	c := a.local("test -f CASES --inventory FILE|DIR", "judge the signals of a file and compare with what it expects",
 		"Judges each case's signals against the documents of --inventory, on this machine, without a cluster, by the code\n"+
 			"that judges them there, and compares verdicts and rules with what the case expects. It ends with a status\n"+
@@ -62,13 +62,15 @@ func (a *app) policyTest() *cobra.Command {
 			if err != nil {
 				return &client.UsageError{Text: err.Error()}
 			}
-			docs, err := manifest.Load(inventory, a.stdin)
+			docs := documentFlags{files: inventory}
+			protos, err := docs.load(a)
 			if err != nil {
 				return err
 			}
-			results, err := rehearse.Run(list, func() (*api.Rehearsal, []*pb.FieldViolation, string) {
-				return api.NewRehearsal(manifest.Protos(docs))
-			})
+			if _, wrong, _ := api.NewRehearsal(protos); len(wrong) > 0 {
+				return client.LocateAll(wrong, docs.loaded)
+			}
+			results, err := rehearse.Run(list, func() (*api.Rehearsal, []*pb.FieldViolation, string) { return api.NewRehearsal(protos) })
 			if err != nil {
 				return &client.UsageError{Text: err.Error()}
 			}
@@ -81,7 +83,7 @@ func (a *app) policyTest() *cobra.Command {
 			return nil
 		})
 	c.Flags().StringVarP(&cases, "file", "f", "", "file of cases (mandatory)")
-	c.Flags().StringVar(&inventory, "inventory", "", "documents: a file, a directory, or - (mandatory)")
+	c.Flags().StringArrayVar(&inventory, "inventory", nil, "documents: a file, a directory, or - (mandatory); repeat it for several")
 	for _, f := range []string{"file", "inventory"} {
 		c.MarkFlagRequired(f) //nolint:errcheck // fails only for a flag that does not exist
 	}
