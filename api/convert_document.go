@@ -22,7 +22,7 @@ func documentsFrom(in []*tidegatev1.Document) ([]policy.Document, []*tidegatev1.
 		v := &violations{}
 		doc := documentFrom(v, d)
 		if doc == nil {
-			v.add(item("documents", i), "it is empty", "make it a Customer, ProtectedBlock, Router, Policy or Safeguards")
+			v.add(item("documents", i), "it is empty", "make it a Customer, ProtectedBlock, Router, Policy, Safeguards or Detector")
 			list = append(list, v.list...)
 			continue
 		}
@@ -62,6 +62,9 @@ func documentFrom(v *violations, d *tidegatev1.Document) policy.Document {
 	case *tidegatev1.Document_Safeguards:
 		name(policy.KindSafeguards, x.Safeguards.GetName())
 		return safeguardsFrom(v, x.Safeguards)
+	case *tidegatev1.Document_Detector:
+		name(policy.KindDetector, x.Detector.GetName())
+		return detectorFrom(x.Detector)
 	default:
 		return nil
 	}
@@ -77,6 +80,7 @@ func customerFrom(v *violations, in *tidegatev1.Customer) *policy.Customer {
 		MaxMitigations: int(in.GetMaxMitigations()),
 	}
 	out.Official, _ = v.networks("official", in.GetOfficial(), false, false)
+	out.Services = v.services(in.GetServices())
 	for i, l := range in.GetLinks() {
 		state := policy.LinkState(l.GetState())
 		if state == "" {
@@ -222,6 +226,8 @@ func documentProto(d policy.Document) *tidegatev1.Document {
 		return &tidegatev1.Document{Document: &tidegatev1.Document_Policy{Policy: policyProto(x)}}
 	case *policy.Safeguards:
 		return &tidegatev1.Document{Document: &tidegatev1.Document_Safeguards{Safeguards: safeguardsProto(x)}}
+	case *policy.Detector:
+		return &tidegatev1.Document{Document: &tidegatev1.Document_Detector{Detector: detectorProto(x)}}
 	default:
 		return nil
 	}
@@ -230,7 +236,7 @@ func documentProto(d policy.Document) *tidegatev1.Document {
 func customerProto(x *policy.Customer) *tidegatev1.Customer {
 	out := &tidegatev1.Customer{
 		Id: string(x.ID), Name: x.Name, Official: prefixText(x.Official), Within: string(x.Within),
-		Contacts: x.Contacts, Tags: x.Tags, MaxMitigations: uint32(x.MaxMitigations),
+		Contacts: x.Contacts, Tags: x.Tags, MaxMitigations: uint32(x.MaxMitigations), Services: servicesProto(x.Services),
 	}
 	for _, l := range x.Links {
 		out.Links = append(out.Links, linkProto(l))

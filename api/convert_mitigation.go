@@ -134,6 +134,7 @@ func mitigationProto(s *policy.State, m *policy.Mitigation) *tidegatev1.Mitigati
 	}
 	rates(out, m)
 	life(out, m)
+	shapeOf(out, m)
 	return out
 }
 

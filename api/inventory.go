@@ -19,7 +19,7 @@ type inventoryService struct {
 
 // documentKinds are the kinds, in the order in which they are listed.
 func documentKinds() []policy.DocumentKind {
-	return []policy.DocumentKind{policy.KindSafeguards, policy.KindProtectedBlock, policy.KindCustomer, policy.KindRouter, policy.KindPolicy}
+	return []policy.DocumentKind{policy.KindSafeguards, policy.KindProtectedBlock, policy.KindCustomer, policy.KindRouter, policy.KindPolicy, policy.KindDetector}
 }
 
 // applyRequest reads the documents of a plan or an apply.
@@ -134,7 +134,7 @@ func documentKind(v *violations, s string) policy.DocumentKind {
 	if s == "" {
 		problem = "it is missing"
 	}
-	v.add("kind", problem, "write Customer, ProtectedBlock, Router, Policy or Safeguards")
+	v.add("kind", problem, "write Customer, ProtectedBlock, Router, Policy, Safeguards or Detector")
 	return ""
 }
 
@@ -208,7 +208,11 @@ func lookupText(a netip.Addr, l policy.Lookup, out *tidegatev1.LookupResponse) s
 	case l.Protected:
 		return fmt.Sprintf("No rule ever acts on packets to %s: it lies in %s, which is protected (%s).", a, l.Protection.Prefix, l.Protection.Kind)
 	case l.Customer != nil:
-		return fmt.Sprintf("Rules may act on packets to %s: it is official space of customer %s (%s) and not protected.", a, l.Customer.ID, l.Official)
+		text := fmt.Sprintf("Rules may act on packets to %s: it is official space of customer %s (%s) and not protected.", a, l.Customer.ID, l.Official)
+		if kept := policy.ServicesAt(l.Customer, a); len(kept) > 0 {
+			text += fmt.Sprintf(" They leave alone what the customer keeps: %s.", servicesText(kept))
+		}
+		return text
 	default:
 		return fmt.Sprintf("No rule acts on packets to %s: it is not official space of any customer.", a)
 	}

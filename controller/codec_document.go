@@ -14,6 +14,7 @@ import (
 func documentKinds() []policy.DocumentKind {
 	return []policy.DocumentKind{
 		"", policy.KindCustomer, policy.KindProtectedBlock, policy.KindRouter, policy.KindPolicy, policy.KindSafeguards,
+		policy.KindDetector,
 	}
 }
 
@@ -61,6 +62,8 @@ func (c *codec) packDocument(d policy.Document) *raftv1.Document {
 			ShortestRtbhIpv6:       uint32(d.ShortestRTBHIPv6),
 			MaxRtbhRoutes:          int64(d.MaxRTBHRoutes),
 		}}}
+	case *policy.Detector:
+		return &raftv1.Document{Document: &raftv1.Document_Detector{Detector: &raftv1.Detector{Name: d.Name, Trust: d.Trust, Note: d.Note}}}
 	}
 	c.unknown("document of type", fmt.Sprintf("%T", d))
 	return nil
@@ -97,6 +100,8 @@ func (c *codec) document(d *raftv1.Document) policy.Document {
 			ShortestRTBHIPv6:       number[uint8](c, s.GetShortestRtbhIpv6()),
 			MaxRTBHRoutes:          number[int](c, s.GetMaxRtbhRoutes()),
 		}
+	case *raftv1.Document_Detector:
+		return &policy.Detector{Name: d.Detector.GetName(), Trust: d.Detector.GetTrust(), Note: d.Detector.GetNote()}
 	}
 	c.unknown("document", "without a kind")
 	return nil
@@ -161,6 +166,7 @@ func (c *codec) packCustomer(d *policy.Customer) *raftv1.Customer {
 		Contacts:       d.Contacts,
 		Tags:           d.Tags,
 		MaxMitigations: int64(d.MaxMitigations),
+		Services:       list(d.Services, c.packService),
 		Links: list(d.Links, func(l policy.Link) *raftv1.Link {
 			return &raftv1.Link{
 				Prefix: packPrefix(l.Prefix), Pe: l.PE, Interface: l.Interface, Block: l.Block,
@@ -179,6 +185,7 @@ func (c *codec) customer(d *raftv1.Customer) *policy.Customer {
 		Contacts:       d.GetContacts(),
 		Tags:           d.GetTags(),
 		MaxMitigations: number[int](c, d.GetMaxMitigations()),
+		Services:       list(d.GetServices(), c.service),
 		Links: list(d.GetLinks(), func(l *raftv1.Link) policy.Link {
 			return policy.Link{
 				Prefix: c.prefix(l.GetPrefix()), PE: l.GetPe(), Interface: l.GetInterface(), Block: l.GetBlock(),

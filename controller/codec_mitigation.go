@@ -54,12 +54,13 @@ func (c *codec) packMitigation(m *policy.Mitigation) *raftv1.Mitigation {
 		NearMisses: list(m.NearMisses, func(n policy.NearMiss) *raftv1.NearMiss {
 			return &raftv1.NearMiss{Policy: n.Policy, Why: n.Why}
 		}),
-		Phase:   enumerated[raftv1.Phase](c, m.Phase, raftv1.Phase_name, "phase"),
-		End:     wordToEnum[raftv1.EndCause](c, m.End, endCauses(), "end"),
-		EndedAt: stamp(m.EndedAt),
-		EndedBy: string(m.EndedBy),
-		EndNote: m.EndNote,
-		Changed: uint64(m.Changed),
+		Services: list(m.Services, c.packService),
+		Phase:    enumerated[raftv1.Phase](c, m.Phase, raftv1.Phase_name, "phase"),
+		End:      wordToEnum[raftv1.EndCause](c, m.End, endCauses(), "end"),
+		EndedAt:  stamp(m.EndedAt),
+		EndedBy:  string(m.EndedBy),
+		EndNote:  m.EndNote,
+		Changed:  uint64(m.Changed),
 	}
 }
 
@@ -99,12 +100,13 @@ func (c *codec) mitigation(m *raftv1.Mitigation) *policy.Mitigation {
 		NearMisses: list(m.GetNearMisses(), func(n *raftv1.NearMiss) policy.NearMiss {
 			return policy.NearMiss{Policy: n.GetPolicy(), Why: n.GetWhy()}
 		}),
-		Phase:   enumerated[policy.Phase](c, m.GetPhase(), raftv1.Phase_name, "phase"),
-		End:     enumToWord(c, m.GetEnd(), endCauses(), "end"),
-		EndedAt: c.time(m.GetEndedAt()),
-		EndedBy: policy.Principal(m.GetEndedBy()),
-		EndNote: m.GetEndNote(),
-		Changed: policy.Index(m.GetChanged()),
+		Services: list(m.GetServices(), c.service),
+		Phase:    enumerated[policy.Phase](c, m.GetPhase(), raftv1.Phase_name, "phase"),
+		End:      enumToWord(c, m.GetEnd(), endCauses(), "end"),
+		EndedAt:  c.time(m.GetEndedAt()),
+		EndedBy:  policy.Principal(m.GetEndedBy()),
+		EndNote:  m.GetEndNote(),
+		Changed:  policy.Index(m.GetChanged()),
 	}
 }
 

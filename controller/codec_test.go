@@ -109,7 +109,7 @@ func randomAddr(r *rand.Rand) netip.Addr {
 
 func documents() []policy.Document {
 	return []policy.Document{
-		&policy.Customer{}, &policy.ProtectedBlock{}, &policy.Router{}, &policy.Policy{}, &policy.Safeguards{},
+		&policy.Customer{}, &policy.ProtectedBlock{}, &policy.Router{}, &policy.Policy{}, &policy.Safeguards{}, &policy.Detector{},
 	}
 }
 

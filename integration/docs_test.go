@@ -76,7 +76,7 @@ func TestExamplesInDocs(t *testing.T) {
 	files, documents := 0, 0
 	for page, text := range pages(t) {
 		for _, b := range blocks(page, text) {
-			if b.lang != "yaml" {
+			if b.lang != "yaml" && b.lang != "yaml inventory" {
 				continue
 			}
 			if regexp.MustCompile(`(?m)^kind:`).MatchString(b.text) {
@@ -98,16 +98,21 @@ func TestExamplesInDocs(t *testing.T) {
 	}
 }
 
-// TestCasesInDocs: every example of cases comes out as the page says, on the sample inventory.
+// TestCasesInDocs: every example of cases comes out as the page says, on the sample inventory, with the documents of the
+// last block "yaml inventory" before it on the page in the place of those of the same name.
 func TestCasesInDocs(t *testing.T) {
 	t.Parallel()
-	docs, err := manifest.Load("../cmd/demo/sample", nil)
+	sample, err := manifest.Load("../cmd/demo/sample", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	found := 0
 	for page, text := range pages(t) {
+		docs := sample
 		for _, b := range blocks(page, text) {
+			if b.lang == "yaml inventory" {
+				docs = withDocuments(t, sample, page, b.text)
+			}
 			if b.lang != "yaml cases" {
 				continue
 			}
@@ -131,6 +136,22 @@ func TestCasesInDocs(t *testing.T) {
 	if found < 3 {
 		t.Errorf("found %d cases in the docs: they are gone, or are not found any more", found)
 	}
+}
+
+// withDocuments is the sample with the documents of a page in the place of those of the same name.
+func withDocuments(t *testing.T, sample []*manifest.Document, page, text string) []*manifest.Document {
+	t.Helper()
+	added, err := manifest.Parse(page, []byte(text))
+	if err != nil {
+		t.Fatalf("%s: %v", page, err)
+	}
+	out := slices.Clone(added)
+	for _, d := range sample {
+		if !slices.ContainsFunc(added, func(a *manifest.Document) bool { return a.Ref() == d.Ref() }) {
+			out = append(out, d)
+		}
+	}
+	return out
 }
 
 // TestReasonCodesInDocs: docs/reference/cli.md lists the codes that there are, with what they mean.

@@ -215,7 +215,7 @@ func (a *applying) note() {
 				}
 			case *Router:
 				a.routers[doc.Name] = true
-			case *Policy, *Safeguards: // recorded decisions stay as they were decided
+			case *Policy, *Safeguards, *Detector: // recorded decisions stay as they were decided
 			}
 		}
 	}
@@ -285,7 +285,7 @@ func (a *applying) taken() (links map[netip.Prefix]bool, blocks []netip.Prefix) 
 			}
 		case *ProtectedBlock:
 			blocks = append(blocks, doc.Prefixes...)
-		case *Router, *Policy, *Safeguards:
+		case *Router, *Policy, *Safeguards, *Detector:
 		}
 	}
 	for _, doc := range a.after {
@@ -385,20 +385,19 @@ func (a *applying) adapt(d *Decision, after *State, m *Mitigation, b *budget, e 
 		a.over(d, m, b, "every source prefix now overlaps protected space", e)
 		return
 	}
-	limit := max(after.Safeguards().MaxPieces, len(m.Cut.Pieces))
-	limit = min(limit, b.pieces(m, variants))
-	cut := recut(after, m, limit)
-	if len(cut.Pieces) == 0 {
-		a.over(d, m, b, fmt.Sprintf("nothing is left to act on: exempt are %s", exemptList(cut.Exempt)), e)
+	next := m.again(after, variants, b)
+	if len(next.parts) == 0 {
+		a.over(d, m, b, next.nothing(m), e)
 		return
 	}
-	if equalCuts(&cut, &m.Cut) && len(variants) == len(m.Variants) {
+	sparing := !slices.EqualFunc(next.services, m.Services, Service.equal)
+	if equalCuts(&next.cut, &m.Cut) && len(variants) == len(m.Variants) && !sparing {
 		return
 	}
 	cp := *m
-	cp.Cut, cp.Variants = cut, variants
-	if !slices.Equal(cut.Pieces, m.Cut.Pieces) || len(variants) != len(m.Variants) {
-		rules, reason := makeRules(cut.Pieces, variants, m.Action)
+	cp.Cut, cp.Variants, cp.Services = next.cut, variants, next.services
+	if !slices.Equal(next.cut.Pieces, m.Cut.Pieces) || len(variants) != len(m.Variants) || sparing {
+		rules, reason := makeRules(next.parts, m.Action)
 		if reason.Code != "" {
 			a.over(d, m, b, reason.Text, e)
 			return
@@ -406,8 +405,7 @@ func (a *applying) adapt(d *Decision, after *State, m *Mitigation, b *budget, e 
 		cp.Rules = rules
 		b.move(m, &cp)
 		a.plan.Narrowed = append(a.plan.Narrowed, m.ID)
-		cp.tell(Event{At: e.At, What: EventNarrowed, By: e.By, Code: CodeApplied, Text: fmt.Sprintf("cut again to %s of %s before; exempt are %s",
-			plural(len(cut.Pieces), "destination"), fmt.Sprint(len(m.Cut.Pieces)), exemptList(cut.Exempt))})
+		cp.tell(Event{At: e.At, What: EventNarrowed, By: e.By, Code: CodeApplied, Text: next.text(m)})
 	}
 	d.Mitigations = append(d.Mitigations, &cp)
 	d.Changes = append(d.Changes, &PutMitigation{&cp})
@@ -447,7 +445,7 @@ func (b *budget) pieces(m *Mitigation, variants []flowspec.Match) int {
 		most = min(most, (max(0, room.RoutesStop-room.Routes)+len(m.Rules))/len(variants))
 		if room.EntriesStop > 0 {
 			prof := b.s.Profile(r)
-			has := len(m.Cut.Pieces) * entriesPerPiece(prof, m.Variants)
+			has := entriesOfRules(prof, m.Rules)
 			most = min(most, (max(0, room.EntriesStop-room.Entries)+has)/entriesPerPiece(prof, variants))
 		}
 	}
@@ -464,7 +462,7 @@ func (b *budget) move(m *Mitigation, now *Mitigation) {
 		room.Routes += len(now.Rules) - len(m.Rules)
 		if room.EntriesStop > 0 {
 			prof := b.s.Profile(r)
-			room.Entries += len(now.Cut.Pieces)*entriesPerPiece(prof, now.Variants) - len(m.Cut.Pieces)*entriesPerPiece(prof, m.Variants)
+			room.Entries += entriesOfRules(prof, now.Rules) - entriesOfRules(prof, m.Rules)
 		}
 	}
 }
@@ -504,6 +502,8 @@ func sameDocument(a, b Document) bool {
 	case *Safeguards:
 		y, ok := b.(*Safeguards)
 		return ok && x.stated() == y.stated()
+	case *Detector:
+		return reflect.DeepEqual(x, b)
 	}
 	return false
 }
@@ -511,7 +511,7 @@ func sameDocument(a, b Document) bool {
 func sameCustomer(x, y *Customer) bool {
 	return x.ID == y.ID && x.Name == y.Name && x.Within == y.Within && x.MaxMitigations == y.MaxMitigations &&
 		slices.Equal(x.Official, y.Official) && slices.Equal(x.Links, y.Links) && slices.Equal(x.Contacts, y.Contacts) &&
-		slices.Equal(x.Tags, y.Tags)
+		slices.Equal(x.Tags, y.Tags) && slices.EqualFunc(x.Services, y.Services, Service.equal)
 }
 
 func samePolicy(x, y *Policy) bool {

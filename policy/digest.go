@@ -53,6 +53,8 @@ func tagOf(r Record) byte {
 			return 19
 		case *Safeguards:
 			return 20
+		case *Detector:
+			return 21
 		}
 	}
 	return 0

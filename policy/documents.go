@@ -18,6 +18,7 @@ const (
 	KindRouter         DocumentKind = "Router"
 	KindPolicy         DocumentKind = "Policy"
 	KindSafeguards     DocumentKind = "Safeguards"
+	KindDetector       DocumentKind = "Detector"
 )
 
 // DocumentRef names one document.
@@ -26,7 +27,7 @@ type DocumentRef struct {
 	Name string
 }
 
-// Document is one of *Customer, *ProtectedBlock, *Router, *Policy and *Safeguards. Documents are replicated; a node
+// Document is one of *Customer, *ProtectedBlock, *Router, *Policy, *Safeguards and *Detector. Documents are replicated; a node
 // keeps none of its own.
 type Document interface {
 	Ref() DocumentRef
@@ -57,6 +58,9 @@ type Customer struct {
 	Tags           []string // words of the operator, for policies to ask for
 	Contacts       []string // technical contacts: mail addresses or telephone numbers
 	MaxMitigations int      // quota of active mitigations; 0: only the safeguards' limits
+	// Services are what no mitigation keeps from the customer. They are those of this customer alone: a customer inside its
+	// space has its own.
+	Services []Service
 }
 
 // LinkState says how far a link is on its way from carrying customer traffic to joining two routers only.

@@ -48,6 +48,7 @@ type inventory struct {
 	routers    table[*Router]
 	policies   table[*Policy]
 	safeguards table[*Safeguards]
+	detectors  table[*Detector]
 
 	byPriority table[*Policy] // by priority descending, then name
 	official   space[*officialSpace]
@@ -78,6 +79,7 @@ func newInventory() inventory {
 		routers:    newTable[*Router](),
 		policies:   newTable[*Policy](),
 		safeguards: newTable[*Safeguards](),
+		detectors:  newTable[*Detector](),
 		byPriority: newTable[*Policy](),
 		official:   space[*officialSpace]{table: &bart.Fast[*officialSpace]{}},
 		protected:  space[*protectedSpace]{table: &bart.Fast[*protectedSpace]{}},
@@ -125,6 +127,7 @@ func (inv *inventory) commit() {
 	inv.routers.commit()
 	inv.policies.commit()
 	inv.safeguards.commit()
+	inv.detectors.commit()
 	inv.byPriority.commit()
 	inv.official.commit()
 	inv.protected.commit()
@@ -157,6 +160,8 @@ func (inv *inventory) put(doc Document) error {
 	case *Safeguards:
 		inv.safeguards.set([]byte(d.Name), d)
 		inv.chooseSafeguards()
+	case *Detector:
+		inv.detectors.set([]byte(d.Name), d)
 	}
 	return nil
 }
@@ -189,6 +194,8 @@ func (inv *inventory) remove(ref DocumentRef) error {
 	case KindSafeguards:
 		inv.safeguards.remove(key)
 		inv.chooseSafeguards()
+	case KindDetector:
+		inv.detectors.remove(key)
 	default:
 		return fmt.Errorf("cannot remove document %q: %w %q", ref.Name, errUnknownKind, ref.Kind)
 	}
@@ -218,6 +225,10 @@ func refOf(doc Document) DocumentRef {
 		if d != nil {
 			return d.Ref()
 		}
+	case *Detector:
+		if d != nil {
+			return d.Ref()
+		}
 	}
 	return DocumentRef{}
 }
@@ -235,6 +246,8 @@ func (inv *inventory) get(ref DocumentRef) (Document, bool) {
 		return found(inv.policies.get(key))
 	case KindSafeguards:
 		return found(inv.safeguards.get(key))
+	case KindDetector:
+		return found(inv.detectors.get(key))
 	}
 	return nil, false
 }
@@ -259,6 +272,8 @@ func (inv *inventory) documents(k DocumentKind) iter.Seq[Document] {
 		return asDocuments(inv.policies.values())
 	case KindSafeguards:
 		return asDocuments(inv.safeguards.values())
+	case KindDetector:
+		return asDocuments(inv.detectors.values())
 	}
 	return func(func(Document) bool) {}
 }
@@ -274,8 +289,8 @@ func asDocuments[D Document](seq iter.Seq[D]) iter.Seq[Document] {
 }
 
 // documentKinds is every kind, in the order in which records are written.
-func documentKinds() [5]DocumentKind {
-	return [...]DocumentKind{KindCustomer, KindProtectedBlock, KindRouter, KindPolicy, KindSafeguards}
+func documentKinds() [6]DocumentKind {
+	return [...]DocumentKind{KindCustomer, KindProtectedBlock, KindRouter, KindPolicy, KindSafeguards, KindDetector}
 }
 
 func (inv *inventory) chooseSafeguards() {

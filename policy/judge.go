@@ -60,6 +60,8 @@ type plan struct {
 	cut      Cut
 	reason   Reason
 	has      []flowspec.Rule // rules that are there already and whose place these take
+	services []Service       // allowed services that are left out
+	parts    []part          // what is taken without them; nil: cut.Pieces × variants
 	quiet    time.Duration
 	relax    Relax
 	// confidence is what the signal states, floor what the first step asks for.
@@ -225,6 +227,9 @@ func matchesOf(sig *Signal, a Action, f flowspec.Family) ([]flowspec.Match, []st
 // settle finds a place for a plan: an active mitigation that covers it, else a new one. Current is what the same
 // attack keeps alive so far, nil if nothing.
 func settle(s *State, p *plan, attack *PutAttack, current *Mitigation, e Entry) Decision {
+	if current != nil && current.Customer == p.customer.ID {
+		p.services = current.Services // a signal never widens what acts on its attack's targets
+	}
 	if r := p.fit(s); r.Code != "" {
 		return refuse(r)
 	}
@@ -272,7 +277,7 @@ func (d *Decision) moved(current *Mitigation, attack *PutAttack, to MitigationID
 // fits reports whether an active mitigation does for p's targets what p asks for, or did so at its first step.
 func (p *plan) fits(m *Mitigation) bool {
 	if m.Origin != FromPolicy || m.Policy != p.policy || m.first() != p.action || !covered(p.targets, m.Targets) || !slices.Equal(m.Groups, p.groups) ||
-		!slices.EqualFunc(m.matches(), p.variants, flowspec.Match.Equal) {
+		!slices.EqualFunc(m.matches(), p.variants, flowspec.Match.Equal) || !sparesNoMore(m.Services, p.services, p.targets) {
 		return false
 	}
 	if m.Step > 0 && m.Action.RouteKind() == wanted.RTBH { // its pieces are parts
@@ -328,12 +333,12 @@ func survey(s *State, p *plan, current *Mitigation, leaving bool) surveyed {
 func (f *surveyed) shields(p *plan, m *Mitigation) {
 	switch mine, other := p.action.holds(), m.Action.holds(); {
 	case mine < other && f.shield == nil:
-		at, how := shielded(p.cut.Pieces, p.variants, p.groups, m)
+		at, how := shielded(p.acting(), m.acting())
 		if how == sameKey || how == before && !p.action.Continue {
 			f.shield, f.at, f.how = m, at, how
 		}
 	case mine > other && len(f.notes) < maxListed:
-		at, how := shielded(m.Cut.Pieces, m.Variants, m.Groups, &Mitigation{Cut: p.cut, Variants: p.variants, Groups: p.groups})
+		at, how := shielded(m.acting(), p.acting())
 		if text := p.meets(m, at, how); text != "" {
 			f.notes = append(f.notes, text)
 		}
@@ -396,7 +401,7 @@ func (f *surveyed) admit(s *State, p *plan) Reason {
 
 // mitigation makes the record of a plan.
 func (p *plan) mitigation(s *State, e Entry) (*Mitigation, Reason) {
-	rules, r := makeRules(p.cut.Pieces, p.variants, p.action)
+	rules, r := makeRules(p.shaped(), p.action)
 	if r.Code != "" {
 		return nil, r
 	}
@@ -411,7 +416,7 @@ func (p *plan) mitigation(s *State, e Entry) (*Mitigation, Reason) {
 		Groups: slices.Clone(p.groups), Lifetime: p.lifetime, Created: e.At, Expires: e.At.Add(p.lifetime), By: e.By, Reason: p.reason,
 		Phase: Active,
 	}
-	m.Quiet, m.Relax = p.quiet, p.relax
+	m.Quiet, m.Relax, m.Services = p.quiet, p.relax, p.services
 	if len(p.ladder) > 0 {
 		m.Ladder, m.StepSince = slices.Clone(p.ladder), e.At
 	}

@@ -165,13 +165,13 @@ func (m *Mitigation) atStep(s *State, to int, e Entry) (*Mitigation, Reason) {
 	if reason := found.admit(s, p); reason.Code != "" {
 		return nil, reason
 	}
-	rules, reason := makeRules(p.cut.Pieces, p.variants, p.action)
+	rules, reason := makeRules(p.shaped(), p.action)
 	if reason.Code != "" {
 		return nil, reason
 	}
 	cp := *m
 	cp.Step, cp.StepSince, cp.Blocked = to, e.At, Reason{}
-	cp.Action, cp.Variants, cp.Cut, cp.Rules, cp.Matches = p.action, p.variants, p.cut, rules, nil
+	cp.Action, cp.Variants, cp.Cut, cp.Rules, cp.Matches, cp.Services = p.action, p.variants, p.cut, rules, nil, p.services
 	if p.action.RouteKind() == wanted.RTBH {
 		cp.Matches = m.matches()
 		found.notes = append(found.notes, blackholeNote)
@@ -200,7 +200,7 @@ func (m *Mitigation) stepPlan(s *State, to int) (*plan, Reason) {
 	}
 	p := &plan{
 		origin: m.Origin, policy: m.Policy, vector: m.Vector, customer: customer, targets: m.Targets, variants: m.matches(),
-		action: action, groups: m.Groups, lifetime: m.Lifetime,
+		action: action, groups: m.Groups, lifetime: m.Lifetime, services: m.Services,
 	}
 	if action.RouteKind() == wanted.RTBH {
 		p.variants = everything(family)

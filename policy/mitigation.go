@@ -115,15 +115,18 @@ type Mitigation struct {
 	History []Event // what happened since the start, the oldest first
 	// Quiet and Relax are those of the policy when the mitigation began. Pulses counts how often an attack came back
 	// within the quiet time, EndsAt is when that is over (Ending only), never after Expires.
-	Quiet   time.Duration
-	Relax   Relax
-	Pulses  int
-	EndsAt  time.Time
-	Phase   Phase
-	End     EndCause // Over only
-	EndedAt time.Time
-	EndedBy Principal
-	EndNote string
+	Quiet  time.Duration
+	Relax  Relax
+	Pulses int
+	EndsAt time.Time
+	// Services are the allowed services that the rules leave alone: those of the customer when it began, and those that were
+	// added since. One that is removed from the customer stays.
+	Services []Service
+	Phase    Phase
+	End      EndCause // Over only
+	EndedAt  time.Time
+	EndedBy  Principal
+	EndNote  string
 	// Changed is the index of the last entry that changed the mitigation; State.Apply sets it.
 	Changed Index
 }

@@ -109,9 +109,31 @@ func (s *State) reprice() {
 // routes, and matches that a router would ignore or approximate are split, for all routers that hear the plan. What
 // cannot be split is refused. A split match takes exactly the packets of the one that it replaces.
 func (p *plan) fit(s *State) Reason {
-	if r := p.blackholes(s.Safeguards()); r.Code != "" || p.action.RouteKind() != wanted.FlowSpec {
+	if p.action.RouteKind() != wanted.FlowSpec {
+		if r := p.spare(s); r.Code != "" {
+			return r
+		}
+		return p.blackholes(s.Safeguards())
+	}
+	if r := p.fitRouters(s); r.Code != "" {
 		return r
 	}
+	if r := p.spare(s); r.Code != "" {
+		return r
+	}
+	for i := range p.parts { // leaving a service out may have made what a router does not take
+		trial := *p
+		trial.variants, trial.cut.Pieces = p.parts[i].matches, p.parts[i].pieces
+		if r := trial.fitRouters(s); r.Code != "" {
+			return r
+		}
+		p.parts[i].matches = trial.variants
+	}
+	return Reason{}
+}
+
+// fitRouters is fit for the plan's matches.
+func (p *plan) fitRouters(s *State) Reason {
 	var seen []*profile.Profile
 	for r := range s.Routers() {
 		prof := s.Profile(r)
@@ -252,6 +274,15 @@ func entriesPerPiece(prof *profile.Profile, variants []flowspec.Match) int {
 	n := 0
 	for i := range variants {
 		n += prof.Price(flowspec.Rule{Match: variants[i]}).Entries // a destination is one entry: it multiplies nothing
+	}
+	return n
+}
+
+// entriesOfRules returns what rules cost together.
+func entriesOfRules(prof *profile.Profile, rules []flowspec.Rule) int {
+	n := 0
+	for i := range rules {
+		n += prof.Price(rules[i]).Entries
 	}
 	return n
 }

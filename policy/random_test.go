@@ -43,7 +43,9 @@ func randomPrefixes(r *rand.Rand, n int) []netip.Prefix {
 }
 
 func randomDocument(r *rand.Rand) Document {
-	switch r.IntN(9) {
+	switch r.IntN(10) {
+	case 9:
+		return &Detector{Name: fmt.Sprintf("detector%d", r.IntN(3)), Trust: float64(r.IntN(3)) / 2}
 	case 0, 1, 2:
 		c := &Customer{ID: customerID(r.IntN(customers)), Name: fmt.Sprint(r.IntN(100)), Official: randomPrefixes(r, r.IntN(4))}
 		for range r.IntN(4) {

@@ -135,6 +135,10 @@ const (
 	// CodeLowConfidence is a signal that is less sure than a step of the policy asks for.
 	CodeLowConfidence ReasonCode = "low_confidence"
 
+	// CodeAllAllowed is a signal or an order for packets that are all of allowed services of the customer: nothing is left,
+	// and nothing wider is taken.
+	CodeAllAllowed ReasonCode = "all_allowed"
+
 	// CodeLeaderLost is a signal whose verdict is not known, because the leader changed: it may be sent again. Given by
 	// the controller.
 	CodeLeaderLost ReasonCode = "leader_lost"
@@ -210,6 +214,7 @@ func Reasons() []ReasonInfo {
 		{CodeLowConfidence, false, "the signal is less sure than the step of the policy asks for"},
 		{CodeRouterProfile, true, "a router would ignore or approximate the rule, by its profile"},
 		{CodeRouterEntries, true, "a router's table cannot hold that many entries"},
+		{CodeAllAllowed, true, "all that would be taken is of allowed services of the customer"},
 		{CodeLeaderLost, false, "the leader changed while the signal was judged: send it again"},
 	}
 }

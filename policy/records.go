@@ -39,7 +39,7 @@ func (*PutResult) isRecord()     {}
 func (s *State) Records() iter.Seq[Record] {
 	return func(yield func(Record) bool) {
 		count := s.mitigations.n + s.routes.n + s.attacks.n + s.results.n + s.inv.customers.n + s.inv.blocks.n +
-			s.inv.routers.n + s.inv.policies.n + s.inv.safeguards.n
+			s.inv.routers.n + s.inv.policies.n + s.inv.safeguards.n + s.inv.detectors.n
 		if !yield(&MetaRecord{Index: s.index, At: s.at, LeaseAt: s.leaseAt, NextID: s.nextID, Count: uint64(count)}) {
 			return
 		}

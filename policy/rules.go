@@ -9,34 +9,53 @@ import (
 	"github.com/tidegate/tidegate/bgp/wanted"
 )
 
-// makeRules combines every piece with every variant into the rules that carry out the action, which share its rate. The
-// rule of a blackhole route has a destination and no action: it is no FlowSpec rule (wanted.Route).
-func makeRules(pieces []netip.Prefix, variants []flowspec.Match, a Action) ([]flowspec.Rule, Reason) {
-	actions, r := a.wire(len(pieces), len(variants)) // shared: nothing that is in a State is changed
+// makeRules combines every piece of a part with every match of it into the rules that carry out the action, which share
+// its rate, by piece. The rule of a blackhole route has a destination and no action: it is no FlowSpec rule (wanted.Route).
+func makeRules(parts []part, a Action) ([]flowspec.Rule, Reason) {
+	actions, r := share(parts, a) // shared: nothing that is in a State is changed
 	if r.Code != "" {
 		return nil, r
 	}
-	rules := make([]flowspec.Rule, 0, len(pieces)*len(variants))
-	for _, p := range pieces {
-		for _, v := range variants {
-			m, err := v.WithDestination(p)
-			if err == nil {
-				err = flowspec.CheckSafe(m)
+	var rules []flowspec.Rule
+	for _, part := range parts {
+		rules = slices.Grow(rules, len(part.pieces)*len(part.matches))
+		for _, p := range part.pieces {
+			for _, v := range part.matches {
+				m, err := v.WithDestination(p)
+				if err == nil {
+					err = flowspec.CheckSafe(m)
+				}
+				if err != nil {
+					return nil, Reason{CodeUnsafeMatch, fmt.Sprintf("the rule for %s cannot be announced safely: %v", p, err)}
+				}
+				rules = append(rules, flowspec.Rule{Match: m, Actions: actions})
 			}
-			if err != nil {
-				return nil, Reason{CodeUnsafeMatch, fmt.Sprintf("the rule for %s cannot be announced safely: %v", p, err)}
-			}
-			rules = append(rules, flowspec.Rule{Match: m, Actions: actions})
 		}
 	}
+	if len(parts) > 1 {
+		slices.SortStableFunc(rules, func(x, y flowspec.Rule) int {
+			p, _ := x.Match.Destination()
+			q, _ := y.Match.Destination()
+			return comparePrefix(p, q)
+		})
+	}
 	return rules, Reason{}
+}
+
+// share returns the actions of each rule of the parts.
+func share(parts []part, a Action) ([]flowspec.Action, Reason) {
+	if len(parts) == 1 {
+		return a.wire(len(parts[0].pieces), len(parts[0].matches))
+	}
+	x := shaped{parts: parts}
+	return a.wire(x.rules(), 1)
 }
 
 // checkRouters reports whether the routers can hear the plan's routes besides what they hear: within the share of their
 // max-prefix that is ours, because a router beyond it closes the session, and every mitigation on it is gone; and within
 // their table, because rules beyond it fail in hardware.
 func (p *plan) checkRouters(s *State) Reason {
-	k, f, n := p.action.RouteKind(), familyOf(p.targets[0]), max(len(p.cut.Pieces)*len(p.variants)-len(p.has), 0)
+	k, f, n := p.action.RouteKind(), familyOf(p.targets[0]), max(p.ruleCount()-len(p.has), 0)
 	found := false
 	var known []string
 	costs := map[string]int{} // of the plan, by profile
@@ -59,7 +78,9 @@ func (p *plan) checkRouters(s *State) Reason {
 		}
 		cost, ok := costs[r.Profile]
 		if !ok {
-			cost = len(p.cut.Pieces) * entriesPerPiece(s.Profile(r), p.variants)
+			for _, part := range p.shaped() {
+				cost += len(part.pieces) * entriesPerPiece(s.Profile(r), part.matches)
+			}
 			for i := range p.has {
 				cost -= s.Profile(r).Price(p.has[i]).Entries
 			}
@@ -148,26 +169,27 @@ const (
 	before                 // they come before the discard and take packets that it takes
 )
 
-// shielded finds out how rules of pieces × variants meet those of the discard m, and on which destination. Of several
-// meetings the worst counts: before, then sameKey.
-func shielded(pieces []netip.Prefix, variants []flowspec.Match, groups []string, m *Mitigation) (at netip.Prefix, how meeting) {
-	if !groupsMeet(groups, m.Groups) {
+// shielded finds out how rules of mine meet those of the discard d, and on which destination. Of several meetings the
+// worst counts: before, then sameKey.
+func shielded(mine, d acting) (at netip.Prefix, how meeting) {
+	if !groupsMeet(mine.groups, d.groups) {
 		return netip.Prefix{}, apart
 	}
-	for _, p := range pieces {
-		over, found := holding(m.Cut.Pieces, p)
+	for _, p := range mine.pieces {
+		over, found := holding(d.pieces, p)
 		if !found {
 			continue
 		}
+		variants, others := mine.at(p), d.at(over)
 		for i := range variants {
-			for j := range m.Variants {
+			for j := range others {
 				switch {
-				case p == over && variants[i].Equal(m.Variants[j]):
+				case p == over && variants[i].Equal(others[j]):
 					if how == apart {
 						at, how = p, sameKey
 					}
-				case p == over && flowspec.Compare(variants[i], m.Variants[j]) > 0:
-				case !variants[i].Disjoint(m.Variants[j]):
+				case p == over && flowspec.Compare(variants[i], others[j]) > 0:
+				case !variants[i].Disjoint(others[j]):
 					return p, before
 				}
 			}

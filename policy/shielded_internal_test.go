@@ -36,7 +36,7 @@ func TestShielded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, got := shielded([]netip.Prefix{at}, []flowspec.Match{m}, nil, &Mitigation{Cut: block, Variants: []flowspec.Match{d}})
+			_, got := shielded((&Mitigation{Cut: Cut{Pieces: []netip.Prefix{at}}, Variants: []flowspec.Match{m}}).acting(), (&Mitigation{Cut: block, Variants: []flowspec.Match{d}}).acting())
 			if got != tt.want {
 				t.Errorf("shielded = %d, want %d", got, tt.want)
 			}

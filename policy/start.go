@@ -115,7 +115,8 @@ func validateStart(r *StartRequest) (flowspec.Match, []Violation) {
 // same reports whether an active mitigation of an operator is p to the letter.
 func (p *plan) same(m *Mitigation) bool {
 	return m.Origin == FromOperator && m.Action == p.action && slices.Equal(m.Targets, p.targets) && slices.Equal(m.Groups, p.groups) &&
-		slices.EqualFunc(m.Variants, p.variants, flowspec.Match.Equal) && slices.Equal(m.Cut.Pieces, p.cut.Pieces)
+		slices.EqualFunc(m.Variants, p.variants, flowspec.Match.Equal) && slices.Equal(m.Cut.Pieces, p.cut.Pieces) &&
+		slices.EqualFunc(m.Services, p.services, Service.equal)
 }
 
 // matchNotes says what an engineer should know of a match written by hand.

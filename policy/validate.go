@@ -110,6 +110,7 @@ func (d *Customer) Validate() []Violation {
 		}
 	}
 	c.links(d.Links)
+	c.services(d)
 	names(&c, "tags", d.Tags)
 	c.count("contacts", len(d.Contacts), maxContacts)
 	for i, s := range d.Contacts {

@@ -1,4 +1,4 @@
-// Package manifest reads and writes documents (customers, protected blocks, routers, policies, safeguards) as YAML.
+// Package manifest reads and writes documents (customers, protected blocks, routers, policies, safeguards, detectors) as YAML.
 // It owns the form of the files: which keys there are comes from the descriptors of proto/tidegate/v1, so that a new
 // field needs no change here. It checks form only; what the values mean is judged by the server, whose answer Locate
 // maps back to file and line.

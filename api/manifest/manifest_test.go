@@ -165,9 +165,9 @@ func TestParseRefuses(t *testing.T) {
 		{"empty", "", []string{`f: there is no document in the file; begin one with kind: Customer, for example`}},
 		{"comment only", "# nothing\n", []string{`f: there is no document in the file; begin one with kind: Customer, for example`}},
 		{"separators only", "---\n---\n", []string{`f: there is no document in the file; begin one with kind: Customer, for example`}},
-		{"no kind", "id: a\n", []string{`f:1:1: kind: it is missing; write kind: with one of Customer, ProtectedBlock, Router, Policy, Safeguards`}},
+		{"no kind", "id: a\n", []string{`f:1:1: kind: it is missing; write kind: with one of Customer, ProtectedBlock, Router, Policy, Safeguards, Detector`}},
 		{"unknown kind", "kind: Custmer\nid: a\n", []string{`f:1:7: kind: "Custmer" is not a kind of document; did you mean Customer?`}},
-		{"unknown kind far away", "kind: Zebra\n", []string{`f:1:7: kind: "Zebra" is not a kind of document; known are Customer, Policy, ProtectedBlock, Router, Safeguards`}},
+		{"unknown kind far away", "kind: Zebra\n", []string{`f:1:7: kind: "Zebra" is not a kind of document; known are Customer, Detector, Policy, ProtectedBlock, Router, Safeguards`}},
 		{"unknown key", "kind: Customer\nid: a\noficial: [203.0.113.0/24]\n", []string{`f:3:1: oficial: there is no such key in Customer; did you mean official?`}},
 		{"camel case", "kind: Customer\nid: a\nmaxMitigations: 3\n", []string{`f:3:1: maxMitigations: there is no such key in Customer; did you mean max_mitigations?`}},
 		{
@@ -200,7 +200,7 @@ func TestParseRefuses(t *testing.T) {
 			"alias", "kind: Customer\nid: a\ncontacts: [&x a@b.example]\nofficial: [*x]\n",
 			[]string{`f:3:12: contacts[0]: anchors are not allowed; remove &x and write values out where they are needed`, `f:4:12: official[0]: aliases are not allowed; write the value out`},
 		},
-		{"merge key", "kind: Customer\nid: a\n<<: {name: b}\n", []string{`f:3:1: <<: there is no such key in Customer; known are contacts, id, links, max_mitigations, name, official, tags, within`}},
+		{"merge key", "kind: Customer\nid: a\n<<: {name: b}\n", []string{`f:3:1: <<: there is no such key in Customer; known are contacts, id, links, max_mitigations, name, official, services, tags, within`}},
 		{"tag", "kind: Customer\nid: !!binary YQ==\n", []string{`f:2:5: id: tags are not allowed; remove !!binary`}},
 		{"list as document", "- kind: Customer\n", []string{`f:1:1: a document is made of keys and values, this is a list; begin it with kind: Customer, for example`}},
 		{"text as document", "hello\n", []string{`f:1:1: a document is made of keys and values, this is the text "hello"; begin it with kind: Customer, for example`}},
@@ -341,7 +341,7 @@ func TestPrint(t *testing.T) {
 			Id: "M17", Targets: []string{"203.0.113.7/32"}, Action: &tidegatev1.Action{Discard: true}, Lifetime: durationpb.New(time.Hour),
 			Created: timestamppb.New(time.Date(2026, 3, 1, 2, 3, 4, 0, time.UTC)),
 		}, "id: M17\ntargets:\n- 203.0.113.7/32\naction:\n  discard: true\nrules: []\npieces: []\nexempt: []\nunprotected: []\nnotes: []\n" +
-			"groups: []\nlifetime: 1h\ncreated: '2026-03-01T02:03:04Z'\ncauses: []\nrouters: []\noverridden: []\nladder: []\nhistory: []\nprices: []\nnear_misses: []\n"},
+			"groups: []\nlifetime: 1h\ncreated: '2026-03-01T02:03:04Z'\ncauses: []\nrouters: []\noverridden: []\nladder: []\nhistory: []\nprices: []\nspared: []\nnear_misses: []\n"},
 		{"enum", &tidegatev1.Verdict{Kind: tidegatev1.VerdictKind_VERDICT_KIND_MITIGATED}, "kind: mitigated\nviolations: []\n"},
 		{"unknown enum", &tidegatev1.Verdict{Kind: 99}, "kind: '99'\nviolations: []\n"},
 		{
@@ -404,7 +404,7 @@ func TestJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `{"mitigations":[{"id":"M17","targets":[],"rules":["dst 203.0.113.7/32 => \"x\""],"pieces":[],"exempt":[],"unprotected":[],` +
-		`"rounded":true,"notes":[],"groups":[],"lifetime":"1m30s","causes":[],"changed":1152921504606846976,"routers":[],"overridden":[],"ladder":[],"history":[],"prices":[],"near_misses":[]}],` +
+		`"rounded":true,"notes":[],"groups":[],"lifetime":"1m30s","causes":[],"changed":1152921504606846976,"routers":[],"overridden":[],"ladder":[],"history":[],"prices":[],"spared":[],"near_misses":[]}],` +
 		`"read":{"index":7}}`
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Errorf("JSON (-want +got):\n%s", diff)

@@ -298,7 +298,11 @@ func (p *parser) scalar(n *yaml.Node, f protoreflect.FieldDescriptor, key string
 
 // takesNumber says of a text whether it is usually a number, so that it needs no quotes.
 func takesNumber(f protoreflect.FieldDescriptor) bool {
-	return f.FullName() == "tidegate.v1.Action.mark"
+	switch f.FullName() {
+	case "tidegate.v1.Action.mark", "tidegate.v1.Service.protocol", "tidegate.v1.Service.ports":
+		return true
+	}
+	return false
 }
 
 // number reads a finite decimal number.

@@ -104,6 +104,7 @@ func (p *Printer) Customer(r *pb.GetDocumentResponse) error {
 	if n := c.GetMaxMitigations(); n > 0 {
 		p.line("quota", count(int(n), "active mitigation"))
 	}
+	p.lines("services", servicesOf(c), 0)
 	if len(c.GetLinks()) > 0 {
 		p.Sentence("")
 		t := &table{head: []string{"LINK", "PE", "INTERFACE", "BLOCK", "STATE"}}
@@ -114,6 +115,25 @@ func (p *Printer) Customer(r *pb.GetDocumentResponse) error {
 	}
 	p.stale(r.GetRead())
 	return nil
+}
+
+// servicesOf are the services of a customer in words.
+func servicesOf(c *pb.Customer) []string {
+	var out []string
+	for _, s := range c.GetServices() {
+		text := s.GetProtocol()
+		if len(s.GetPorts()) > 0 {
+			text += "/" + strings.Join(s.GetPorts(), ",")
+		}
+		if len(s.GetPrefixes()) > 0 {
+			text += " at " + strings.Join(s.GetPrefixes(), ", ")
+		}
+		if s.GetNote() != "" {
+			text += " (" + s.GetNote() + ")"
+		}
+		out = append(out, text)
+	}
+	return out
 }
 
 // Lookup prints one sentence about an address.
@@ -177,6 +197,8 @@ func Describe(d *pb.Document) (kind, name, what string) {
 		return "Policy", q.GetName(), fmt.Sprintf("priority %d: %s: %s", q.GetPriority(), vectors, policyAction(q))
 	case *pb.Document_Safeguards:
 		return "Safeguards", v.Safeguards.GetName(), ""
+	case *pb.Document_Detector:
+		return "Detector", v.Detector.GetName(), fmt.Sprintf("trust %v", v.Detector.GetTrust())
 	default:
 		return "?", "?", ""
 	}

@@ -183,6 +183,7 @@ func (p *Printer) Card(m *pb.Mitigation) {
 		}
 		p.toned(name, cell{u, yellow})
 	}
+	p.lines("keeps", m.GetSpared(), shownRules)
 	p.lines("rules", rulesOf(m), shownRules)
 	p.line("rate", rateLine(m))
 	p.lines("price", priceLines(m), shownRules)

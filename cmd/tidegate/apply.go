@@ -14,7 +14,7 @@ import (
 	pb "github.com/tidegate/tidegate/proto/tidegate/v1"
 )
 
-const applyLong = `Reads documents (Customer, ProtectedBlock, Router, Policy, Safeguards) from a YAML file, from all *.yaml and *.yml
+const applyLong = `Reads documents (Customer, ProtectedBlock, Router, Policy, Safeguards, Detector) from a YAML file, from all *.yaml and *.yml
 files below a directory, or from standard input (-f -), and makes them so: all or none, in one step. Mitigations that
 run are narrowed in the same step when protection is added.
 

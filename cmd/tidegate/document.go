@@ -26,7 +26,7 @@ func (a *app) documentList() *cobra.Command {
 			}
 			return p.Documents(r)
 		})
-	c.Flags().StringVar(&req.Kind, "kind", "", "only Customer, ProtectedBlock, Router, Policy or Safeguards")
+	c.Flags().StringVar(&req.Kind, "kind", "", "only Customer, ProtectedBlock, Router, Policy, Safeguards or Detector")
 	return c
 }
 

@@ -32,6 +32,7 @@ type Document struct {
 	//	*Document_Router
 	//	*Document_Policy
 	//	*Document_Safeguards
+	//	*Document_Detector
 	Document      isDocument_Document `protobuf_oneof:"document"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -119,6 +120,15 @@ func (x *Document) GetSafeguards() *Safeguards {
 	return nil
 }
 
+func (x *Document) GetDetector() *Detector {
+	if x != nil {
+		if x, ok := x.Document.(*Document_Detector); ok {
+			return x.Detector
+		}
+	}
+	return nil
+}
+
 type isDocument_Document interface {
 	isDocument_Document()
 }
@@ -143,6 +153,10 @@ type Document_Safeguards struct {
 	Safeguards *Safeguards `protobuf:"bytes,5,opt,name=safeguards,proto3,oneof"`
 }
 
+type Document_Detector struct {
+	Detector *Detector `protobuf:"bytes,6,opt,name=detector,proto3,oneof"`
+}
+
 func (*Document_Customer) isDocument_Document() {}
 
 func (*Document_ProtectedBlock) isDocument_Document() {}
@@ -152,6 +166,8 @@ func (*Document_Router) isDocument_Document() {}
 func (*Document_Policy) isDocument_Document() {}
 
 func (*Document_Safeguards) isDocument_Document() {}
+
+func (*Document_Detector) isDocument_Document() {}
 
 // Customer is an organisation that the operator serves, and the space that may be scrubbed for it.
 type Customer struct {
@@ -165,7 +181,9 @@ type Customer struct {
 	Contacts       []string `protobuf:"bytes,6,rep,name=contacts,proto3" json:"contacts,omitempty"`
 	MaxMitigations uint32   `protobuf:"varint,7,opt,name=max_mitigations,json=maxMitigations,proto3" json:"max_mitigations,omitempty"`
 	// Words of the operator's own that policies can ask for.
-	Tags          []string `protobuf:"bytes,20,rep,name=tags,proto3" json:"tags,omitempty"`
+	Tags []string `protobuf:"bytes,20,rep,name=tags,proto3" json:"tags,omitempty"`
+	// What no mitigation keeps from the customer.
+	Services      []*Service `protobuf:"bytes,25,rep,name=services,proto3" json:"services,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -256,6 +274,85 @@ func (x *Customer) GetTags() []string {
 	return nil
 }
 
+func (x *Customer) GetServices() []*Service {
+	if x != nil {
+		return x.Services
+	}
+	return nil
+}
+
+// Service is packets that a customer goes on to receive during an attack: of a protocol, to destination ports.
+type Service struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Inside official; empty means all of it that is not a nested customer's.
+	Prefixes []string `protobuf:"bytes,1,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
+	// Protocol is tcp, udp or a number from 0 to 255.
+	Protocol string `protobuf:"bytes,2,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	// Destination ports and ranges, such as "53" and "8000-8100", with tcp and udp; empty means the whole protocol.
+	Ports         []string `protobuf:"bytes,3,rep,name=ports,proto3" json:"ports,omitempty"`
+	Note          string   `protobuf:"bytes,4,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Service) Reset() {
+	*x = Service{}
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Service) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Service) ProtoMessage() {}
+
+func (x *Service) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Service.ProtoReflect.Descriptor instead.
+func (*Service) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Service) GetPrefixes() []string {
+	if x != nil {
+		return x.Prefixes
+	}
+	return nil
+}
+
+func (x *Service) GetProtocol() string {
+	if x != nil {
+		return x.Protocol
+	}
+	return ""
+}
+
+func (x *Service) GetPorts() []string {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
+func (x *Service) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
 // Link is the point-to-point subnet that attaches a customer. It is never acted on.
 type Link struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -271,7 +368,7 @@ type Link struct {
 
 func (x *Link) Reset() {
 	*x = Link{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[2]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -283,7 +380,7 @@ func (x *Link) String() string {
 func (*Link) ProtoMessage() {}
 
 func (x *Link) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[2]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -296,7 +393,7 @@ func (x *Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Link.ProtoReflect.Descriptor instead.
 func (*Link) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{2}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Link) GetPrefix() string {
@@ -348,7 +445,7 @@ type ProtectedBlock struct {
 
 func (x *ProtectedBlock) Reset() {
 	*x = ProtectedBlock{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[3]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -360,7 +457,7 @@ func (x *ProtectedBlock) String() string {
 func (*ProtectedBlock) ProtoMessage() {}
 
 func (x *ProtectedBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[3]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -373,7 +470,7 @@ func (x *ProtectedBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProtectedBlock.ProtoReflect.Descriptor instead.
 func (*ProtectedBlock) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{3}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ProtectedBlock) GetName() string {
@@ -441,7 +538,7 @@ type Router struct {
 
 func (x *Router) Reset() {
 	*x = Router{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[4]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -453,7 +550,7 @@ func (x *Router) String() string {
 func (*Router) ProtoMessage() {}
 
 func (x *Router) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[4]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -466,7 +563,7 @@ func (x *Router) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Router.ProtoReflect.Descriptor instead.
 func (*Router) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{4}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Router) GetName() string {
@@ -635,7 +732,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[5]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -647,7 +744,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[5]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -660,7 +757,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{5}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Policy) GetName() string {
@@ -803,6 +900,69 @@ func (x *Policy) GetRelax() string {
 	return ""
 }
 
+// Detector says how far a detection system is believed. One without a document is trusted fully.
+type Detector struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name in its certificate.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Trust from 0 (its signals count for nothing) to 1, which is the default.
+	Trust         *float64 `protobuf:"fixed64,2,opt,name=trust,proto3,oneof" json:"trust,omitempty"`
+	Note          string   `protobuf:"bytes,3,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Detector) Reset() {
+	*x = Detector{}
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Detector) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Detector) ProtoMessage() {}
+
+func (x *Detector) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Detector.ProtoReflect.Descriptor instead.
+func (*Detector) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Detector) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Detector) GetTrust() float64 {
+	if x != nil && x.Trust != nil {
+		return *x.Trust
+	}
+	return 0
+}
+
+func (x *Detector) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
 // Safeguards bound what any decision may do. The one document is named "default"; unset fields keep their defaults.
 type Safeguards struct {
 	state                  protoimpl.MessageState `protogen:"open.v1"`
@@ -825,7 +985,7 @@ type Safeguards struct {
 
 func (x *Safeguards) Reset() {
 	*x = Safeguards{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[6]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -837,7 +997,7 @@ func (x *Safeguards) String() string {
 func (*Safeguards) ProtoMessage() {}
 
 func (x *Safeguards) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[6]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -850,7 +1010,7 @@ func (x *Safeguards) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Safeguards.ProtoReflect.Descriptor instead.
 func (*Safeguards) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{6}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Safeguards) GetName() string {
@@ -933,7 +1093,7 @@ func (x *Safeguards) GetMaxRtbhRoutes() uint32 {
 // DocumentRef names a document.
 type DocumentRef struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Kind is Customer, ProtectedBlock, Router, Policy or Safeguards.
+	// Kind is Customer, ProtectedBlock, Router, Policy, Safeguards or Detector.
 	Kind          string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
 	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -942,7 +1102,7 @@ type DocumentRef struct {
 
 func (x *DocumentRef) Reset() {
 	*x = DocumentRef{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[7]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -954,7 +1114,7 @@ func (x *DocumentRef) String() string {
 func (*DocumentRef) ProtoMessage() {}
 
 func (x *DocumentRef) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[7]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -967,7 +1127,7 @@ func (x *DocumentRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DocumentRef.ProtoReflect.Descriptor instead.
 func (*DocumentRef) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{7}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DocumentRef) GetKind() string {
@@ -1007,7 +1167,7 @@ type Plan struct {
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[8]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1019,7 +1179,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[8]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1032,7 +1192,7 @@ func (x *Plan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan.ProtoReflect.Descriptor instead.
 func (*Plan) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{8}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Plan) GetAdded() []*DocumentRef {
@@ -1130,7 +1290,7 @@ type PlanRequest struct {
 
 func (x *PlanRequest) Reset() {
 	*x = PlanRequest{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[9]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +1302,7 @@ func (x *PlanRequest) String() string {
 func (*PlanRequest) ProtoMessage() {}
 
 func (x *PlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[9]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +1315,7 @@ func (x *PlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRequest.ProtoReflect.Descriptor instead.
 func (*PlanRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{9}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PlanRequest) GetDocuments() []*Document {
@@ -1190,7 +1350,7 @@ type PlanResponse struct {
 
 func (x *PlanResponse) Reset() {
 	*x = PlanResponse{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[10]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1202,7 +1362,7 @@ func (x *PlanResponse) String() string {
 func (*PlanResponse) ProtoMessage() {}
 
 func (x *PlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[10]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1215,7 +1375,7 @@ func (x *PlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanResponse.ProtoReflect.Descriptor instead.
 func (*PlanResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{10}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PlanResponse) GetVerdict() *Verdict {
@@ -1254,7 +1414,7 @@ type ApplyRequest struct {
 
 func (x *ApplyRequest) Reset() {
 	*x = ApplyRequest{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[11]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1266,7 +1426,7 @@ func (x *ApplyRequest) String() string {
 func (*ApplyRequest) ProtoMessage() {}
 
 func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[11]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1279,7 +1439,7 @@ func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
 func (*ApplyRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{11}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ApplyRequest) GetRequestId() string {
@@ -1327,7 +1487,7 @@ type ApplyResponse struct {
 
 func (x *ApplyResponse) Reset() {
 	*x = ApplyResponse{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[12]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1339,7 +1499,7 @@ func (x *ApplyResponse) String() string {
 func (*ApplyResponse) ProtoMessage() {}
 
 func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[12]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1352,7 +1512,7 @@ func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyResponse.ProtoReflect.Descriptor instead.
 func (*ApplyResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{12}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ApplyResponse) GetPlan() *Plan {
@@ -1378,7 +1538,7 @@ type GetDocumentRequest struct {
 
 func (x *GetDocumentRequest) Reset() {
 	*x = GetDocumentRequest{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[13]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1390,7 +1550,7 @@ func (x *GetDocumentRequest) String() string {
 func (*GetDocumentRequest) ProtoMessage() {}
 
 func (x *GetDocumentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[13]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1403,7 +1563,7 @@ func (x *GetDocumentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDocumentRequest.ProtoReflect.Descriptor instead.
 func (*GetDocumentRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{13}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetDocumentRequest) GetRef() *DocumentRef {
@@ -1423,7 +1583,7 @@ type GetDocumentResponse struct {
 
 func (x *GetDocumentResponse) Reset() {
 	*x = GetDocumentResponse{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[14]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1435,7 +1595,7 @@ func (x *GetDocumentResponse) String() string {
 func (*GetDocumentResponse) ProtoMessage() {}
 
 func (x *GetDocumentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[14]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1448,7 +1608,7 @@ func (x *GetDocumentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDocumentResponse.ProtoReflect.Descriptor instead.
 func (*GetDocumentResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{14}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetDocumentResponse) GetDocument() *Document {
@@ -1475,7 +1635,7 @@ type ListDocumentsRequest struct {
 
 func (x *ListDocumentsRequest) Reset() {
 	*x = ListDocumentsRequest{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[15]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1487,7 +1647,7 @@ func (x *ListDocumentsRequest) String() string {
 func (*ListDocumentsRequest) ProtoMessage() {}
 
 func (x *ListDocumentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[15]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1500,7 +1660,7 @@ func (x *ListDocumentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDocumentsRequest.ProtoReflect.Descriptor instead.
 func (*ListDocumentsRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{15}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListDocumentsRequest) GetKind() string {
@@ -1520,7 +1680,7 @@ type ListDocumentsResponse struct {
 
 func (x *ListDocumentsResponse) Reset() {
 	*x = ListDocumentsResponse{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[16]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1532,7 +1692,7 @@ func (x *ListDocumentsResponse) String() string {
 func (*ListDocumentsResponse) ProtoMessage() {}
 
 func (x *ListDocumentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[16]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1545,7 +1705,7 @@ func (x *ListDocumentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDocumentsResponse.ProtoReflect.Descriptor instead.
 func (*ListDocumentsResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{16}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListDocumentsResponse) GetDocuments() []*Document {
@@ -1571,7 +1731,7 @@ type LookupRequest struct {
 
 func (x *LookupRequest) Reset() {
 	*x = LookupRequest{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[17]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1583,7 +1743,7 @@ func (x *LookupRequest) String() string {
 func (*LookupRequest) ProtoMessage() {}
 
 func (x *LookupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[17]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1596,7 +1756,7 @@ func (x *LookupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupRequest.ProtoReflect.Descriptor instead.
 func (*LookupRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{17}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *LookupRequest) GetAddress() string {
@@ -1626,7 +1786,7 @@ type LookupResponse struct {
 
 func (x *LookupResponse) Reset() {
 	*x = LookupResponse{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[18]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +1798,7 @@ func (x *LookupResponse) String() string {
 func (*LookupResponse) ProtoMessage() {}
 
 func (x *LookupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[18]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +1811,7 @@ func (x *LookupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupResponse.ProtoReflect.Descriptor instead.
 func (*LookupResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{18}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *LookupResponse) GetCustomer() string {
@@ -1721,7 +1881,7 @@ var File_tidegate_v1_inventory_proto protoreflect.FileDescriptor
 
 const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\n" +
-	"\x1btidegate/v1/inventory.proto\x12\vtidegate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ctidegate/v1/mitigation.proto\"\xac\x02\n" +
+	"\x1btidegate/v1/inventory.proto\x12\vtidegate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ctidegate/v1/mitigation.proto\"\xe1\x02\n" +
 	"\bDocument\x123\n" +
 	"\bcustomer\x18\x01 \x01(\v2\x15.tidegate.v1.CustomerH\x00R\bcustomer\x12F\n" +
 	"\x0fprotected_block\x18\x02 \x01(\v2\x1b.tidegate.v1.ProtectedBlockH\x00R\x0eprotectedBlock\x12-\n" +
@@ -1729,9 +1889,10 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\x06policy\x18\x04 \x01(\v2\x13.tidegate.v1.PolicyH\x00R\x06policy\x129\n" +
 	"\n" +
 	"safeguards\x18\x05 \x01(\v2\x17.tidegate.v1.SafeguardsH\x00R\n" +
-	"safeguardsB\n" +
+	"safeguards\x123\n" +
+	"\bdetector\x18\x06 \x01(\v2\x15.tidegate.v1.DetectorH\x00R\bdetectorB\n" +
 	"\n" +
-	"\bdocument\"\xe4\x01\n" +
+	"\bdocument\"\x96\x02\n" +
 	"\bCustomer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1a\n" +
@@ -1740,7 +1901,13 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\x05links\x18\x05 \x03(\v2\x11.tidegate.v1.LinkR\x05links\x12\x1a\n" +
 	"\bcontacts\x18\x06 \x03(\tR\bcontacts\x12'\n" +
 	"\x0fmax_mitigations\x18\a \x01(\rR\x0emaxMitigations\x12\x12\n" +
-	"\x04tags\x18\x14 \x03(\tR\x04tags\"x\n" +
+	"\x04tags\x18\x14 \x03(\tR\x04tags\x120\n" +
+	"\bservices\x18\x19 \x03(\v2\x14.tidegate.v1.ServiceR\bservices\"k\n" +
+	"\aService\x12\x1a\n" +
+	"\bprefixes\x18\x01 \x03(\tR\bprefixes\x12\x1a\n" +
+	"\bprotocol\x18\x02 \x01(\tR\bprotocol\x12\x14\n" +
+	"\x05ports\x18\x03 \x03(\tR\x05ports\x12\x12\n" +
+	"\x04note\x18\x04 \x01(\tR\x04note\"x\n" +
 	"\x04Link\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x0e\n" +
 	"\x02pe\x18\x02 \x01(\tR\x02pe\x12\x1c\n" +
@@ -1798,7 +1965,12 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\x0fmax_mitigations\x18\x1c \x01(\rR\x0emaxMitigations\x12)\n" +
 	"\x06ladder\x18( \x03(\v2\x11.tidegate.v1.StepR\x06ladder\x12/\n" +
 	"\x05quiet\x18) \x01(\v2\x19.google.protobuf.DurationR\x05quiet\x12\x14\n" +
-	"\x05relax\x18* \x01(\tR\x05relax\"\xb8\x05\n" +
+	"\x05relax\x18* \x01(\tR\x05relax\"W\n" +
+	"\bDetector\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
+	"\x05trust\x18\x02 \x01(\x01H\x00R\x05trust\x88\x01\x01\x12\x12\n" +
+	"\x04note\x18\x03 \x01(\tR\x04noteB\b\n" +
+	"\x06_trust\"\xb8\x05\n" +
 	"\n" +
 	"Safeguards\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12$\n" +
@@ -1905,81 +2077,85 @@ func file_tidegate_v1_inventory_proto_rawDescGZIP() []byte {
 	return file_tidegate_v1_inventory_proto_rawDescData
 }
 
-var file_tidegate_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_tidegate_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_tidegate_v1_inventory_proto_goTypes = []any{
 	(*Document)(nil),              // 0: tidegate.v1.Document
 	(*Customer)(nil),              // 1: tidegate.v1.Customer
-	(*Link)(nil),                  // 2: tidegate.v1.Link
-	(*ProtectedBlock)(nil),        // 3: tidegate.v1.ProtectedBlock
-	(*Router)(nil),                // 4: tidegate.v1.Router
-	(*Policy)(nil),                // 5: tidegate.v1.Policy
-	(*Safeguards)(nil),            // 6: tidegate.v1.Safeguards
-	(*DocumentRef)(nil),           // 7: tidegate.v1.DocumentRef
-	(*Plan)(nil),                  // 8: tidegate.v1.Plan
-	(*PlanRequest)(nil),           // 9: tidegate.v1.PlanRequest
-	(*PlanResponse)(nil),          // 10: tidegate.v1.PlanResponse
-	(*ApplyRequest)(nil),          // 11: tidegate.v1.ApplyRequest
-	(*ApplyResponse)(nil),         // 12: tidegate.v1.ApplyResponse
-	(*GetDocumentRequest)(nil),    // 13: tidegate.v1.GetDocumentRequest
-	(*GetDocumentResponse)(nil),   // 14: tidegate.v1.GetDocumentResponse
-	(*ListDocumentsRequest)(nil),  // 15: tidegate.v1.ListDocumentsRequest
-	(*ListDocumentsResponse)(nil), // 16: tidegate.v1.ListDocumentsResponse
-	(*LookupRequest)(nil),         // 17: tidegate.v1.LookupRequest
-	(*LookupResponse)(nil),        // 18: tidegate.v1.LookupResponse
-	(*Action)(nil),                // 19: tidegate.v1.Action
-	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
-	(*Step)(nil),                  // 21: tidegate.v1.Step
-	(*Verdict)(nil),               // 22: tidegate.v1.Verdict
-	(*ReadInfo)(nil),              // 23: tidegate.v1.ReadInfo
-	(*WriteInfo)(nil),             // 24: tidegate.v1.WriteInfo
-	(*Exemption)(nil),             // 25: tidegate.v1.Exemption
+	(*Service)(nil),               // 2: tidegate.v1.Service
+	(*Link)(nil),                  // 3: tidegate.v1.Link
+	(*ProtectedBlock)(nil),        // 4: tidegate.v1.ProtectedBlock
+	(*Router)(nil),                // 5: tidegate.v1.Router
+	(*Policy)(nil),                // 6: tidegate.v1.Policy
+	(*Detector)(nil),              // 7: tidegate.v1.Detector
+	(*Safeguards)(nil),            // 8: tidegate.v1.Safeguards
+	(*DocumentRef)(nil),           // 9: tidegate.v1.DocumentRef
+	(*Plan)(nil),                  // 10: tidegate.v1.Plan
+	(*PlanRequest)(nil),           // 11: tidegate.v1.PlanRequest
+	(*PlanResponse)(nil),          // 12: tidegate.v1.PlanResponse
+	(*ApplyRequest)(nil),          // 13: tidegate.v1.ApplyRequest
+	(*ApplyResponse)(nil),         // 14: tidegate.v1.ApplyResponse
+	(*GetDocumentRequest)(nil),    // 15: tidegate.v1.GetDocumentRequest
+	(*GetDocumentResponse)(nil),   // 16: tidegate.v1.GetDocumentResponse
+	(*ListDocumentsRequest)(nil),  // 17: tidegate.v1.ListDocumentsRequest
+	(*ListDocumentsResponse)(nil), // 18: tidegate.v1.ListDocumentsResponse
+	(*LookupRequest)(nil),         // 19: tidegate.v1.LookupRequest
+	(*LookupResponse)(nil),        // 20: tidegate.v1.LookupResponse
+	(*Action)(nil),                // 21: tidegate.v1.Action
+	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
+	(*Step)(nil),                  // 23: tidegate.v1.Step
+	(*Verdict)(nil),               // 24: tidegate.v1.Verdict
+	(*ReadInfo)(nil),              // 25: tidegate.v1.ReadInfo
+	(*WriteInfo)(nil),             // 26: tidegate.v1.WriteInfo
+	(*Exemption)(nil),             // 27: tidegate.v1.Exemption
 }
 var file_tidegate_v1_inventory_proto_depIdxs = []int32{
 	1,  // 0: tidegate.v1.Document.customer:type_name -> tidegate.v1.Customer
-	3,  // 1: tidegate.v1.Document.protected_block:type_name -> tidegate.v1.ProtectedBlock
-	4,  // 2: tidegate.v1.Document.router:type_name -> tidegate.v1.Router
-	5,  // 3: tidegate.v1.Document.policy:type_name -> tidegate.v1.Policy
-	6,  // 4: tidegate.v1.Document.safeguards:type_name -> tidegate.v1.Safeguards
-	2,  // 5: tidegate.v1.Customer.links:type_name -> tidegate.v1.Link
-	19, // 6: tidegate.v1.Policy.action:type_name -> tidegate.v1.Action
-	20, // 7: tidegate.v1.Policy.lifetime:type_name -> google.protobuf.Duration
-	21, // 8: tidegate.v1.Policy.ladder:type_name -> tidegate.v1.Step
-	20, // 9: tidegate.v1.Policy.quiet:type_name -> google.protobuf.Duration
-	20, // 10: tidegate.v1.Safeguards.default_lifetime:type_name -> google.protobuf.Duration
-	20, // 11: tidegate.v1.Safeguards.max_lifetime:type_name -> google.protobuf.Duration
-	7,  // 12: tidegate.v1.Plan.added:type_name -> tidegate.v1.DocumentRef
-	7,  // 13: tidegate.v1.Plan.changed:type_name -> tidegate.v1.DocumentRef
-	7,  // 14: tidegate.v1.Plan.removed:type_name -> tidegate.v1.DocumentRef
-	0,  // 15: tidegate.v1.PlanRequest.documents:type_name -> tidegate.v1.Document
-	22, // 16: tidegate.v1.PlanResponse.verdict:type_name -> tidegate.v1.Verdict
-	8,  // 17: tidegate.v1.PlanResponse.plan:type_name -> tidegate.v1.Plan
-	23, // 18: tidegate.v1.PlanResponse.read:type_name -> tidegate.v1.ReadInfo
-	0,  // 19: tidegate.v1.ApplyRequest.documents:type_name -> tidegate.v1.Document
-	8,  // 20: tidegate.v1.ApplyResponse.plan:type_name -> tidegate.v1.Plan
-	24, // 21: tidegate.v1.ApplyResponse.write:type_name -> tidegate.v1.WriteInfo
-	7,  // 22: tidegate.v1.GetDocumentRequest.ref:type_name -> tidegate.v1.DocumentRef
-	0,  // 23: tidegate.v1.GetDocumentResponse.document:type_name -> tidegate.v1.Document
-	23, // 24: tidegate.v1.GetDocumentResponse.read:type_name -> tidegate.v1.ReadInfo
-	0,  // 25: tidegate.v1.ListDocumentsResponse.documents:type_name -> tidegate.v1.Document
-	23, // 26: tidegate.v1.ListDocumentsResponse.read:type_name -> tidegate.v1.ReadInfo
-	25, // 27: tidegate.v1.LookupResponse.protection:type_name -> tidegate.v1.Exemption
-	2,  // 28: tidegate.v1.LookupResponse.link:type_name -> tidegate.v1.Link
-	23, // 29: tidegate.v1.LookupResponse.read:type_name -> tidegate.v1.ReadInfo
-	9,  // 30: tidegate.v1.InventoryService.Plan:input_type -> tidegate.v1.PlanRequest
-	11, // 31: tidegate.v1.InventoryService.Apply:input_type -> tidegate.v1.ApplyRequest
-	13, // 32: tidegate.v1.InventoryService.GetDocument:input_type -> tidegate.v1.GetDocumentRequest
-	15, // 33: tidegate.v1.InventoryService.ListDocuments:input_type -> tidegate.v1.ListDocumentsRequest
-	17, // 34: tidegate.v1.InventoryService.Lookup:input_type -> tidegate.v1.LookupRequest
-	10, // 35: tidegate.v1.InventoryService.Plan:output_type -> tidegate.v1.PlanResponse
-	12, // 36: tidegate.v1.InventoryService.Apply:output_type -> tidegate.v1.ApplyResponse
-	14, // 37: tidegate.v1.InventoryService.GetDocument:output_type -> tidegate.v1.GetDocumentResponse
-	16, // 38: tidegate.v1.InventoryService.ListDocuments:output_type -> tidegate.v1.ListDocumentsResponse
-	18, // 39: tidegate.v1.InventoryService.Lookup:output_type -> tidegate.v1.LookupResponse
-	35, // [35:40] is the sub-list for method output_type
-	30, // [30:35] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	4,  // 1: tidegate.v1.Document.protected_block:type_name -> tidegate.v1.ProtectedBlock
+	5,  // 2: tidegate.v1.Document.router:type_name -> tidegate.v1.Router
+	6,  // 3: tidegate.v1.Document.policy:type_name -> tidegate.v1.Policy
+	8,  // 4: tidegate.v1.Document.safeguards:type_name -> tidegate.v1.Safeguards
+	7,  // 5: tidegate.v1.Document.detector:type_name -> tidegate.v1.Detector
+	3,  // 6: tidegate.v1.Customer.links:type_name -> tidegate.v1.Link
+	2,  // 7: tidegate.v1.Customer.services:type_name -> tidegate.v1.Service
+	21, // 8: tidegate.v1.Policy.action:type_name -> tidegate.v1.Action
+	22, // 9: tidegate.v1.Policy.lifetime:type_name -> google.protobuf.Duration
+	23, // 10: tidegate.v1.Policy.ladder:type_name -> tidegate.v1.Step
+	22, // 11: tidegate.v1.Policy.quiet:type_name -> google.protobuf.Duration
+	22, // 12: tidegate.v1.Safeguards.default_lifetime:type_name -> google.protobuf.Duration
+	22, // 13: tidegate.v1.Safeguards.max_lifetime:type_name -> google.protobuf.Duration
+	9,  // 14: tidegate.v1.Plan.added:type_name -> tidegate.v1.DocumentRef
+	9,  // 15: tidegate.v1.Plan.changed:type_name -> tidegate.v1.DocumentRef
+	9,  // 16: tidegate.v1.Plan.removed:type_name -> tidegate.v1.DocumentRef
+	0,  // 17: tidegate.v1.PlanRequest.documents:type_name -> tidegate.v1.Document
+	24, // 18: tidegate.v1.PlanResponse.verdict:type_name -> tidegate.v1.Verdict
+	10, // 19: tidegate.v1.PlanResponse.plan:type_name -> tidegate.v1.Plan
+	25, // 20: tidegate.v1.PlanResponse.read:type_name -> tidegate.v1.ReadInfo
+	0,  // 21: tidegate.v1.ApplyRequest.documents:type_name -> tidegate.v1.Document
+	10, // 22: tidegate.v1.ApplyResponse.plan:type_name -> tidegate.v1.Plan
+	26, // 23: tidegate.v1.ApplyResponse.write:type_name -> tidegate.v1.WriteInfo
+	9,  // 24: tidegate.v1.GetDocumentRequest.ref:type_name -> tidegate.v1.DocumentRef
+	0,  // 25: tidegate.v1.GetDocumentResponse.document:type_name -> tidegate.v1.Document
+	25, // 26: tidegate.v1.GetDocumentResponse.read:type_name -> tidegate.v1.ReadInfo
+	0,  // 27: tidegate.v1.ListDocumentsResponse.documents:type_name -> tidegate.v1.Document
+	25, // 28: tidegate.v1.ListDocumentsResponse.read:type_name -> tidegate.v1.ReadInfo
+	27, // 29: tidegate.v1.LookupResponse.protection:type_name -> tidegate.v1.Exemption
+	3,  // 30: tidegate.v1.LookupResponse.link:type_name -> tidegate.v1.Link
+	25, // 31: tidegate.v1.LookupResponse.read:type_name -> tidegate.v1.ReadInfo
+	11, // 32: tidegate.v1.InventoryService.Plan:input_type -> tidegate.v1.PlanRequest
+	13, // 33: tidegate.v1.InventoryService.Apply:input_type -> tidegate.v1.ApplyRequest
+	15, // 34: tidegate.v1.InventoryService.GetDocument:input_type -> tidegate.v1.GetDocumentRequest
+	17, // 35: tidegate.v1.InventoryService.ListDocuments:input_type -> tidegate.v1.ListDocumentsRequest
+	19, // 36: tidegate.v1.InventoryService.Lookup:input_type -> tidegate.v1.LookupRequest
+	12, // 37: tidegate.v1.InventoryService.Plan:output_type -> tidegate.v1.PlanResponse
+	14, // 38: tidegate.v1.InventoryService.Apply:output_type -> tidegate.v1.ApplyResponse
+	16, // 39: tidegate.v1.InventoryService.GetDocument:output_type -> tidegate.v1.GetDocumentResponse
+	18, // 40: tidegate.v1.InventoryService.ListDocuments:output_type -> tidegate.v1.ListDocumentsResponse
+	20, // 41: tidegate.v1.InventoryService.Lookup:output_type -> tidegate.v1.LookupResponse
+	37, // [37:42] is the sub-list for method output_type
+	32, // [32:37] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_v1_inventory_proto_init() }
@@ -1994,15 +2170,17 @@ func file_tidegate_v1_inventory_proto_init() {
 		(*Document_Router)(nil),
 		(*Document_Policy)(nil),
 		(*Document_Safeguards)(nil),
+		(*Document_Detector)(nil),
 	}
-	file_tidegate_v1_inventory_proto_msgTypes[6].OneofWrappers = []any{}
+	file_tidegate_v1_inventory_proto_msgTypes[7].OneofWrappers = []any{}
+	file_tidegate_v1_inventory_proto_msgTypes[8].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_v1_inventory_proto_rawDesc), len(file_tidegate_v1_inventory_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

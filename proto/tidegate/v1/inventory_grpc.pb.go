@@ -30,7 +30,8 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// InventoryService keeps the documents: customers, protected blocks, routers, policies, safeguards.
+// InventoryService keeps the documents: customers, protected blocks, routers, policies, safeguards,
+// detectors.
 type InventoryServiceClient interface {
 	// Plan says what Apply would do, and changes nothing.
 	Plan(ctx context.Context, in *PlanRequest, opts ...grpc.CallOption) (*PlanResponse, error)
@@ -104,7 +105,8 @@ func (c *inventoryServiceClient) Lookup(ctx context.Context, in *LookupRequest, 
 // All implementations must embed UnimplementedInventoryServiceServer
 // for forward compatibility.
 //
-// InventoryService keeps the documents: customers, protected blocks, routers, policies, safeguards.
+// InventoryService keeps the documents: customers, protected blocks, routers, policies, safeguards,
+// detectors.
 type InventoryServiceServer interface {
 	// Plan says what Apply would do, and changes nothing.
 	Plan(context.Context, *PlanRequest) (*PlanResponse, error)

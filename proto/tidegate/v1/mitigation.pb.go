@@ -876,7 +876,9 @@ type Mitigation struct {
 	// When the quiet time is over; with phase ending only.
 	EndsAt *timestamppb.Timestamp `protobuf:"bytes,49,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"`
 	// What the rules cost, by router profile. Only where one mitigation is asked for or started.
-	Prices        []*Price    `protobuf:"bytes,32,rep,name=prices,proto3" json:"prices,omitempty"`
+	Prices []*Price `protobuf:"bytes,32,rep,name=prices,proto3" json:"prices,omitempty"`
+	// Allowed services of the customer that the rules leave alone, in words.
+	Spared        []string    `protobuf:"bytes,60,rep,name=spared,proto3" json:"spared,omitempty"`
 	NearMisses    []*NearMiss `protobuf:"bytes,70,rep,name=near_misses,json=nearMisses,proto3" json:"near_misses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1202,6 +1204,13 @@ func (x *Mitigation) GetEndsAt() *timestamppb.Timestamp {
 func (x *Mitigation) GetPrices() []*Price {
 	if x != nil {
 		return x.Prices
+	}
+	return nil
+}
+
+func (x *Mitigation) GetSpared() []string {
+	if x != nil {
+		return x.Spared
 	}
 	return nil
 }
@@ -2415,7 +2424,7 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\x04what\x18\x03 \x01(\tR\x04what\x12\x0e\n" +
 	"\x02by\x18\x04 \x01(\tR\x02by\x12\x12\n" +
 	"\x04code\x18\x05 \x01(\tR\x04code\x12\x12\n" +
-	"\x04text\x18\x06 \x01(\tR\x04text\"\xf3\v\n" +
+	"\x04text\x18\x06 \x01(\tR\x04text\"\x8b\f\n" +
 	"\n" +
 	"Mitigation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
@@ -2466,7 +2475,8 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\n" +
 	"quiet_time\x180 \x01(\v2\x19.google.protobuf.DurationR\tquietTime\x123\n" +
 	"\aends_at\x181 \x01(\v2\x1a.google.protobuf.TimestampR\x06endsAt\x12*\n" +
-	"\x06prices\x18  \x03(\v2\x12.tidegate.v1.PriceR\x06prices\x126\n" +
+	"\x06prices\x18  \x03(\v2\x12.tidegate.v1.PriceR\x06prices\x12\x16\n" +
+	"\x06spared\x18< \x03(\tR\x06spared\x126\n" +
 	"\vnear_misses\x18F \x03(\v2\x15.tidegate.v1.NearMissR\n" +
 	"nearMisses\"4\n" +
 	"\bNearMiss\x12\x16\n" +

@@ -32,6 +32,7 @@ const (
 	DocumentKind_DOCUMENT_KIND_ROUTER          DocumentKind = 3
 	DocumentKind_DOCUMENT_KIND_POLICY          DocumentKind = 4
 	DocumentKind_DOCUMENT_KIND_SAFEGUARDS      DocumentKind = 5
+	DocumentKind_DOCUMENT_KIND_DETECTOR        DocumentKind = 6
 )
 
 // Enum value maps for DocumentKind.
@@ -43,6 +44,7 @@ var (
 		3: "DOCUMENT_KIND_ROUTER",
 		4: "DOCUMENT_KIND_POLICY",
 		5: "DOCUMENT_KIND_SAFEGUARDS",
+		6: "DOCUMENT_KIND_DETECTOR",
 	}
 	DocumentKind_value = map[string]int32{
 		"DOCUMENT_KIND_UNSPECIFIED":     0,
@@ -51,6 +53,7 @@ var (
 		"DOCUMENT_KIND_ROUTER":          3,
 		"DOCUMENT_KIND_POLICY":          4,
 		"DOCUMENT_KIND_SAFEGUARDS":      5,
+		"DOCUMENT_KIND_DETECTOR":        6,
 	}
 )
 
@@ -262,6 +265,7 @@ type Document struct {
 	//	*Document_Router
 	//	*Document_Policy
 	//	*Document_Safeguards
+	//	*Document_Detector
 	Document      isDocument_Document `protobuf_oneof:"document"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -349,6 +353,15 @@ func (x *Document) GetSafeguards() *Safeguards {
 	return nil
 }
 
+func (x *Document) GetDetector() *Detector {
+	if x != nil {
+		if x, ok := x.Document.(*Document_Detector); ok {
+			return x.Detector
+		}
+	}
+	return nil
+}
+
 type isDocument_Document interface {
 	isDocument_Document()
 }
@@ -373,6 +386,10 @@ type Document_Safeguards struct {
 	Safeguards *Safeguards `protobuf:"bytes,5,opt,name=safeguards,proto3,oneof"`
 }
 
+type Document_Detector struct {
+	Detector *Detector `protobuf:"bytes,6,opt,name=detector,proto3,oneof"`
+}
+
 func (*Document_Customer) isDocument_Document() {}
 
 func (*Document_ProtectedBlock) isDocument_Document() {}
@@ -382,6 +399,8 @@ func (*Document_Router) isDocument_Document() {}
 func (*Document_Policy) isDocument_Document() {}
 
 func (*Document_Safeguards) isDocument_Document() {}
+
+func (*Document_Detector) isDocument_Document() {}
 
 // Customer is an organisation and its space.
 type Customer struct {
@@ -394,6 +413,7 @@ type Customer struct {
 	Contacts       []string               `protobuf:"bytes,6,rep,name=contacts,proto3" json:"contacts,omitempty"`
 	MaxMitigations int64                  `protobuf:"varint,7,opt,name=max_mitigations,json=maxMitigations,proto3" json:"max_mitigations,omitempty"`
 	Tags           []string               `protobuf:"bytes,20,rep,name=tags,proto3" json:"tags,omitempty"`
+	Services       []*Service             `protobuf:"bytes,25,rep,name=services,proto3" json:"services,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -484,6 +504,135 @@ func (x *Customer) GetTags() []string {
 	return nil
 }
 
+func (x *Customer) GetServices() []*Service {
+	if x != nil {
+		return x.Services
+	}
+	return nil
+}
+
+// Service is packets that a customer goes on to receive.
+type Service struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Prefixes      [][]byte               `protobuf:"bytes,1,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
+	Protocol      uint32                 `protobuf:"varint,2,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	Ports         []*PortRange           `protobuf:"bytes,3,rep,name=ports,proto3" json:"ports,omitempty"`
+	Note          string                 `protobuf:"bytes,4,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Service) Reset() {
+	*x = Service{}
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Service) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Service) ProtoMessage() {}
+
+func (x *Service) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Service.ProtoReflect.Descriptor instead.
+func (*Service) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Service) GetPrefixes() [][]byte {
+	if x != nil {
+		return x.Prefixes
+	}
+	return nil
+}
+
+func (x *Service) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
+func (x *Service) GetPorts() []*PortRange {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
+func (x *Service) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+// PortRange is the ports from lo to hi, both included.
+type PortRange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lo            uint64                 `protobuf:"varint,1,opt,name=lo,proto3" json:"lo,omitempty"`
+	Hi            uint64                 `protobuf:"varint,2,opt,name=hi,proto3" json:"hi,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PortRange) Reset() {
+	*x = PortRange{}
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PortRange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PortRange) ProtoMessage() {}
+
+func (x *PortRange) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
+func (*PortRange) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *PortRange) GetLo() uint64 {
+	if x != nil {
+		return x.Lo
+	}
+	return 0
+}
+
+func (x *PortRange) GetHi() uint64 {
+	if x != nil {
+		return x.Hi
+	}
+	return 0
+}
+
 // Link is the subnet that attaches a customer.
 type Link struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -498,7 +647,7 @@ type Link struct {
 
 func (x *Link) Reset() {
 	*x = Link{}
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[2]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -510,7 +659,7 @@ func (x *Link) String() string {
 func (*Link) ProtoMessage() {}
 
 func (x *Link) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[2]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -523,7 +672,7 @@ func (x *Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Link.ProtoReflect.Descriptor instead.
 func (*Link) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{2}
+	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Link) GetPrefix() []byte {
@@ -574,7 +723,7 @@ type ProtectedBlock struct {
 
 func (x *ProtectedBlock) Reset() {
 	*x = ProtectedBlock{}
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[3]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -586,7 +735,7 @@ func (x *ProtectedBlock) String() string {
 func (*ProtectedBlock) ProtoMessage() {}
 
 func (x *ProtectedBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[3]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -599,7 +748,7 @@ func (x *ProtectedBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProtectedBlock.ProtoReflect.Descriptor instead.
 func (*ProtectedBlock) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{3}
+	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ProtectedBlock) GetName() string {
@@ -659,7 +808,7 @@ type Router struct {
 
 func (x *Router) Reset() {
 	*x = Router{}
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[4]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -671,7 +820,7 @@ func (x *Router) String() string {
 func (*Router) ProtoMessage() {}
 
 func (x *Router) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[4]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -684,7 +833,7 @@ func (x *Router) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Router.ProtoReflect.Descriptor instead.
 func (*Router) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{4}
+	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Router) GetName() string {
@@ -847,7 +996,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[5]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -859,7 +1008,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[5]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -872,7 +1021,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{5}
+	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Policy) GetName() string {
@@ -1028,7 +1177,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[6]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1040,7 +1189,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[6]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1053,7 +1202,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{6}
+	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Step) GetAction() *Action {
@@ -1075,6 +1224,67 @@ func (x *Step) GetMinConfidence() float64 {
 		return x.MinConfidence
 	}
 	return 0
+}
+
+// Detector says how far a detection system is believed.
+type Detector struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Trust         float64                `protobuf:"fixed64,2,opt,name=trust,proto3" json:"trust,omitempty"`
+	Note          string                 `protobuf:"bytes,3,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Detector) Reset() {
+	*x = Detector{}
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Detector) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Detector) ProtoMessage() {}
+
+func (x *Detector) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Detector.ProtoReflect.Descriptor instead.
+func (*Detector) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Detector) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Detector) GetTrust() float64 {
+	if x != nil {
+		return x.Trust
+	}
+	return 0
+}
+
+func (x *Detector) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
 }
 
 // Safeguards bound every decision.
@@ -1099,7 +1309,7 @@ type Safeguards struct {
 
 func (x *Safeguards) Reset() {
 	*x = Safeguards{}
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[7]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1111,7 +1321,7 @@ func (x *Safeguards) String() string {
 func (*Safeguards) ProtoMessage() {}
 
 func (x *Safeguards) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[7]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1124,7 +1334,7 @@ func (x *Safeguards) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Safeguards.ProtoReflect.Descriptor instead.
 func (*Safeguards) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{7}
+	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Safeguards) GetName() string {
@@ -1208,7 +1418,7 @@ var File_tidegate_raft_v1_document_proto protoreflect.FileDescriptor
 
 const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftidegate/raft/v1/document.proto\x12\x10tidegate.raft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1btidegate/raft/v1/rule.proto\"\xc5\x02\n" +
+	"\x1ftidegate/raft/v1/document.proto\x12\x10tidegate.raft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1btidegate/raft/v1/rule.proto\"\xff\x02\n" +
 	"\bDocument\x128\n" +
 	"\bcustomer\x18\x01 \x01(\v2\x1a.tidegate.raft.v1.CustomerH\x00R\bcustomer\x12K\n" +
 	"\x0fprotected_block\x18\x02 \x01(\v2 .tidegate.raft.v1.ProtectedBlockH\x00R\x0eprotectedBlock\x122\n" +
@@ -1216,9 +1426,10 @@ const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	"\x06policy\x18\x04 \x01(\v2\x18.tidegate.raft.v1.PolicyH\x00R\x06policy\x12>\n" +
 	"\n" +
 	"safeguards\x18\x05 \x01(\v2\x1c.tidegate.raft.v1.SafeguardsH\x00R\n" +
-	"safeguardsB\n" +
+	"safeguards\x128\n" +
+	"\bdetector\x18\x06 \x01(\v2\x1a.tidegate.raft.v1.DetectorH\x00R\bdetectorB\n" +
 	"\n" +
-	"\bdocument\"\xe9\x01\n" +
+	"\bdocument\"\xa0\x02\n" +
 	"\bCustomer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1a\n" +
@@ -1227,7 +1438,16 @@ const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	"\x05links\x18\x05 \x03(\v2\x16.tidegate.raft.v1.LinkR\x05links\x12\x1a\n" +
 	"\bcontacts\x18\x06 \x03(\tR\bcontacts\x12'\n" +
 	"\x0fmax_mitigations\x18\a \x01(\x03R\x0emaxMitigations\x12\x12\n" +
-	"\x04tags\x18\x14 \x03(\tR\x04tags\"\x95\x01\n" +
+	"\x04tags\x18\x14 \x03(\tR\x04tags\x125\n" +
+	"\bservices\x18\x19 \x03(\v2\x19.tidegate.raft.v1.ServiceR\bservices\"\x88\x01\n" +
+	"\aService\x12\x1a\n" +
+	"\bprefixes\x18\x01 \x03(\fR\bprefixes\x12\x1a\n" +
+	"\bprotocol\x18\x02 \x01(\rR\bprotocol\x121\n" +
+	"\x05ports\x18\x03 \x03(\v2\x1b.tidegate.raft.v1.PortRangeR\x05ports\x12\x12\n" +
+	"\x04note\x18\x04 \x01(\tR\x04note\"+\n" +
+	"\tPortRange\x12\x0e\n" +
+	"\x02lo\x18\x01 \x01(\x04R\x02lo\x12\x0e\n" +
+	"\x02hi\x18\x02 \x01(\x04R\x02hi\"\x95\x01\n" +
 	"\x04Link\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\fR\x06prefix\x12\x0e\n" +
 	"\x02pe\x18\x02 \x01(\tR\x02pe\x12\x1c\n" +
@@ -1289,7 +1509,11 @@ const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	"\x04Step\x120\n" +
 	"\x06action\x18\x01 \x01(\v2\x18.tidegate.raft.v1.ActionR\x06action\x12/\n" +
 	"\x05after\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05after\x12%\n" +
-	"\x0emin_confidence\x18\x03 \x01(\x01R\rminConfidence\"\xed\x03\n" +
+	"\x0emin_confidence\x18\x03 \x01(\x01R\rminConfidence\"H\n" +
+	"\bDetector\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05trust\x18\x02 \x01(\x01R\x05trust\x12\x12\n" +
+	"\x04note\x18\x03 \x01(\tR\x04note\"\xed\x03\n" +
 	"\n" +
 	"Safeguards\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
@@ -1306,14 +1530,15 @@ const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	"\x12shortest_rtbh_ipv4\x18\t \x01(\rR\x10shortestRtbhIpv4\x12,\n" +
 	"\x12shortest_rtbh_ipv6\x18\n" +
 	" \x01(\rR\x10shortestRtbhIpv6\x12&\n" +
-	"\x0fmax_rtbh_routes\x18\v \x01(\x03R\rmaxRtbhRoutes*\xbe\x01\n" +
+	"\x0fmax_rtbh_routes\x18\v \x01(\x03R\rmaxRtbhRoutes*\xda\x01\n" +
 	"\fDocumentKind\x12\x1d\n" +
 	"\x19DOCUMENT_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16DOCUMENT_KIND_CUSTOMER\x10\x01\x12!\n" +
 	"\x1dDOCUMENT_KIND_PROTECTED_BLOCK\x10\x02\x12\x18\n" +
 	"\x14DOCUMENT_KIND_ROUTER\x10\x03\x12\x18\n" +
 	"\x14DOCUMENT_KIND_POLICY\x10\x04\x12\x1c\n" +
-	"\x18DOCUMENT_KIND_SAFEGUARDS\x10\x05*\x84\x01\n" +
+	"\x18DOCUMENT_KIND_SAFEGUARDS\x10\x05\x12\x1a\n" +
+	"\x16DOCUMENT_KIND_DETECTOR\x10\x06*\x84\x01\n" +
 	"\tLinkState\x12\x1a\n" +
 	"\x16LINK_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11LINK_STATE_IN_USE\x10\x01\x12\x15\n" +
@@ -1348,7 +1573,7 @@ func file_tidegate_raft_v1_document_proto_rawDescGZIP() []byte {
 }
 
 var file_tidegate_raft_v1_document_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_tidegate_raft_v1_document_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_tidegate_raft_v1_document_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_tidegate_raft_v1_document_proto_goTypes = []any{
 	(DocumentKind)(0),           // 0: tidegate.raft.v1.DocumentKind
 	(LinkState)(0),              // 1: tidegate.raft.v1.LinkState
@@ -1356,42 +1581,48 @@ var file_tidegate_raft_v1_document_proto_goTypes = []any{
 	(Validation)(0),             // 3: tidegate.raft.v1.Validation
 	(*Document)(nil),            // 4: tidegate.raft.v1.Document
 	(*Customer)(nil),            // 5: tidegate.raft.v1.Customer
-	(*Link)(nil),                // 6: tidegate.raft.v1.Link
-	(*ProtectedBlock)(nil),      // 7: tidegate.raft.v1.ProtectedBlock
-	(*Router)(nil),              // 8: tidegate.raft.v1.Router
-	(*Policy)(nil),              // 9: tidegate.raft.v1.Policy
-	(*Step)(nil),                // 10: tidegate.raft.v1.Step
-	(*Safeguards)(nil),          // 11: tidegate.raft.v1.Safeguards
-	(Family)(0),                 // 12: tidegate.raft.v1.Family
-	(RouteKind)(0),              // 13: tidegate.raft.v1.RouteKind
-	(*Action)(nil),              // 14: tidegate.raft.v1.Action
-	(*durationpb.Duration)(nil), // 15: google.protobuf.Duration
+	(*Service)(nil),             // 6: tidegate.raft.v1.Service
+	(*PortRange)(nil),           // 7: tidegate.raft.v1.PortRange
+	(*Link)(nil),                // 8: tidegate.raft.v1.Link
+	(*ProtectedBlock)(nil),      // 9: tidegate.raft.v1.ProtectedBlock
+	(*Router)(nil),              // 10: tidegate.raft.v1.Router
+	(*Policy)(nil),              // 11: tidegate.raft.v1.Policy
+	(*Step)(nil),                // 12: tidegate.raft.v1.Step
+	(*Detector)(nil),            // 13: tidegate.raft.v1.Detector
+	(*Safeguards)(nil),          // 14: tidegate.raft.v1.Safeguards
+	(Family)(0),                 // 15: tidegate.raft.v1.Family
+	(RouteKind)(0),              // 16: tidegate.raft.v1.RouteKind
+	(*Action)(nil),              // 17: tidegate.raft.v1.Action
+	(*durationpb.Duration)(nil), // 18: google.protobuf.Duration
 }
 var file_tidegate_raft_v1_document_proto_depIdxs = []int32{
 	5,  // 0: tidegate.raft.v1.Document.customer:type_name -> tidegate.raft.v1.Customer
-	7,  // 1: tidegate.raft.v1.Document.protected_block:type_name -> tidegate.raft.v1.ProtectedBlock
-	8,  // 2: tidegate.raft.v1.Document.router:type_name -> tidegate.raft.v1.Router
-	9,  // 3: tidegate.raft.v1.Document.policy:type_name -> tidegate.raft.v1.Policy
-	11, // 4: tidegate.raft.v1.Document.safeguards:type_name -> tidegate.raft.v1.Safeguards
-	6,  // 5: tidegate.raft.v1.Customer.links:type_name -> tidegate.raft.v1.Link
-	1,  // 6: tidegate.raft.v1.Link.state:type_name -> tidegate.raft.v1.LinkState
-	2,  // 7: tidegate.raft.v1.ProtectedBlock.purpose:type_name -> tidegate.raft.v1.BlockKind
-	12, // 8: tidegate.raft.v1.Router.families:type_name -> tidegate.raft.v1.Family
-	3,  // 9: tidegate.raft.v1.Router.validation:type_name -> tidegate.raft.v1.Validation
-	13, // 10: tidegate.raft.v1.Router.carries:type_name -> tidegate.raft.v1.RouteKind
-	14, // 11: tidegate.raft.v1.Policy.action:type_name -> tidegate.raft.v1.Action
-	15, // 12: tidegate.raft.v1.Policy.lifetime:type_name -> google.protobuf.Duration
-	10, // 13: tidegate.raft.v1.Policy.ladder:type_name -> tidegate.raft.v1.Step
-	15, // 14: tidegate.raft.v1.Policy.quiet:type_name -> google.protobuf.Duration
-	14, // 15: tidegate.raft.v1.Step.action:type_name -> tidegate.raft.v1.Action
-	15, // 16: tidegate.raft.v1.Step.after:type_name -> google.protobuf.Duration
-	15, // 17: tidegate.raft.v1.Safeguards.default_lifetime:type_name -> google.protobuf.Duration
-	15, // 18: tidegate.raft.v1.Safeguards.max_lifetime:type_name -> google.protobuf.Duration
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	9,  // 1: tidegate.raft.v1.Document.protected_block:type_name -> tidegate.raft.v1.ProtectedBlock
+	10, // 2: tidegate.raft.v1.Document.router:type_name -> tidegate.raft.v1.Router
+	11, // 3: tidegate.raft.v1.Document.policy:type_name -> tidegate.raft.v1.Policy
+	14, // 4: tidegate.raft.v1.Document.safeguards:type_name -> tidegate.raft.v1.Safeguards
+	13, // 5: tidegate.raft.v1.Document.detector:type_name -> tidegate.raft.v1.Detector
+	8,  // 6: tidegate.raft.v1.Customer.links:type_name -> tidegate.raft.v1.Link
+	6,  // 7: tidegate.raft.v1.Customer.services:type_name -> tidegate.raft.v1.Service
+	7,  // 8: tidegate.raft.v1.Service.ports:type_name -> tidegate.raft.v1.PortRange
+	1,  // 9: tidegate.raft.v1.Link.state:type_name -> tidegate.raft.v1.LinkState
+	2,  // 10: tidegate.raft.v1.ProtectedBlock.purpose:type_name -> tidegate.raft.v1.BlockKind
+	15, // 11: tidegate.raft.v1.Router.families:type_name -> tidegate.raft.v1.Family
+	3,  // 12: tidegate.raft.v1.Router.validation:type_name -> tidegate.raft.v1.Validation
+	16, // 13: tidegate.raft.v1.Router.carries:type_name -> tidegate.raft.v1.RouteKind
+	17, // 14: tidegate.raft.v1.Policy.action:type_name -> tidegate.raft.v1.Action
+	18, // 15: tidegate.raft.v1.Policy.lifetime:type_name -> google.protobuf.Duration
+	12, // 16: tidegate.raft.v1.Policy.ladder:type_name -> tidegate.raft.v1.Step
+	18, // 17: tidegate.raft.v1.Policy.quiet:type_name -> google.protobuf.Duration
+	17, // 18: tidegate.raft.v1.Step.action:type_name -> tidegate.raft.v1.Action
+	18, // 19: tidegate.raft.v1.Step.after:type_name -> google.protobuf.Duration
+	18, // 20: tidegate.raft.v1.Safeguards.default_lifetime:type_name -> google.protobuf.Duration
+	18, // 21: tidegate.raft.v1.Safeguards.max_lifetime:type_name -> google.protobuf.Duration
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_raft_v1_document_proto_init() }
@@ -1406,6 +1637,7 @@ func file_tidegate_raft_v1_document_proto_init() {
 		(*Document_Router)(nil),
 		(*Document_Policy)(nil),
 		(*Document_Safeguards)(nil),
+		(*Document_Detector)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1413,7 +1645,7 @@ func file_tidegate_raft_v1_document_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_raft_v1_document_proto_rawDesc), len(file_tidegate_raft_v1_document_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   8,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -671,8 +671,10 @@ type Mitigation struct {
 	Relax   string               `protobuf:"bytes,47,opt,name=relax,proto3" json:"relax,omitempty"`
 	Pulses  int64                `protobuf:"varint,48,opt,name=pulses,proto3" json:"pulses,omitempty"`
 	// When the quiet time is over; while it is ending only.
-	EndsAt        *timestamppb.Timestamp `protobuf:"bytes,49,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"`
-	NearMisses    []*NearMiss            `protobuf:"bytes,70,rep,name=near_misses,json=nearMisses,proto3" json:"near_misses,omitempty"`
+	EndsAt *timestamppb.Timestamp `protobuf:"bytes,49,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"`
+	// What the rules leave alone.
+	Services      []*Service  `protobuf:"bytes,60,rep,name=services,proto3" json:"services,omitempty"`
+	NearMisses    []*NearMiss `protobuf:"bytes,70,rep,name=near_misses,json=nearMisses,proto3" json:"near_misses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -948,6 +950,13 @@ func (x *Mitigation) GetPulses() int64 {
 func (x *Mitigation) GetEndsAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.EndsAt
+	}
+	return nil
+}
+
+func (x *Mitigation) GetServices() []*Service {
+	if x != nil {
+		return x.Services
 	}
 	return nil
 }
@@ -1295,7 +1304,7 @@ const file_tidegate_raft_v1_mitigation_proto_rawDesc = "" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04what\x18\x03 \x01(\tR\x04what\x12\x0e\n" +
 	"\x02by\x18\x04 \x01(\tR\x02by\x120\n" +
-	"\x06reason\x18\x05 \x01(\v2\x18.tidegate.raft.v1.ReasonR\x06reason\"\xa5\v\n" +
+	"\x06reason\x18\x05 \x01(\v2\x18.tidegate.raft.v1.ReasonR\x06reason\"\xdc\v\n" +
 	"\n" +
 	"Mitigation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
@@ -1335,7 +1344,8 @@ const file_tidegate_raft_v1_mitigation_proto_rawDesc = "" +
 	"\x05quiet\x18. \x01(\v2\x19.google.protobuf.DurationR\x05quiet\x12\x14\n" +
 	"\x05relax\x18/ \x01(\tR\x05relax\x12\x16\n" +
 	"\x06pulses\x180 \x01(\x03R\x06pulses\x123\n" +
-	"\aends_at\x181 \x01(\v2\x1a.google.protobuf.TimestampR\x06endsAt\x12;\n" +
+	"\aends_at\x181 \x01(\v2\x1a.google.protobuf.TimestampR\x06endsAt\x125\n" +
+	"\bservices\x18< \x03(\v2\x19.tidegate.raft.v1.ServiceR\bservices\x12;\n" +
 	"\vnear_misses\x18F \x03(\v2\x1a.tidegate.raft.v1.NearMissR\n" +
 	"nearMisses\"4\n" +
 	"\bNearMiss\x12\x16\n" +
@@ -1437,6 +1447,7 @@ var file_tidegate_raft_v1_mitigation_proto_goTypes = []any{
 	(*Rule)(nil),                  // 18: tidegate.raft.v1.Rule
 	(*durationpb.Duration)(nil),   // 19: google.protobuf.Duration
 	(*Step)(nil),                  // 20: tidegate.raft.v1.Step
+	(*Service)(nil),               // 21: tidegate.raft.v1.Service
 }
 var file_tidegate_raft_v1_mitigation_proto_depIdxs = []int32{
 	3,  // 0: tidegate.raft.v1.Exemption.kind:type_name -> tidegate.raft.v1.ExemptionKind
@@ -1464,18 +1475,19 @@ var file_tidegate_raft_v1_mitigation_proto_depIdxs = []int32{
 	9,  // 22: tidegate.raft.v1.Mitigation.history:type_name -> tidegate.raft.v1.Event
 	19, // 23: tidegate.raft.v1.Mitigation.quiet:type_name -> google.protobuf.Duration
 	15, // 24: tidegate.raft.v1.Mitigation.ends_at:type_name -> google.protobuf.Timestamp
-	11, // 25: tidegate.raft.v1.Mitigation.near_misses:type_name -> tidegate.raft.v1.NearMiss
-	15, // 26: tidegate.raft.v1.Attack.at:type_name -> google.protobuf.Timestamp
-	4,  // 27: tidegate.raft.v1.Verdict.kind:type_name -> tidegate.raft.v1.VerdictKind
-	5,  // 28: tidegate.raft.v1.Verdict.reason:type_name -> tidegate.raft.v1.Reason
-	19, // 29: tidegate.raft.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
-	15, // 30: tidegate.raft.v1.Result.at:type_name -> google.protobuf.Timestamp
-	13, // 31: tidegate.raft.v1.Result.verdict:type_name -> tidegate.raft.v1.Verdict
-	32, // [32:32] is the sub-list for method output_type
-	32, // [32:32] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	21, // 25: tidegate.raft.v1.Mitigation.services:type_name -> tidegate.raft.v1.Service
+	11, // 26: tidegate.raft.v1.Mitigation.near_misses:type_name -> tidegate.raft.v1.NearMiss
+	15, // 27: tidegate.raft.v1.Attack.at:type_name -> google.protobuf.Timestamp
+	4,  // 28: tidegate.raft.v1.Verdict.kind:type_name -> tidegate.raft.v1.VerdictKind
+	5,  // 29: tidegate.raft.v1.Verdict.reason:type_name -> tidegate.raft.v1.Reason
+	19, // 30: tidegate.raft.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
+	15, // 31: tidegate.raft.v1.Result.at:type_name -> google.protobuf.Timestamp
+	13, // 32: tidegate.raft.v1.Result.verdict:type_name -> tidegate.raft.v1.Verdict
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_raft_v1_mitigation_proto_init() }

@@ -1,0 +1,92 @@
+package api_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/testing/protocmp"
+
+	"github.com/tidegate/tidegate/api"
+	"github.com/tidegate/tidegate/api/auth"
+	tidegatev1 "github.com/tidegate/tidegate/proto/tidegate/v1"
+)
+
+// putDocument applies one document and returns the answer.
+func putDocument(t *testing.T, l *lab, id string, d *tidegatev1.Document) (*tidegatev1.ApplyResponse, error) {
+	t.Helper()
+	return tidegatev1.NewInventoryServiceClient(l.dial("n1", auth.Admin, "root")).Apply(t.Context(), &tidegatev1.ApplyRequest{
+		RequestId: id, Reason: "test", Documents: []*tidegatev1.Document{d},
+	})
+}
+
+func getDocument(t *testing.T, l *lab, kind, name string) *tidegatev1.Document {
+	t.Helper()
+	got, err := tidegatev1.NewInventoryServiceClient(l.dial("n1", auth.Viewer, "eve")).GetDocument(t.Context(),
+		&tidegatev1.GetDocumentRequest{Ref: &tidegatev1.DocumentRef{Kind: kind, Name: name}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got.GetDocument()
+}
+
+// TestServicesAndDetectors: services and detectors come back as they were sent; a service narrows what is active, and the
+// mitigation says what it leaves alone.
+func TestServicesAndDetectors(t *testing.T) {
+	l := newLab(t, "n1")
+	l.load()
+	client := tidegatev1.NewMitigationServiceClient(l.dial("n1", auth.Operator, "alice"))
+	if _, err := client.Start(t.Context(), &tidegatev1.StartRequest{
+		RequestId: "s", Reason: "flood", Targets: []string{"203.0.113.53/32"}, Match: "proto udp", Action: &tidegatev1.Action{Discard: true},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	customer := getDocument(t, l, "Customer", "uni-a")
+	customer.GetCustomer().Services = []*tidegatev1.Service{
+		{Prefixes: []string{"203.0.113.53/32"}, Protocol: "udp", Ports: []string{"53", "4000-4100"}, Note: "name server"}, {Protocol: "50"},
+	}
+	applied, err := putDocument(t, l, "services", customer)
+	if err != nil || !slices.Equal(applied.GetPlan().GetNarrowed(), []string{"M1"}) {
+		t.Fatalf("plan %v, %v; want M1 narrowed", applied, err)
+	}
+	if diff := cmp.Diff(customer, getDocument(t, l, "Customer", "uni-a"), protocmp.Transform()); diff != "" {
+		t.Errorf("customer (-want +got):\n%s", diff)
+	}
+	got, err := client.Get(t.Context(), &tidegatev1.GetRequest{Id: "M1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"udp/53,4000-4100 at 203.0.113.53", "protocol 50"}, got.GetMitigation().GetSpared()); diff != "" {
+		t.Errorf("spared (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{
+		"dst 203.0.113.53/32 proto udp dport <=52|54-3999|>=4101 => discard", "dst 203.0.113.53/32 proto udp frag any:is-fragment => discard",
+	}, got.GetMitigation().GetRules()); diff != "" {
+		t.Errorf("rules (-want +got):\n%s", diff)
+	}
+
+	half, full := 0.5, 1.0
+	for name, trust := range map[string]*float64{"fnm": &half, "other": nil} {
+		want := &tidegatev1.Detector{Name: name, Trust: trust, Note: "sampled"}
+		if _, err := putDocument(t, l, "detector "+name, &tidegatev1.Document{Document: &tidegatev1.Document_Detector{Detector: want}}); err != nil {
+			t.Fatal(err)
+		}
+		if trust == nil {
+			want.Trust = &full
+		}
+		if diff := cmp.Diff(want, getDocument(t, l, "Detector", name).GetDetector(), protocmp.Transform()); diff != "" {
+			t.Errorf("detector (-want +got):\n%s", diff)
+		}
+	}
+
+	bad := getDocument(t, l, "Customer", "uni-a")
+	bad.GetCustomer().Services = []*tidegatev1.Service{{Protocol: "tpc", Ports: []string{"80-70"}, Prefixes: []string{"203.0.113.1/24"}}}
+	_, err = putDocument(t, l, "bad", bad)
+	var fields []string
+	for _, f := range api.FieldViolations(err) {
+		fields = append(fields, f.GetField())
+	}
+	if diff := cmp.Diff([]string{"services[0].protocol", "services[0].prefixes[0]", "services[0].ports[0]"}, fields); diff != "" {
+		t.Errorf("violations (-want +got):\n%s", diff)
+	}
+}
