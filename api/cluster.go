@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -61,24 +62,28 @@ func (s *memberService) LocalStatus(_ context.Context, req *tidegatev1.LocalStat
 	return s.local(req.GetWithRules()), nil
 }
 
-// Unready says why a node should not be sent work: one sentence for each reason, none when it is ready.
+// Unready says why a node should not be sent work: one sentence for each reason, none when it is ready. A node whose
+// speaker is out, which is nil else, decides as well as any other, and does not do what it is there for.
 func Unready(c interface {
 	Leader() (m controller.Member, self, known bool)
 	Status() controller.Status
-},
+}, out *wanted.Out,
 ) []string {
-	var out []string
+	var why []string
 	st := c.Status()
 	if !st.Serving {
-		out = append(out, "not serving: "+st.StoppedBecause)
+		why = append(why, "not serving: "+st.StoppedBecause)
 	}
 	if _, _, known := c.Leader(); !known {
-		out = append(out, "no leader is known")
+		why = append(why, "no leader is known")
 	}
 	if !st.CaughtUp {
-		out = append(out, "not caught up with a leader since the start")
+		why = append(why, "not caught up with a leader since the start")
 	}
-	return out
+	if out != nil {
+		why = append(why, outText(out))
+	}
+	return why
 }
 
 // local is this node and its speaker.
@@ -90,17 +95,20 @@ func (s *Server) local(withRules bool) *tidegatev1.LocalStatusResponse {
 		LeaseRemaining: durationProto(st.LeaseRemaining),
 		Version:        s.cfg.Version, Serving: st.Serving, Started: timeProto(st.Started), SessionsWanted: uint32(len(speaker.Sessions)),
 	}
-	node.Unready = strings.Join(Unready(s.ctrl), "; ")
+	node.Unready = strings.Join(Unready(s.ctrl, speaker.Out), "; ")
+	node.Out = outProto(st.NodeID, speaker.Out)
 	if st.SinceLeaderContact >= 0 { // else it never heard of one
 		node.SinceLeaderContact = durationProto(st.SinceLeaderContact)
 	}
-	out := &tidegatev1.SpeakerStatus{Node: st.NodeID, Revision: speaker.Revision, LeaseRemaining: durationProto(st.LeaseRemaining)}
+	out := &tidegatev1.SpeakerStatus{Node: st.NodeID, Revision: speaker.Revision, LeaseRemaining: durationProto(st.LeaseRemaining), Out: node.GetOut()}
 	for i := range speaker.Sessions {
 		session := &speaker.Sessions[i]
 		if session.State == wanted.SessionEstablished {
 			node.SessionsEstablished++
 		}
-		out.Peers = append(out.Peers, peerProto(st.NodeID, session))
+		peer := peerProto(st.NodeID, session)
+		peer.Out = speaker.Out != nil
+		out.Peers = append(out.Peers, peer)
 		if !withRules {
 			continue
 		}
@@ -128,6 +136,23 @@ func peerProto(node string, in *wanted.SessionStatus) *tidegatev1.Peer {
 	return out
 }
 
+// outText says that a node stays out, in a sentence without its end.
+func outText(o *wanted.Out) string {
+	text := "out: everything is withdrawn from this node's sessions until tidegate speaker resume is run there"
+	if o.By != "" {
+		text += fmt.Sprintf("; ordered by %s at %s: %s", o.By, o.Since.UTC().Format(time.RFC3339), o.Reason)
+	}
+	return withReason(text, o.Trouble)
+}
+
+// outProto is the order that a node obeys; nil for none.
+func outProto(node string, o *wanted.Out) *tidegatev1.SpeakerOut {
+	if o == nil {
+		return nil
+	}
+	return &tidegatev1.SpeakerOut{Node: node, Since: timeProto(o.Since), By: o.By, Reason: o.Reason, Trouble: o.Trouble}
+}
+
 // ruleState is the state of a rule on a session, and what there is to say about it beyond that.
 func ruleState(r *wanted.RouteStatus) (state tidegatev1.RuleState, detail string) {
 	switch r.State {
@@ -145,6 +170,8 @@ func ruleState(r *wanted.RouteStatus) (state tidegatev1.RuleState, detail string
 		return tidegatev1.RuleState_RULE_STATE_OVER_BUDGET, "the router's budget is used up"
 	case wanted.RouteExpired:
 		return tidegatev1.RuleState_RULE_STATE_COMMITTED, "its lifetime or the lease is over, so it is not announced"
+	case wanted.RouteOut:
+		return tidegatev1.RuleState_RULE_STATE_COMMITTED, "the node stays out by an operator's order, so it is not announced"
 	case wanted.RouteNoSession:
 		return tidegatev1.RuleState_RULE_STATE_NO_SESSION, "the session is not established"
 	case wanted.RouteNoFamily:

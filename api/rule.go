@@ -28,6 +28,9 @@ func (s *ruleService) ListPeers(ctx context.Context, _ *tidegatev1.ListPeersRequ
 	st := s.ctrl.State()
 	out := &tidegatev1.ListPeersResponse{Silent: silent(nodes), Read: s.readInfo(st)}
 	for _, n := range nodes {
+		if o := n.speaker.GetOut(); o != nil {
+			out.Out = append(out.Out, o)
+		}
 		state, why := "unknown", "the node does not answer"
 		switch peers := n.speaker.GetPeers(); {
 		case n.speaker == nil:
@@ -159,7 +162,9 @@ func sessionRow(n nodeAnswer, router string, known map[onSession]*tidegatev1.Rul
 	}
 	row.State = tidegatev1.RuleState_RULE_STATE_COMMITTED
 	row.Detail = "the node's speaker has not taken it up yet"
-	if why := n.node.GetUnready(); why != "" {
+	if n.speaker.GetOut() != nil {
+		row.Detail = "not announced: the node stays out by an operator's order"
+	} else if why := n.node.GetUnready(); why != "" {
 		row.Detail = "not announced: the node waits for a leader (" + why + ")"
 	}
 	return row

@@ -27,6 +27,7 @@ func TestRuleState(t *testing.T) {
 		{"refused while out", wanted.RouteStatus{State: wanted.RouteWithdrawing, Detail: "protected"}, tidegatev1.RuleState_RULE_STATE_SENT, "being withdrawn: protected"},
 		{"refused", wanted.RouteStatus{State: wanted.RouteRefused, Detail: "protected"}, tidegatev1.RuleState_RULE_STATE_REFUSED, "protected"},
 		{"over budget", wanted.RouteStatus{State: wanted.RouteOverBudget}, tidegatev1.RuleState_RULE_STATE_OVER_BUDGET, "the router's budget is used up"},
+		{"out", wanted.RouteStatus{State: wanted.RouteOut}, tidegatev1.RuleState_RULE_STATE_COMMITTED, "the node stays out by an operator's order, so it is not announced"},
 		{"expired", wanted.RouteStatus{State: wanted.RouteExpired}, tidegatev1.RuleState_RULE_STATE_COMMITTED, "its lifetime or the lease is over, so it is not announced"},
 		{"no session", wanted.RouteStatus{State: wanted.RouteNoSession}, tidegatev1.RuleState_RULE_STATE_NO_SESSION, "the session is not established"},
 		{"no family", wanted.RouteStatus{State: wanted.RouteNoFamily}, tidegatev1.RuleState_RULE_STATE_NO_SESSION, "the session does not carry the rule's family"},

@@ -9,6 +9,8 @@
 // router that has stopped reading is reported after Config.StuckAfter and its session reset after Config.ResetAfter
 // more; meanwhile the others go on.
 //
+// An operator can order a Speaker to withdraw everything and to stay out, whoever else is alive: StayOut, until Resume.
+//
 // A session carries either FlowSpec or RTBH (RFC 7999): a unicast route to one prefix with the router's discard next hop,
 // BLACKHOLE and NO_EXPORT. Both are judged by the same guard, and end by the same rules. There is no source-based RTBH
 // (RFC 5635 section 4): a router that discards by source address does so on packets to every destination, protected
@@ -44,6 +46,7 @@ type Speaker struct {
 	started chan struct{} // closed when the stock of engines runs
 	refused atomic.Uint64 // routes refused before the wire, ever
 
+	ordering   sync.Mutex         // held by StayOut and Resume; taken before mu
 	setting    sync.Mutex         // held by Set; taken before mu
 	mu         sync.Mutex         // guards what follows
 	newest     *wanted.Set        // the Set in force; nil before the first
@@ -52,6 +55,7 @@ type Speaker struct {
 	verdicts   []*judged          // of newest as far as judged, in order of key
 	neighbours map[string]*member // by name
 	current    *plan              // what was last handed to the neighbours
+	out        *wanted.Out        // the order to stay out, which is not changed; nil for none
 }
 
 // member is a neighbour at work.
@@ -60,7 +64,8 @@ type member struct {
 	cancel context.CancelFunc
 }
 
-// New checks cfg and makes an inert Speaker; Run makes it work. The error wraps ErrConfig.
+// New checks cfg and makes an inert Speaker; Run makes it work. The error wraps ErrConfig. If there is an order to stay
+// out in cfg.OutFile, or something that cannot be read, the Speaker begins out.
 func New(cfg Config, deps Deps) (*Speaker, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
@@ -77,7 +82,7 @@ func New(cfg Config, deps Deps) (*Speaker, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Speaker{
-		cfg: cfg, deps: deps, log: log,
+		cfg: cfg, deps: deps, log: log, out: readOut(cfg.OutFile),
 		woken: make(chan struct{}, 1), started: make(chan struct{}), neighbours: make(map[string]*member),
 	}, nil
 }
@@ -192,6 +197,8 @@ type board struct {
 	sorted   []*judged      // those not refused, most urgent first, then by key
 	deadline wanted.Instant // when the plan in force has to be made anew
 	inForce  bool
+	out      *wanted.Out    // the order that the plan in force obeys; nil for none
+	reminded wanted.Instant // when the log was last told of out; 0: not yet
 
 	// removed and added are what changed in sorted since planned was made, unless unknown is set.
 	removed, added []*judged
@@ -204,12 +211,13 @@ type board struct {
 func (b *board) update(ctx context.Context) time.Duration {
 	s := b.speaker
 	s.mu.Lock()
-	set, change := s.newest, s.change
+	set, change, out := s.newest, s.change, s.out
 	s.mu.Unlock()
+	now := s.deps.Elapsed()
+	b.obey(out, now)
 	if set == nil {
 		return recheck
 	}
-	now := s.deps.Elapsed()
 	if set != b.set {
 		b.follow(set, change)
 		b.inForce = false
@@ -312,11 +320,12 @@ func (s *Speaker) guardOf(set *wanted.Set) *guard {
 // plan is what may be announced at now. It sets deadline.
 func (b *board) plan(now wanted.Instant) *plan {
 	b.plans++
-	p := &plan{number: b.plans, revision: b.set.Revision, guard: b.guard, ended: now >= b.set.LeaseUntil}
+	late := now >= b.set.LeaseUntil
+	p := &plan{number: b.plans, revision: b.set.Revision, guard: b.guard, out: b.out != nil, ended: late || b.out != nil}
 	last := b.planned
 	b.planned, b.deadline = p, wanted.Instant(1<<63-1)
 	if p.ended {
-		if len(b.set.Routes) > 0 {
+		if late && len(b.set.Routes) > 0 {
 			b.speaker.log.Error("lease has ended, all routes are withdrawn", "revision", p.revision)
 		}
 		return p

@@ -46,6 +46,9 @@ type Config struct {
 	// ResetAfter is how long a session may be stuck until it is reset, so that the router's own hold timer or the
 	// broken connection clears what it can no longer be told to withdraw; zero means 30 s.
 	ResetAfter time.Duration
+	// OutFile is where the order to stay out is kept, so that it outlasts a restart; empty: it is not kept. The directory
+	// must exist by the time of the order.
+	OutFile string
 
 	spareEngines int // started before the first router; see enginePool
 
@@ -59,7 +62,7 @@ type Deps struct {
 	// Elapsed reads the node's elapsed clock, the one in which NotAfter and LeaseUntil are given. It is called from
 	// several goroutines, also once per announcement that leaves.
 	Elapsed func() wanted.Instant
-	// Now reads the wall clock for the times in a Status, and for nothing else; nil means time.Now.
+	// Now reads the wall clock for times that people read, and for nothing else; nil means time.Now.
 	Now func() time.Time
 	// Registerer receives the speaker's metrics while Run runs; nil for none.
 	Registerer prometheus.Registerer

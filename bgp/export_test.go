@@ -1,8 +1,13 @@
 package bgp
 
 import (
+	"context"
 	"errors"
+	"log/slog"
+	"strings"
 	"sync/atomic"
+
+	"github.com/tidegate/tidegate/bgp/wanted"
 )
 
 // Started is closed when the speaker has started what it starts before the first Set.
@@ -33,3 +38,25 @@ func FailWhile(c *Config, work string, left *atomic.Int32) {
 		return errors.New("no luck")
 	}
 }
+
+// Reminder makes a function that does what Run does at that instant for the reminders in the log, and tells said.
+func Reminder(s *Speaker, said func(string)) func(wanted.Instant) {
+	s.log = slog.New(tellingHandler{said})
+	b := &board{speaker: s}
+	return func(now wanted.Instant) { b.obey(s.order(), now) }
+}
+
+// tellingHandler passes on messages that begin like a reminder.
+type tellingHandler struct{ said func(string) }
+
+func (tellingHandler) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h tellingHandler) Handle(_ context.Context, r slog.Record) error {
+	if r.Level == slog.LevelWarn && strings.HasPrefix(r.Message, "this node stays out") {
+		h.said(r.Message)
+	}
+	return nil
+}
+
+func (h tellingHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
+func (h tellingHandler) WithGroup(string) slog.Handler      { return h }

@@ -18,7 +18,7 @@ type collector struct {
 	announced, withdrawn, resets, stuckTotal *prometheus.Desc
 	forced, phaseWaits, phaseSeconds         *prometheus.Desc
 	unusable, engines                        *prometheus.Desc
-	refused, revision, reached, lease        *prometheus.Desc
+	refused, revision, reached, lease, out   *prometheus.Desc
 }
 
 func newCollector(s *Speaker) *collector {
@@ -46,6 +46,7 @@ func newCollector(s *Speaker) *collector {
 		revision:     plain("revision", "Revision of the newest Set."),
 		reached:      plain("revision_reached", "Newest revision that is sent completely on every session."),
 		lease:        plain("lease_seconds", "Seconds until everything is withdrawn unless a new Set comes."),
+		out:          plain("out", "1 while everything is withdrawn by an operator's order, see tidegate speaker status."),
 	}
 }
 
@@ -53,7 +54,7 @@ func newCollector(s *Speaker) *collector {
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.established, c.stuck, c.routes, c.announced, c.withdrawn, c.resets, c.stuckTotal, c.forced, c.phaseWaits,
-		c.phaseSeconds, c.unusable, c.engines, c.refused, c.revision, c.reached, c.lease,
+		c.phaseSeconds, c.unusable, c.engines, c.refused, c.revision, c.reached, c.lease, c.out,
 	} {
 		ch <- d
 	}
@@ -78,6 +79,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.revision, float64(st.Revision))
 	gauge(c.reached, float64(st.Settled))
 	gauge(c.lease, time.Duration(st.LeaseUntil-st.At).Seconds())
+	gauge(c.out, flag(st.Out != nil))
 	for r, m := range c.speaker.members() {
 		p, n := m.tally()
 		gauge(c.established, flag(p.State.Up()), r)

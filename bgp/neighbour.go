@@ -23,7 +23,8 @@ type plan struct {
 	routes   []*judged                  // in order: most urgent first, then by key
 	gone     map[flowspec.Key][]*judged // in the Set, but refused or past NotAfter: withdrawn without waiting
 	whole    bool                       // no route is past its NotAfter
-	ended    bool                       // the lease is over: everything is withdrawn without waiting
+	ended    bool                       // the lease is over, or out: everything is withdrawn without waiting
+	out      bool                       // by an operator's order
 
 	// after is the number of the plan whose routes, without removed and with added, are those of this one, under the same
 	// guard; 0 if no such plan is known.
@@ -36,9 +37,19 @@ func (p *plan) goneFor(key flowspec.Key, group string) bool {
 	return p.ended || slices.ContainsFunc(p.gone[key], func(j *judged) bool { return slices.Contains(j.route.Groups, group) })
 }
 
-// expired reports whether j is kept back only because its time has passed. A nil plan is one before the first.
-func (p *plan) expired(j *judged) bool {
-	return p != nil && (p.ended || j.refusal == nil && slices.Contains(p.gone[j.route.Key], j))
+// heldBack is the state of j, which the router cannot hear because of no, if it is kept off the wire; else it is empty. A
+// nil plan is one before the first.
+func (p *plan) heldBack(j *judged, no *refusal) wanted.RouteState {
+	switch {
+	case no != nil:
+		return wanted.RouteRefused
+	case p != nil && p.out:
+		return wanted.RouteOut
+	case p != nil && (p.ended || j.refusal == nil && slices.Contains(p.gone[j.route.Key], j)):
+		return wanted.RouteExpired
+	default:
+		return ""
+	}
 }
 
 // assignment is a plan for one router.

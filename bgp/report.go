@@ -16,6 +16,9 @@ func (s *Speaker) Status() wanted.Status {
 	st := s.summary()
 	s.mu.Lock()
 	set, verdicts, p := s.newest, s.verdicts, s.current
+	if s.out != nil && (p == nil || !p.out) {
+		p = &plan{out: true, ended: true} // what is being made of it
+	}
 	s.mu.Unlock()
 	if set == nil {
 		return st
@@ -51,6 +54,7 @@ func (s *Speaker) summary() wanted.Status {
 	if s.newest != nil {
 		st.Revision, st.LeaseUntil = s.newest.Revision, s.newest.LeaseUntil
 	}
+	st.Out = s.out
 	if s.current != nil {
 		st.Settled = s.current.revision
 	}
@@ -85,6 +89,8 @@ func (w standing) announced() bool {
 	switch w.state {
 	case wanted.RouteSending, wanted.RouteSent, wanted.RouteSuperseded, wanted.RouteWithdrawing:
 		return true
+	case wanted.RouteQueued, wanted.RoutePaced:
+		return w.sentAt != 0 // with an earlier action
 	default:
 		return false
 	}
@@ -190,7 +196,7 @@ func reportRoutes(out *wanted.SessionStatus, verdicts []*judged, p *plan, table 
 		w := table[j.route.Key]
 		delete(table, j.route.Key)
 		no := refusalAt(r, j)
-		rs := wanted.RouteStatus{Key: j.route.Key, State: j.state(w, out, p.expired(j), no != nil), Since: wall(w.sentAt)}
+		rs := wanted.RouteStatus{Key: j.route.Key, State: j.state(w, out, p.heldBack(j, no)), Since: wall(w.sentAt)}
 		if no != nil {
 			rs.Refusal, rs.Detail = no.code, no.sentence
 		}
@@ -210,15 +216,14 @@ func reportRoutes(out *wanted.SessionStatus, verdicts []*judged, p *plan, table 
 	}
 }
 
-// state is that of a route of the Set which stands at w on session s; a zero w is one that the session does not have.
-func (j *judged) state(w standing, s *wanted.SessionStatus, expired, refused bool) wanted.RouteState {
+// state is that of a route of the Set which stands at w on session s; a zero w is one that the session does not have. The
+// route is kept off the wire if held is not empty.
+func (j *judged) state(w standing, s *wanted.SessionStatus, held wanted.RouteState) wanted.RouteState {
 	switch {
-	case (expired || refused) && w.announced():
+	case held != "" && w.announced():
 		return w.leaving()
-	case refused:
-		return wanted.RouteRefused
-	case expired:
-		return wanted.RouteExpired
+	case held != "":
+		return held
 	case w.state != "":
 		return w.state
 	case !s.State.Up():
@@ -251,6 +256,8 @@ func count(out *wanted.SessionStatus, state wanted.RouteState) {
 		out.Refused++
 	case wanted.RouteExpired:
 		out.Expired++
+	case wanted.RouteOut:
+		out.Out++
 	case wanted.RouteQueued, wanted.RoutePaced, wanted.RouteSending, wanted.RouteNoSession, wanted.RouteNoFamily:
 		out.Queued++
 	}

@@ -61,6 +61,9 @@ var layers = []layer{
 	// The controller declares the Speaker that it needs; it does not know bgp.
 	{path: "controller", may: []string{"policy", "bgp/flowspec", "bgp/wanted", "proto/tidegate/raft/v1"}},
 	{path: "bgp", may: []string{"bgp/flowspec", "bgp/wanted"}},
+	// The way to a speaker over a unix socket: docs/decisions/0007-speaker-socket.md.
+	{path: "proto/tidegate/speaker/v1"},
+	{path: "bgp/remote", may: []string{"bgp/flowspec", "bgp/wanted", "proto/tidegate/speaker/v1"}},
 	// What the speaker says of itself comes back through the controller as a value of the border, so api reads it.
 	{path: "api", may: []string{"controller", "policy", "bgp/flowspec", "bgp/wanted", "bgp/profile", "proto/tidegate/v1"}},
 	{path: "cmd", may: []string{anything}},

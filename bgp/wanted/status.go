@@ -20,6 +20,18 @@ type Status struct {
 	// the first Set.
 	At, LeaseUntil Instant
 	Sessions       []SessionStatus // one for each router of the newest Set, by name
+	// Out is the order to withdraw everything and to stay out, while it is in force; else nil. It is not changed.
+	Out *Out
+}
+
+// Out is an operator's order to withdraw everything and to stay out. It outlasts Sets, and restarts.
+type Out struct {
+	Since  time.Time // when it was given, by the wall clock; zero if that cannot be told
+	By     string    // who gave it; empty if that cannot be told
+	Reason string
+	// Trouble is what should be mended about the order itself, a sentence: it is not kept over a restart, or what was
+	// kept of it cannot be read. Empty for nothing.
+	Trouble string
 }
 
 // SessionState is where the session with a router stands, in plain words.
@@ -53,6 +65,7 @@ type SessionStatus struct {
 	OverBudget  int // not announced for want of room
 	Refused     int // kept off the wire
 	Expired     int // not announced because their NotAfter or the lease has passed
+	Out         int // not announced because the speaker stays out
 
 	// Announced, Withdrawn and Resets count routes handed to the session, and sessions reset because the router had
 	// stopped reading, since the router was first in a Set.
@@ -80,6 +93,7 @@ const (
 	RouteRefused     RouteState = "refused"     // kept off the wire; see Refusal and Detail
 	RouteOverBudget  RouteState = "over-budget" // the router has no room for it
 	RouteExpired     RouteState = "expired"     // its NotAfter or the lease has passed
+	RouteOut         RouteState = "out"         // the speaker stays out, see Status.Out
 	RouteNoSession   RouteState = "no-session"  // the session is not established; goes out when it is
 	RouteNoFamily    RouteState = "no-family"   // the session does not carry the route's family
 )

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tidegate/tidegate/api/auth"
 	"github.com/tidegate/tidegate/api/webhook"
+	"github.com/tidegate/tidegate/bgp/remote"
 )
 
 // Grade says how a finding is meant.
@@ -46,6 +47,7 @@ func Check(cfg Config, now time.Time) []Finding {
 	c.dataDir()
 	c.addresses()
 	c.bgp()
+	c.speaker()
 	c.secrets()
 	c.webhooks()
 	return c.out
@@ -215,6 +217,22 @@ func (c *checker) bgp() {
 		_ = l.Close() // it was only opened to see that it opens
 	}
 	c.add(Good, "bgp", "AS %d, router id %s", b.ASN, b.RouterID)
+}
+
+// speaker checks that the socket can be made where it shall be; the data directory is looked at elsewhere.
+func (c *checker) speaker() {
+	path := c.cfg.SpeakerSocket()
+	if err := remote.CheckPath(path); err != nil {
+		c.add(Bad, "speaker.socket", "%s", err)
+		return
+	}
+	if dir := filepath.Dir(path); dir != filepath.Clean(c.cfg.DataDir) {
+		if err := writable(dir); err != nil {
+			c.add(Bad, "speaker.socket", "cannot write to %q: %s", dir, err)
+			return
+		}
+	}
+	c.add(Good, "speaker.socket", "%s", path)
 }
 
 func (c *checker) secrets() {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tidegate/tidegate/api/auth"
 	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/remote"
 )
 
 // Config is a node's own file: its identity, addresses, data directory, certificates and secret files. Everything else
@@ -27,6 +28,7 @@ type Config struct {
 	REST    REST
 	TLS     TLSFiles
 	BGP     BGP
+	Speaker Speaker
 	Secrets map[string]string // name to file
 	Cluster Cluster
 	Log     Log
@@ -41,6 +43,22 @@ type BGP struct {
 	RouterID     netip.Addr // different on each node
 	LocalAddress netip.Addr // source of sessions; zero: the kernel chooses
 }
+
+// Speaker is how this node's speaker is reached on this machine.
+type Speaker struct {
+	Socket string // path of the unix socket; empty: in DataDir
+}
+
+// SpeakerSocket is the path of the unix socket at which this node's speaker takes orders.
+func (c Config) SpeakerSocket() string {
+	if c.Speaker.Socket != "" {
+		return c.Speaker.Socket
+	}
+	return filepath.Join(c.DataDir, remote.SocketName)
+}
+
+// outFile is where the order to stay out is kept.
+func (c Config) outFile() string { return filepath.Join(c.DataDir, "speaker-out.json") }
 
 // Cluster is who else belongs to the cluster. No members: a single node.
 type Cluster struct {
@@ -125,6 +143,13 @@ func readTop(s *section, dir string) Config {
 	}
 	if len(c.Cluster.Members) > 0 && c.TLS == (TLSFiles{}) {
 		s.bad("tls", "is missing; a cluster section needs certificates of one authority: make them with `tidegate pki`, or leave out cluster on a single node")
+	}
+	if sp, ok := s.sub("speaker"); ok {
+		c.Speaker.Socket = within(dir, sp.text("socket"))
+		sp.done()
+	}
+	if err := remote.CheckPath(c.SpeakerSocket()); err != nil && c.DataDir != "" {
+		s.bad("speaker", "%s; write a shorter one, e.g. speaker: {socket: /run/tidegate/%s.sock}", err, c.Node)
 	}
 	c.REST = readREST(s, c.Secrets)
 	distinct(s, c)

@@ -27,6 +27,7 @@ rest:
 tls: {ca: tls/ca.pem, cert: /etc/tidegate/cert.pem, key: tls/key.pem}
 bgp: {asn: 4200000001, router_id: 192.0.2.1, local_address: "2001:db8::1"}
 secrets: {edge1-md5: secrets/edge1}
+speaker: {socket: run/speaker.sock}
 cluster:
   name: demo
   raft: 192.0.2.1:7500
@@ -52,6 +53,7 @@ func TestParseConfig(t *testing.T) {
 			TLS:     TLSFiles{CA: "/etc/x/tls/ca.pem", Cert: "/etc/tidegate/cert.pem", Key: "/etc/x/tls/key.pem"},
 			BGP:     BGP{ASN: 4200000001, RouterID: netip.MustParseAddr("192.0.2.1"), LocalAddress: netip.MustParseAddr("2001:db8::1")},
 			Secrets: map[string]string{"edge1-md5": "/etc/x/secrets/edge1"},
+			Speaker: Speaker{Socket: "/etc/x/run/speaker.sock"},
 			Cluster: Cluster{Name: "demo", Raft: "192.0.2.1:7500", Members: []Member{
 				{ID: "n1", Raft: "192.0.2.1:7500", API: "192.0.2.1:7400"},
 				{ID: "n2", Raft: "n2.example.net:7500", API: "n2.example.net:7400"},
@@ -128,6 +130,9 @@ func TestParseConfigRefuses(t *testing.T) {
 		{"a cluster of others", cluster("    - {id: n2, raft: 127.0.0.1:1, api: 127.0.0.1:2}\n"), []string{`n.yaml:9: cluster.members: do not list this node, "n1"`}},
 		{"a member twice", cluster("    - {id: n1, raft: 127.0.0.1:1, api: 127.0.0.1:2}\n    - {id: n2, raft: 127.0.0.1:1, api: 127.0.0.1:3}\n"), []string{`n.yaml:10: cluster.members[1].raft: "127.0.0.1:1" is also that of cluster.members[0]`}},
 		{"an unknown level", good + "log: {level: loud}\n", []string{`n.yaml:4: log.level: "loud" is not one of debug, info, warn, error`}},
+		{"an unknown key of the speaker", good + "speaker: {sokket: x}\n", []string{`n.yaml:4: speaker.sokket: unknown key; did you mean "socket"?`}},
+		{"a socket with a long name", good + "speaker: {socket: " + strings.Repeat("x", 100) + "}\n", []string{"n.yaml:4: speaker: the path "}},
+		{"a data directory with a long name", "node: n1\ndata_dir: " + strings.Repeat("x", 100) + "\nbgp: {asn: 65001, router_id: 192.0.2.1}\n", []string{"n.yaml:1: speaker: the path "}},
 		{"an unknown format", good + "log: {format: xml}\n", []string{`n.yaml:4: log.format: "xml" is not one of text, json`}},
 		{"a secret in the file itself", good + "secrets: {edge1: [a]}\n", []string{"n.yaml:4: secrets.edge1: must be a single value", "n.yaml:4: secrets.edge1: must be the path"}},
 	}

@@ -11,24 +11,15 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"github.com/tidegate/tidegate/api"
-	"github.com/tidegate/tidegate/controller"
 )
-
-// cluster is what readiness is judged by.
-type cluster interface {
-	Leader() (m controller.Member, self, known bool)
-	Status() controller.Status
-}
 
 // handler answers /livez, /readyz and /metrics. A node that is not ready is alive all the same: it goes on announcing,
 // and a restart would not help it.
-func handler(c cluster, metrics prometheus.Gatherer) http.Handler {
+func handler(unready func() []string, metrics prometheus.Gatherer) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if why := api.Unready(c); len(why) > 0 {
+		if why := unready(); len(why) > 0 {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			fmt.Fprintln(w, strings.Join(why, "\n"))
 			return

@@ -19,6 +19,7 @@ import (
 
 	"github.com/tidegate/tidegate/api"
 	"github.com/tidegate/tidegate/bgp"
+	"github.com/tidegate/tidegate/bgp/remote"
 	"github.com/tidegate/tidegate/controller"
 )
 
@@ -115,6 +116,7 @@ type wiring struct {
 	speaker    *bgp.Speaker
 	streams    *streams // nil on a single node
 	api, http  net.Listener
+	orders     net.Listener // the speaker's socket
 	dialer     *api.Dialer
 
 	restListener net.Listener // nil without a gateway
@@ -129,7 +131,9 @@ func (n *Node) wire() (*wiring, error) {
 	}
 	w := &wiring{n: n, registry: prometheus.NewRegistry()}
 	w.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	w.speaker, err = bgp.New(bgp.Config{ASN: n.cfg.BGP.ASN, RouterID: n.cfg.BGP.RouterID, LocalAddress: n.cfg.BGP.LocalAddress},
+	w.speaker, err = bgp.New(bgp.Config{
+		ASN: n.cfg.BGP.ASN, RouterID: n.cfg.BGP.RouterID, LocalAddress: n.cfg.BGP.LocalAddress, OutFile: n.cfg.outFile(),
+	},
 		bgp.Deps{Logger: n.log.With("part", "bgp"), Elapsed: elapsed, Registerer: w.registry})
 	if err != nil {
 		return nil, err
@@ -201,16 +205,17 @@ func (w *wiring) parts() ([]part, error) {
 	w.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "tidegate_ready", Help: "1 when this node is ready for work, as /readyz says; else 0.",
 	}, func() float64 {
-		if len(api.Unready(w.controller)) > 0 {
+		if len(w.unready()) > 0 {
 			return 0
 		}
 		return 1
 	}))
 	parts := []part{
 		{"http", func(ctx context.Context) error {
-			return serveHTTP(ctx, w.http, handler(w.controller, w.registry))
+			return serveHTTP(ctx, w.http, handler(w.unready, w.registry))
 		}},
 		{"bgp", w.speaker.Run},
+		{"speaker socket", func(ctx context.Context) error { return w.orderServer().Serve(ctx, w.orders) }},
 		{"controller", w.controller.Run},
 		{"api", func(ctx context.Context) error {
 			return errors.Join(server.Serve(ctx, w.api, serverTLS), w.dialer.Close())
@@ -239,6 +244,17 @@ func (w *wiring) listen() error {
 			return fmt.Errorf("cannot open the %s address %q: %w", l.key, l.address, err)
 		}
 	}
+	// The lock of the data directory is held: what is left there of an earlier process is nobody's any more.
+	l, err := remote.Listen(cfg.SpeakerSocket())
+	if err != nil {
+		return err
+	}
+	w.orders = l
+	return w.listenForRaft()
+}
+
+func (w *wiring) listenForRaft() error {
+	cfg := w.n.cfg
 	if w.streams == nil {
 		return nil
 	}
@@ -250,10 +266,29 @@ func (w *wiring) listen() error {
 	return nil
 }
 
+// orderServer answers at the speaker's socket.
+func (w *wiring) orderServer() *remote.Server {
+	cfg := remote.Config{Node: w.n.cfg.Node}
+	for _, m := range w.members {
+		if m.ID != w.n.cfg.Node {
+			cfg.Others = append(cfg.Others, remote.Other{Node: m.ID, API: m.APIAddress})
+		}
+	}
+	return remote.New(cfg, w.speaker, w.n.log.With("part", "bgp"))
+}
+
+// unready says why this node should not be sent work.
+func (w *wiring) unready() []string {
+	if o, out := w.speaker.Out(); out {
+		return api.Unready(w.controller, &o)
+	}
+	return api.Unready(w.controller, nil)
+}
+
 // close undoes a start that failed half-way.
 func (w *wiring) close() error {
 	var errs []error
-	for _, l := range []net.Listener{w.api, w.http, w.restListener} {
+	for _, l := range []net.Listener{w.api, w.http, w.restListener, w.orders} {
 		if l != nil {
 			errs = append(errs, l.Close())
 		}
@@ -278,7 +313,7 @@ func (w *wiring) watchHealth(ctx context.Context, s interface{ SetServing(bool) 
 	defer t.Stop()
 	was, first := false, true
 	for {
-		why := api.Unready(w.controller)
+		why := w.unready()
 		s.SetServing(len(why) == 0)
 		if is := len(why) == 0; is != was || first {
 			if is {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -19,7 +20,10 @@ import (
 	"github.com/tidegate/tidegate/api"
 	"github.com/tidegate/tidegate/api/auth"
 	"github.com/tidegate/tidegate/api/auth/pki"
+	"github.com/tidegate/tidegate/bgp/remote"
+	"github.com/tidegate/tidegate/bgp/wanted"
 	"github.com/tidegate/tidegate/controller"
+	speakerv1 "github.com/tidegate/tidegate/proto/tidegate/speaker/v1"
 )
 
 func solo(t *testing.T) Config {
@@ -168,6 +172,53 @@ func TestREST(t *testing.T) {
 	}
 }
 
+// A node on which somebody ordered everything withdrawn is out when it starts again, however damaged the record, and shows
+// it; a socket that was left behind is in nobody's way.
+func TestStaysOut(t *testing.T) {
+	cfg := solo(t)
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(cfg.outFile(), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: cfg.SpeakerSocket(), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+
+	at, stop := run(t, cfg)
+	c, err := remote.Dial(t.Context(), cfg.SpeakerSocket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	st, err := c.Status(t.Context(), &speakerv1.StatusRequest{})
+	if err != nil || !strings.Contains(st.GetSpeaker().GetOut().GetTrouble(), "damaged") {
+		t.Errorf("status: %v, %v", st, err)
+	}
+	if got := get(t, "http://"+at.HTTP+"/readyz", http.StatusServiceUnavailable); !strings.Contains(got, "out: everything is withdrawn") {
+		t.Errorf("readyz: %q", got)
+	}
+	if got := get(t, "http://"+at.HTTP+"/metrics", http.StatusOK); !strings.Contains(got, "tidegate_bgp_out 1") {
+		t.Errorf("metrics lack tidegate_bgp_out 1:\n%s", got)
+	}
+	if r, err := c.Resume(t.Context(), &speakerv1.ResumeRequest{}); err != nil || r.GetEnded() == nil {
+		t.Errorf("resume: %v, %v", r, err)
+	}
+	get(t, "http://"+at.HTTP+"/readyz", http.StatusOK)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{cfg.outFile(), cfg.SpeakerSocket()} {
+		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is left: %v", path, err)
+		}
+	}
+}
+
 func TestRunTwice(t *testing.T) {
 	n, err := New(solo(t), Deps{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -291,19 +342,27 @@ func (f fakeCluster) Status() controller.Status { return f.status }
 
 func TestUnready(t *testing.T) {
 	good := controller.Status{Serving: true, CaughtUp: true}
+	at := time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC)
 	rows := []struct {
 		name string
 		c    fakeCluster
+		out  *wanted.Out
 		want []string
 	}{
-		{"ready", fakeCluster{true, good}, nil},
-		{"no leader", fakeCluster{false, good}, []string{"no leader is known"}},
-		{"behind", fakeCluster{true, controller.Status{Serving: true}}, []string{"not caught up with a leader since the start"}},
-		{"stopped", fakeCluster{true, controller.Status{CaughtUp: true, StoppedBecause: "entry 7 is unknown"}}, []string{"not serving: entry 7 is unknown"}},
+		{"ready", fakeCluster{true, good}, nil, nil},
+		{"no leader", fakeCluster{false, good}, nil, []string{"no leader is known"}},
+		{"behind", fakeCluster{true, controller.Status{Serving: true}}, nil, []string{"not caught up with a leader since the start"}},
+		{"stopped", fakeCluster{true, controller.Status{CaughtUp: true, StoppedBecause: "entry 7 is unknown"}}, nil, []string{"not serving: entry 7 is unknown"}},
+		{"out", fakeCluster{true, good}, &wanted.Out{By: "root", Reason: "wrong rule", Since: at}, []string{
+			"out: everything is withdrawn from this node's sessions until tidegate speaker resume is run there; ordered by root at 2026-11-24T03:00:00Z: wrong rule",
+		}},
+		{"out, and nobody knows why", fakeCluster{true, good}, &wanted.Out{Trouble: "it is damaged"}, []string{
+			"out: everything is withdrawn from this node's sessions until tidegate speaker resume is run there: it is damaged",
+		}},
 	}
 	for _, r := range rows {
 		t.Run(r.name, func(t *testing.T) {
-			if diff := cmp.Diff(r.want, api.Unready(r.c)); diff != "" {
+			if diff := cmp.Diff(r.want, api.Unready(r.c, r.out)); diff != "" {
 				t.Errorf("reasons (-want +got):\n%s", diff)
 			}
 		})

@@ -3,6 +3,7 @@ package output
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/tidegate/tidegate/cmd/node"
 	"github.com/tidegate/tidegate/cmd/rehearse"
+	speakerv1 "github.com/tidegate/tidegate/proto/tidegate/speaker/v1"
 	pb "github.com/tidegate/tidegate/proto/tidegate/v1"
 )
 
@@ -45,6 +47,26 @@ func sampleMitigation() *pb.Mitigation {
 			{Routers: []*pb.RouterRoom{{Router: "edge2", Rules: 12, RulesStop: 800}}},
 		},
 	}
+}
+
+// speaker is n1's with two sessions.
+func speaker(out bool) *speakerv1.Speaker {
+	s := &speakerv1.Speaker{
+		Node: "n1", Revision: 7, LeaseRemaining: durationpb.New(58 * time.Minute),
+		Sessions: []*speakerv1.Session{
+			{Router: "edge1", Address: "192.0.2.1", Carries: "flowspec", State: "established", Announced: 12, Wanted: 12},
+			{Router: "edge2", Address: "192.0.2.2", Carries: "rtbh", State: "connecting", Wanted: 1, Detail: "the session is down, so the router drops what it heard of this node"},
+		},
+		Others: []*speakerv1.Other{
+			{Node: "n2", ApiAddress: "192.0.2.12:7400", Command: "tidegate speaker withdraw-all --reason 'wrong rule, see ticket 4711; nobody knows yet where it comes from'"},
+			{Node: "n3", ApiAddress: "192.0.2.13:7400"},
+		},
+	}
+	if out {
+		s.Out = &speakerv1.Out{Since: stamp(-4 * time.Minute), By: "root (alice by sudo)", Reason: "wrong rule"}
+		s.Sessions[0].Announced = 0
+	}
+	return s
 }
 
 func overMitigation() *pb.Mitigation {
@@ -206,6 +228,53 @@ func answers() map[string]func(p *Printer) error {
 			return p.Peers(&pb.ListPeersResponse{Peers: []*pb.Peer{
 				{Node: "n1", Router: "edge1", Address: "192.0.2.1", Asn: 65010, State: "waiting for a leader", LastError: "no leader is known"},
 			}, Silent: []*pb.SilentNode{{Node: "n2", Detail: "no answer in time"}}, Read: read})
+		},
+		"cluster-out": func(p *Printer) error {
+			return p.Cluster(&pb.StatusResponse{Cluster: "demo", Leader: "n1", Term: 5, Read: read, Nodes: []*pb.Node{
+				{
+					Id: "n1", ApiAddress: "192.0.2.11:7400", Leader: true, Voter: true, Answered: true, Serving: true, Unready: "out: everything is withdrawn", Started: stamp(-time.Hour),
+					Out: &pb.SpeakerOut{Node: "n1", Since: stamp(-4 * time.Minute), By: "root (alice by sudo)", Reason: "wrong rule"},
+				},
+				{
+					Id: "n2", ApiAddress: "192.0.2.12:7400", Voter: true, Answered: true, Serving: true, Unready: "out: everything is withdrawn", Started: stamp(-time.Hour),
+					Out: &pb.SpeakerOut{Node: "n2", Trouble: "cannot read the order to stay out in \"/var/lib/tidegate/speaker-out.json\", so this node stays out: it is damaged"},
+				},
+			}})
+		},
+		"peers-out": func(p *Printer) error {
+			return p.Peers(&pb.ListPeersResponse{Read: read, Peers: []*pb.Peer{
+				{Node: "n1", Router: "edge1", Address: "192.0.2.1", Asn: 65010, State: "established", Since: stamp(-time.Hour), Carries: "flowspec", Families: []string{"ipv4"}, RulesWanted: 12, Out: true},
+				{Node: "n2", Router: "edge1", Address: "192.0.2.1", Asn: 65010, State: "established", Since: stamp(-time.Hour), Carries: "flowspec", Families: []string{"ipv4"}, RulesSent: 12, RulesWanted: 12},
+			}, Out: []*pb.SpeakerOut{{Node: "n1", Since: stamp(-4 * time.Minute), By: "root (alice by sudo)", Reason: "wrong rule"}}})
+		},
+		"speaker-withdrawn": func(p *Printer) error {
+			return p.SpeakerWithdrawn(&speakerv1.WithdrawAllResponse{Speaker: speaker(true), Complete: true, Withdrawn: []string{"dst 203.0.113.0/25", "dst 203.0.113.7/32 (blackhole)"}})
+		},
+		"speaker-withdrawing": func(p *Printer) error {
+			s := speaker(true)
+			s.Sessions[1].Announced = 3
+			s.Out.Trouble = "the order is not kept over a restart: no space left on device"
+			var many []string
+			for i := range 12 {
+				many = append(many, fmt.Sprintf("dst 203.0.113.%d/32", i))
+			}
+			return p.SpeakerWithdrawn(&speakerv1.WithdrawAllResponse{Speaker: s, Already: true, Withdrawn: many})
+		},
+		"speaker-withdrawn-nothing": func(p *Printer) error {
+			return p.SpeakerWithdrawn(&speakerv1.WithdrawAllResponse{Speaker: &speakerv1.Speaker{Node: "n1", Out: speaker(true).GetOut()}, Complete: true})
+		},
+		"speaker-resumed": func(p *Printer) error {
+			return p.SpeakerResumed(&speakerv1.ResumeResponse{Speaker: speaker(false), Ended: speaker(true).GetOut()})
+		},
+		"speaker-resumed-nothing": func(p *Printer) error {
+			return p.SpeakerResumed(&speakerv1.ResumeResponse{Speaker: &speakerv1.Speaker{Node: "n1"}})
+		},
+		"speaker-status":     func(p *Printer) error { return p.SpeakerStatus(&speakerv1.StatusResponse{Speaker: speaker(false)}) },
+		"speaker-status-out": func(p *Printer) error { return p.SpeakerStatus(&speakerv1.StatusResponse{Speaker: speaker(true)}) },
+		"speaker-status-lease": func(p *Printer) error {
+			s := speaker(false)
+			s.LeaseRemaining = durationpb.New(0)
+			return p.SpeakerStatus(&speakerv1.StatusResponse{Speaker: s})
 		},
 		"merged": func(p *Printer) error {
 			return p.Started(&pb.StartResponse{

@@ -110,10 +110,14 @@ func (p *Printer) Peers(r *pb.ListPeersResponse) error {
 		return err
 	}
 	t := &table{head: []string{"NODE", "ROUTER", "ADDRESS", "AS", "STATE", "SINCE", "CARRIES", "FAMILIES", "SENT"}, empty: nothing(r.GetRead(), "No routers are configured.", "No routers are known here.")}
+	p.out(r.GetOut())
 	for _, s := range r.GetPeers() {
 		state := cell{s.GetState(), yellow}
 		if s.GetState() == "established" {
 			state.tone = green
+		}
+		if s.GetOut() {
+			state = cell{state.text + ", OUT", red}
 		}
 		t.add(cell{text: s.GetNode()}, cell{text: s.GetRouter()}, cell{text: s.GetAddress()}, cell{text: fmt.Sprint(s.GetAsn())}, state,
 			cell{text: p.ago(s.GetSince())}, cell{text: orDash(s.GetCarries())}, cell{text: strings.Join(s.GetFamilies(), ",")},
@@ -128,6 +132,20 @@ func (p *Printer) Peers(r *pb.ListPeersResponse) error {
 	p.silent(r.GetSilent())
 	p.stale(r.GetRead())
 	return nil
+}
+
+// out tells of the nodes that stay out.
+func (p *Printer) out(nodes []*pb.SpeakerOut) {
+	for _, o := range nodes {
+		text := fmt.Sprintf("%s is OUT and announces nothing", o.GetNode())
+		if o.GetBy() != "" {
+			text += fmt.Sprintf(", by order of %s at %s: %s", o.GetBy(), p.clock(o.GetSince()), o.GetReason())
+		}
+		if o.GetTrouble() != "" {
+			text += "; " + o.GetTrouble()
+		}
+		p.warn(red, "%s. To end that, run on %s: tidegate speaker resume", text, o.GetNode())
+	}
 }
 
 func trouble(s *pb.Peer) string {
@@ -174,6 +192,13 @@ func (p *Printer) Cluster(r *pb.StatusResponse) error {
 	p.line("active", fmt.Sprintf("%s, %s", count(int(r.GetActiveMitigations()), "mitigation"), count(int(r.GetRules()), "rule")))
 	p.line("inventory", fmt.Sprintf("%s, %s", count(int(r.GetCustomers()), "customer"), count(int(r.GetLinks()), "link")))
 	p.Sentence("")
+	var outs []*pb.SpeakerOut
+	for _, n := range r.GetNodes() {
+		if o := n.GetOut(); o != nil {
+			outs = append(outs, o)
+		}
+	}
+	p.out(outs)
 	t := &table{head: []string{"NODE", "ROLE", "API", "APPLIED", "COMMIT", "LEASE", "SESSIONS", "UP", "VERSION", "STATE"}, empty: "No nodes."}
 	for _, n := range r.GetNodes() {
 		t.add(p.nodeCells(n)...)
@@ -184,7 +209,7 @@ func (p *Printer) Cluster(r *pb.StatusResponse) error {
 		switch {
 		case detail != "" && n.GetAnswered() && n.GetServing():
 			tone = yellow
-		case detail == "" && n.GetUnready() != "":
+		case detail == "" && n.GetUnready() != "" && n.GetOut() == nil: // told above
 			detail = n.GetUnready()
 		}
 		if detail != "" {
@@ -217,6 +242,8 @@ func (p *Printer) nodeCells(n *pb.Node) []cell {
 	switch {
 	case !n.GetServing():
 		state = cell{"NOT SERVING", red}
+	case n.GetOut() != nil:
+		state = cell{"OUT", red}
 	case n.GetUnready() != "":
 		state = cell{"not ready", yellow}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -25,6 +26,8 @@ type shell struct {
 	t      *testing.T
 	server string
 	pki    node.OwnPKI
+	socket string
+	env    map[string]string // besides
 }
 
 func newShell(t *testing.T) *shell {
@@ -49,7 +52,7 @@ func newShell(t *testing.T) *shell {
 	})
 	select {
 	case a := <-up:
-		return &shell{t: t, server: a.API, pki: cfg.OwnPKI()}
+		return &shell{t: t, server: a.API, pki: cfg.OwnPKI(), socket: cfg.SpeakerSocket()}
 	case err := <-ended:
 		t.Fatal(err)
 		return nil
@@ -61,6 +64,7 @@ func (s *shell) run(dir, stdin string, args ...string) (code int, stdout, stderr
 	s.t.Helper()
 	var out, errs bytes.Buffer
 	env := map[string]string{"TIDEGATE_SERVER": s.server, "TIDEGATE_TLS_DIR": dir}
+	maps.Copy(env, s.env)
 	a := &app{stdin: strings.NewReader(stdin), stdout: &out, stderr: &errs, env: func(k string) string { return env[k] }, now: time.Now, location: time.UTC}
 	code = a.run(s.t.Context(), args)
 	return code, out.String(), errs.String()

@@ -45,7 +45,9 @@ type Node struct {
 	SessionsWanted      uint32                 `protobuf:"varint,15,opt,name=sessions_wanted,json=sessionsWanted,proto3" json:"sessions_wanted,omitempty"`
 	Started             *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=started,proto3" json:"started,omitempty"`
 	// Unready says why the node should not be sent work; empty when it is ready.
-	Unready       string `protobuf:"bytes,17,opt,name=unready,proto3" json:"unready,omitempty"`
+	Unready string `protobuf:"bytes,17,opt,name=unready,proto3" json:"unready,omitempty"`
+	// Out is set while the node's speaker stays out by an operator's order.
+	Out           *SpeakerOut `protobuf:"bytes,18,opt,name=out,proto3" json:"out,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -199,6 +201,13 @@ func (x *Node) GetUnready() string {
 	return ""
 }
 
+func (x *Node) GetOut() *SpeakerOut {
+	if x != nil {
+		return x.Out
+	}
+	return nil
+}
+
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -347,7 +356,7 @@ var File_tidegate_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_tidegate_v1_cluster_proto_rawDesc = "" +
 	"\n" +
-	"\x19tidegate/v1/cluster.proto\x12\vtidegate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctidegate/v1/mitigation.proto\"\xf5\x04\n" +
+	"\x19tidegate/v1/cluster.proto\x12\vtidegate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctidegate/v1/mitigation.proto\x1a\x16tidegate/v1/rule.proto\"\xa0\x05\n" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fraft_address\x18\x02 \x01(\tR\vraftAddress\x12\x1f\n" +
@@ -367,7 +376,8 @@ const file_tidegate_v1_cluster_proto_rawDesc = "" +
 	"\x14sessions_established\x18\x0e \x01(\rR\x13sessionsEstablished\x12'\n" +
 	"\x0fsessions_wanted\x18\x0f \x01(\rR\x0esessionsWanted\x124\n" +
 	"\astarted\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x12\x18\n" +
-	"\aunready\x18\x11 \x01(\tR\aunready\"\x0f\n" +
+	"\aunready\x18\x11 \x01(\tR\aunready\x12)\n" +
+	"\x03out\x18\x12 \x01(\v2\x17.tidegate.v1.SpeakerOutR\x03out\"\x0f\n" +
 	"\rStatusRequest\"\xa3\x02\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x16\n" +
@@ -401,21 +411,23 @@ var file_tidegate_v1_cluster_proto_goTypes = []any{
 	(*StatusResponse)(nil),        // 2: tidegate.v1.StatusResponse
 	(*durationpb.Duration)(nil),   // 3: google.protobuf.Duration
 	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
-	(*ReadInfo)(nil),              // 5: tidegate.v1.ReadInfo
+	(*SpeakerOut)(nil),            // 5: tidegate.v1.SpeakerOut
+	(*ReadInfo)(nil),              // 6: tidegate.v1.ReadInfo
 }
 var file_tidegate_v1_cluster_proto_depIdxs = []int32{
 	3, // 0: tidegate.v1.Node.since_leader_contact:type_name -> google.protobuf.Duration
 	3, // 1: tidegate.v1.Node.lease_remaining:type_name -> google.protobuf.Duration
 	4, // 2: tidegate.v1.Node.started:type_name -> google.protobuf.Timestamp
-	0, // 3: tidegate.v1.StatusResponse.nodes:type_name -> tidegate.v1.Node
-	5, // 4: tidegate.v1.StatusResponse.read:type_name -> tidegate.v1.ReadInfo
-	1, // 5: tidegate.v1.ClusterService.Status:input_type -> tidegate.v1.StatusRequest
-	2, // 6: tidegate.v1.ClusterService.Status:output_type -> tidegate.v1.StatusResponse
-	6, // [6:7] is the sub-list for method output_type
-	5, // [5:6] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	5, // 3: tidegate.v1.Node.out:type_name -> tidegate.v1.SpeakerOut
+	0, // 4: tidegate.v1.StatusResponse.nodes:type_name -> tidegate.v1.Node
+	6, // 5: tidegate.v1.StatusResponse.read:type_name -> tidegate.v1.ReadInfo
+	1, // 6: tidegate.v1.ClusterService.Status:input_type -> tidegate.v1.StatusRequest
+	2, // 7: tidegate.v1.ClusterService.Status:output_type -> tidegate.v1.StatusResponse
+	7, // [7:8] is the sub-list for method output_type
+	6, // [6:7] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_v1_cluster_proto_init() }
@@ -424,6 +436,7 @@ func file_tidegate_v1_cluster_proto_init() {
 		return
 	}
 	file_tidegate_v1_mitigation_proto_init()
+	file_tidegate_v1_rule_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

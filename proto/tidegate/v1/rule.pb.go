@@ -482,7 +482,9 @@ type Peer struct {
 	OverBudget  uint32   `protobuf:"varint,11,opt,name=over_budget,json=overBudget,proto3" json:"over_budget,omitempty"`
 	Refused     uint32   `protobuf:"varint,12,opt,name=refused,proto3" json:"refused,omitempty"`
 	// Carries is flowspec or rtbh.
-	Carries       string `protobuf:"bytes,13,opt,name=carries,proto3" json:"carries,omitempty"`
+	Carries string `protobuf:"bytes,13,opt,name=carries,proto3" json:"carries,omitempty"`
+	// Out is set when the node stays out by an operator's order: the session is there, and nothing is announced on it.
+	Out           bool `protobuf:"varint,14,opt,name=out,proto3" json:"out,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -608,6 +610,13 @@ func (x *Peer) GetCarries() string {
 	return ""
 }
 
+func (x *Peer) GetOut() bool {
+	if x != nil {
+		return x.Out
+	}
+	return false
+}
+
 type ListPeersRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -645,10 +654,12 @@ func (*ListPeersRequest) Descriptor() ([]byte, []int) {
 }
 
 type ListPeersResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Peers         []*Peer                `protobuf:"bytes,1,rep,name=peers,proto3" json:"peers,omitempty"`
-	Silent        []*SilentNode          `protobuf:"bytes,2,rep,name=silent,proto3" json:"silent,omitempty"`
-	Read          *ReadInfo              `protobuf:"bytes,3,opt,name=read,proto3" json:"read,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Peers  []*Peer                `protobuf:"bytes,1,rep,name=peers,proto3" json:"peers,omitempty"`
+	Silent []*SilentNode          `protobuf:"bytes,2,rep,name=silent,proto3" json:"silent,omitempty"`
+	Read   *ReadInfo              `protobuf:"bytes,3,opt,name=read,proto3" json:"read,omitempty"`
+	// Nodes that stay out by an operator's order.
+	Out           []*SpeakerOut `protobuf:"bytes,4,rep,name=out,proto3" json:"out,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -704,6 +715,93 @@ func (x *ListPeersResponse) GetRead() *ReadInfo {
 	return nil
 }
 
+func (x *ListPeersResponse) GetOut() []*SpeakerOut {
+	if x != nil {
+		return x.Out
+	}
+	return nil
+}
+
+// SpeakerOut is a node that has withdrawn everything from its own sessions by an operator's order, and stays out until
+// that is taken back on the node itself.
+type SpeakerOut struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// Unset when the record of the order is damaged.
+	Since  *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	By     string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	Reason string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What should be mended about the order itself; empty for nothing.
+	Trouble       string `protobuf:"bytes,5,opt,name=trouble,proto3" json:"trouble,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpeakerOut) Reset() {
+	*x = SpeakerOut{}
+	mi := &file_tidegate_v1_rule_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpeakerOut) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpeakerOut) ProtoMessage() {}
+
+func (x *SpeakerOut) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_rule_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpeakerOut.ProtoReflect.Descriptor instead.
+func (*SpeakerOut) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_rule_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SpeakerOut) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *SpeakerOut) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *SpeakerOut) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *SpeakerOut) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *SpeakerOut) GetTrouble() string {
+	if x != nil {
+		return x.Trouble
+	}
+	return ""
+}
+
 // SpeakerStatus is what one node's speaker is doing.
 type SpeakerStatus struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -712,13 +810,15 @@ type SpeakerStatus struct {
 	Peers          []*Peer                `protobuf:"bytes,3,rep,name=peers,proto3" json:"peers,omitempty"`
 	Rules          []*RuleOnSessionByKey  `protobuf:"bytes,4,rep,name=rules,proto3" json:"rules,omitempty"`
 	LeaseRemaining *durationpb.Duration   `protobuf:"bytes,5,opt,name=lease_remaining,json=leaseRemaining,proto3" json:"lease_remaining,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Set while the speaker stays out.
+	Out           *SpeakerOut `protobuf:"bytes,6,opt,name=out,proto3" json:"out,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SpeakerStatus) Reset() {
 	*x = SpeakerStatus{}
-	mi := &file_tidegate_v1_rule_proto_msgTypes[8]
+	mi := &file_tidegate_v1_rule_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -730,7 +830,7 @@ func (x *SpeakerStatus) String() string {
 func (*SpeakerStatus) ProtoMessage() {}
 
 func (x *SpeakerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_rule_proto_msgTypes[8]
+	mi := &file_tidegate_v1_rule_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -743,7 +843,7 @@ func (x *SpeakerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpeakerStatus.ProtoReflect.Descriptor instead.
 func (*SpeakerStatus) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_rule_proto_rawDescGZIP(), []int{8}
+	return file_tidegate_v1_rule_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SpeakerStatus) GetNode() string {
@@ -781,6 +881,13 @@ func (x *SpeakerStatus) GetLeaseRemaining() *durationpb.Duration {
 	return nil
 }
 
+func (x *SpeakerStatus) GetOut() *SpeakerOut {
+	if x != nil {
+		return x.Out
+	}
+	return nil
+}
+
 // RuleOnSessionByKey is the state of a route key on one session.
 type RuleOnSessionByKey struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -792,7 +899,7 @@ type RuleOnSessionByKey struct {
 
 func (x *RuleOnSessionByKey) Reset() {
 	*x = RuleOnSessionByKey{}
-	mi := &file_tidegate_v1_rule_proto_msgTypes[9]
+	mi := &file_tidegate_v1_rule_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -804,7 +911,7 @@ func (x *RuleOnSessionByKey) String() string {
 func (*RuleOnSessionByKey) ProtoMessage() {}
 
 func (x *RuleOnSessionByKey) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_rule_proto_msgTypes[9]
+	mi := &file_tidegate_v1_rule_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -817,7 +924,7 @@ func (x *RuleOnSessionByKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleOnSessionByKey.ProtoReflect.Descriptor instead.
 func (*RuleOnSessionByKey) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_rule_proto_rawDescGZIP(), []int{9}
+	return file_tidegate_v1_rule_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RuleOnSessionByKey) GetKey() string {
@@ -870,7 +977,7 @@ const file_tidegate_v1_rule_proto_rawDesc = "" +
 	"SilentNode\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x120\n" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x16\n" +
-	"\x06detail\x18\x03 \x01(\tR\x06detail\"\xf8\x02\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\"\x8a\x03\n" +
 	"\x04Peer\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
 	"\x06router\x18\x02 \x01(\tR\x06router\x12\x18\n" +
@@ -888,18 +995,28 @@ const file_tidegate_v1_rule_proto_rawDesc = "" +
 	"\vover_budget\x18\v \x01(\rR\n" +
 	"overBudget\x12\x18\n" +
 	"\arefused\x18\f \x01(\rR\arefused\x12\x18\n" +
-	"\acarries\x18\r \x01(\tR\acarries\"\x12\n" +
-	"\x10ListPeersRequest\"\x98\x01\n" +
+	"\acarries\x18\r \x01(\tR\acarries\x12\x10\n" +
+	"\x03out\x18\x0e \x01(\bR\x03out\"\x12\n" +
+	"\x10ListPeersRequest\"\xc3\x01\n" +
 	"\x11ListPeersResponse\x12'\n" +
 	"\x05peers\x18\x01 \x03(\v2\x11.tidegate.v1.PeerR\x05peers\x12/\n" +
 	"\x06silent\x18\x02 \x03(\v2\x17.tidegate.v1.SilentNodeR\x06silent\x12)\n" +
-	"\x04read\x18\x03 \x01(\v2\x15.tidegate.v1.ReadInfoR\x04read\"\xe3\x01\n" +
+	"\x04read\x18\x03 \x01(\v2\x15.tidegate.v1.ReadInfoR\x04read\x12)\n" +
+	"\x03out\x18\x04 \x03(\v2\x17.tidegate.v1.SpeakerOutR\x03out\"\x94\x01\n" +
+	"\n" +
+	"SpeakerOut\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x120\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x18\n" +
+	"\atrouble\x18\x05 \x01(\tR\atrouble\"\x8e\x02\n" +
 	"\rSpeakerStatus\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12'\n" +
 	"\x05peers\x18\x03 \x03(\v2\x11.tidegate.v1.PeerR\x05peers\x125\n" +
 	"\x05rules\x18\x04 \x03(\v2\x1f.tidegate.v1.RuleOnSessionByKeyR\x05rules\x12B\n" +
-	"\x0flease_remaining\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x0eleaseRemaining\"\\\n" +
+	"\x0flease_remaining\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x0eleaseRemaining\x12)\n" +
+	"\x03out\x18\x06 \x01(\v2\x17.tidegate.v1.SpeakerOutR\x03out\"\\\n" +
 	"\x12RuleOnSessionByKey\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x124\n" +
 	"\asession\x18\x02 \x01(\v2\x1a.tidegate.v1.RuleOnSessionR\asession*\xbd\x01\n" +
@@ -928,7 +1045,7 @@ func file_tidegate_v1_rule_proto_rawDescGZIP() []byte {
 }
 
 var file_tidegate_v1_rule_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tidegate_v1_rule_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_tidegate_v1_rule_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_tidegate_v1_rule_proto_goTypes = []any{
 	(RuleState)(0),                // 0: tidegate.v1.RuleState
 	(*RuleOnSession)(nil),         // 1: tidegate.v1.RuleOnSession
@@ -939,38 +1056,42 @@ var file_tidegate_v1_rule_proto_goTypes = []any{
 	(*Peer)(nil),                  // 6: tidegate.v1.Peer
 	(*ListPeersRequest)(nil),      // 7: tidegate.v1.ListPeersRequest
 	(*ListPeersResponse)(nil),     // 8: tidegate.v1.ListPeersResponse
-	(*SpeakerStatus)(nil),         // 9: tidegate.v1.SpeakerStatus
-	(*RuleOnSessionByKey)(nil),    // 10: tidegate.v1.RuleOnSessionByKey
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
-	(*ReadInfo)(nil),              // 12: tidegate.v1.ReadInfo
-	(*durationpb.Duration)(nil),   // 13: google.protobuf.Duration
+	(*SpeakerOut)(nil),            // 9: tidegate.v1.SpeakerOut
+	(*SpeakerStatus)(nil),         // 10: tidegate.v1.SpeakerStatus
+	(*RuleOnSessionByKey)(nil),    // 11: tidegate.v1.RuleOnSessionByKey
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*ReadInfo)(nil),              // 13: tidegate.v1.ReadInfo
+	(*durationpb.Duration)(nil),   // 14: google.protobuf.Duration
 }
 var file_tidegate_v1_rule_proto_depIdxs = []int32{
 	0,  // 0: tidegate.v1.RuleOnSession.state:type_name -> tidegate.v1.RuleState
-	11, // 1: tidegate.v1.RuleOnSession.since:type_name -> google.protobuf.Timestamp
-	11, // 2: tidegate.v1.Rule.expires:type_name -> google.protobuf.Timestamp
+	12, // 1: tidegate.v1.RuleOnSession.since:type_name -> google.protobuf.Timestamp
+	12, // 2: tidegate.v1.Rule.expires:type_name -> google.protobuf.Timestamp
 	1,  // 3: tidegate.v1.Rule.sessions:type_name -> tidegate.v1.RuleOnSession
 	2,  // 4: tidegate.v1.ListRulesResponse.rules:type_name -> tidegate.v1.Rule
 	5,  // 5: tidegate.v1.ListRulesResponse.silent:type_name -> tidegate.v1.SilentNode
-	12, // 6: tidegate.v1.ListRulesResponse.read:type_name -> tidegate.v1.ReadInfo
-	11, // 7: tidegate.v1.SilentNode.since:type_name -> google.protobuf.Timestamp
-	11, // 8: tidegate.v1.Peer.since:type_name -> google.protobuf.Timestamp
+	13, // 6: tidegate.v1.ListRulesResponse.read:type_name -> tidegate.v1.ReadInfo
+	12, // 7: tidegate.v1.SilentNode.since:type_name -> google.protobuf.Timestamp
+	12, // 8: tidegate.v1.Peer.since:type_name -> google.protobuf.Timestamp
 	6,  // 9: tidegate.v1.ListPeersResponse.peers:type_name -> tidegate.v1.Peer
 	5,  // 10: tidegate.v1.ListPeersResponse.silent:type_name -> tidegate.v1.SilentNode
-	12, // 11: tidegate.v1.ListPeersResponse.read:type_name -> tidegate.v1.ReadInfo
-	6,  // 12: tidegate.v1.SpeakerStatus.peers:type_name -> tidegate.v1.Peer
-	10, // 13: tidegate.v1.SpeakerStatus.rules:type_name -> tidegate.v1.RuleOnSessionByKey
-	13, // 14: tidegate.v1.SpeakerStatus.lease_remaining:type_name -> google.protobuf.Duration
-	1,  // 15: tidegate.v1.RuleOnSessionByKey.session:type_name -> tidegate.v1.RuleOnSession
-	3,  // 16: tidegate.v1.RuleService.ListRules:input_type -> tidegate.v1.ListRulesRequest
-	7,  // 17: tidegate.v1.RuleService.ListPeers:input_type -> tidegate.v1.ListPeersRequest
-	4,  // 18: tidegate.v1.RuleService.ListRules:output_type -> tidegate.v1.ListRulesResponse
-	8,  // 19: tidegate.v1.RuleService.ListPeers:output_type -> tidegate.v1.ListPeersResponse
-	18, // [18:20] is the sub-list for method output_type
-	16, // [16:18] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	13, // 11: tidegate.v1.ListPeersResponse.read:type_name -> tidegate.v1.ReadInfo
+	9,  // 12: tidegate.v1.ListPeersResponse.out:type_name -> tidegate.v1.SpeakerOut
+	12, // 13: tidegate.v1.SpeakerOut.since:type_name -> google.protobuf.Timestamp
+	6,  // 14: tidegate.v1.SpeakerStatus.peers:type_name -> tidegate.v1.Peer
+	11, // 15: tidegate.v1.SpeakerStatus.rules:type_name -> tidegate.v1.RuleOnSessionByKey
+	14, // 16: tidegate.v1.SpeakerStatus.lease_remaining:type_name -> google.protobuf.Duration
+	9,  // 17: tidegate.v1.SpeakerStatus.out:type_name -> tidegate.v1.SpeakerOut
+	1,  // 18: tidegate.v1.RuleOnSessionByKey.session:type_name -> tidegate.v1.RuleOnSession
+	3,  // 19: tidegate.v1.RuleService.ListRules:input_type -> tidegate.v1.ListRulesRequest
+	7,  // 20: tidegate.v1.RuleService.ListPeers:input_type -> tidegate.v1.ListPeersRequest
+	4,  // 21: tidegate.v1.RuleService.ListRules:output_type -> tidegate.v1.ListRulesResponse
+	8,  // 22: tidegate.v1.RuleService.ListPeers:output_type -> tidegate.v1.ListPeersResponse
+	21, // [21:23] is the sub-list for method output_type
+	19, // [19:21] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_v1_rule_proto_init() }
@@ -985,7 +1106,7 @@ func file_tidegate_v1_rule_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_v1_rule_proto_rawDesc), len(file_tidegate_v1_rule_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
