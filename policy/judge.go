@@ -199,14 +199,14 @@ func judge(s *State, sig *Signal) (*plan, Decision) {
 		p.lifetime = sg.DefaultLifetime
 	}
 	if p.lifetime > sg.MaxLifetime {
-		p.notes = append(p.notes, fmt.Sprintf("policy %s asks for %s, the safeguards permit %s", pol.Name, p.lifetime, sg.MaxLifetime))
+		p.notes = append(p.notes, fmt.Sprintf("policy %s asks for %s, the safeguards permit %s", pol.Name, span(p.lifetime), span(sg.MaxLifetime)))
 		p.lifetime = sg.MaxLifetime
 	}
 	if p.cut, r = CutTarget(s, customer.ID, targets, sg); r.Code != "" {
 		return nil, refuse(r)
 	}
-	p.reason = Reason{CodeMitigated, fmt.Sprintf("policy %s: %s reports %s on %s of customer %s", pol.Name, sig.Source, sig.Vector,
-		prefixList(targets), customer.ID)}
+	p.reason = Reason{CodeMitigated, fmt.Sprintf("policy %s: %s reports %s on %s of customer %s%s", pol.Name, sig.Source, sig.Vector,
+		prefixList(targets), customer.ID, measured(sig))}
 	return p, Decision{}
 }
 
@@ -456,7 +456,7 @@ func (m *Mitigation) join(cause Cause, p *plan, e Entry) Reason {
 		m.MoreCauses++
 	}
 	n := len(m.Causes) + m.MoreCauses
-	m.tell(Event{At: e.At, What: EventMerged, By: e.By, Code: CodeMerged, Text: fmt.Sprintf("attack %q of %s became cause %d", cause.AttackID, cause.Source, n)})
+	m.tell(Event{At: e.At, What: EventMerged, By: e.By, Code: CodeMerged, Text: fmt.Sprintf("attack %q of %s became cause %d%s", cause.AttackID, cause.Source, n, measured(p.signal))})
 	return Reason{CodeMerged, fmt.Sprintf("M%d of policy %s already covers %s: attack %q of %s is its cause %d", m.ID, m.Policy, prefixList(p.targets),
 		cause.AttackID, cause.Source, n)}
 }
@@ -483,6 +483,10 @@ func (d *Decision) leave(m *Mitigation, attack *PutAttack, end EndCause, note st
 		d.end(m, end, note, e) // the record goes on to tell what caused it
 		return
 	}
+	cp.tell(Event{
+		At: e.At, What: EventCauseOver, By: e.By, Code: CodeAttackOver,
+		Text: fmt.Sprintf("%s, %s: %s", note, choose(len(cp.Causes)+cp.MoreCauses, "one cause stays", "other causes stay"), causeList(&cp)),
+	})
 	d.Mitigations = append(d.Mitigations, &cp)
 	d.Changes = append(d.Changes, &PutMitigation{&cp})
 }
@@ -517,7 +521,7 @@ func decideEnd(s *State, sig *Signal, att Attack, known bool, digest [32]byte, e
 			plural(len(now.Causes)+now.MoreCauses, "other cause"))
 	}
 	if now.Phase == Ending {
-		text = fmt.Sprintf("attack %q of %s is over: M%d stays announced for a quiet time of %s%s", sig.AttackID, sig.Source, m.ID, now.EndsAt.Sub(e.At), damping(now.Pulses))
+		text = fmt.Sprintf("attack %q of %s is over: M%d stays announced for a quiet time of %s%s", sig.AttackID, sig.Source, m.ID, span(now.EndsAt.Sub(e.At)), damping(now.Pulses))
 	}
 	d.Verdict.Reason = Reason{CodeAttackOver, text}
 	d.Changes = append(d.Changes, attack)

@@ -133,8 +133,8 @@ func (m *Mitigation) escalate(s *State, r AttackReport, e Entry) (*Mitigation, R
 	}
 	next.tell(Event{
 		At: e.At, What: EventEscalated, By: e.By, Code: CodeEscalated,
-		Text: fmt.Sprintf("step %d of %d, %s instead of %s: the attack is still reported %s after the step before began",
-			to+1, len(m.Ladder), next.Action, m.Action, e.At.Sub(m.StepSince).Truncate(time.Second)),
+		Text: fmt.Sprintf("step %d of %d, %s instead of %s: the attack is still reported %s after the step before began%s",
+			to+1, len(m.Ladder), next.Action, m.Action, span(e.At.Sub(m.StepSince).Truncate(time.Second)), measured(&Signal{Confidence: r.Confidence})),
 	})
 	return next, Reason{}
 }

@@ -339,6 +339,39 @@ func TestHistoryIsBounded(t *testing.T) {
 	}
 }
 
+// TestHistoryTells: the story of a mitigation says what the detectors stated, who joined and left, and why a step was taken.
+func TestHistoryTells(t *testing.T) {
+	w := onLadder(t)
+	host := pfxs("198.51.100.8/32")
+	stated := func(bps, pps, confidence float64) func(*policy.Signal) {
+		return func(s *policy.Signal) { s.BitsPerSecond, s.PacketsPerSecond, s.Confidence = bps, pps, confidence }
+	}
+	m := w.must(policy.Mitigated, policy.CodeMitigated, signal("x", 1, dns, host, stated(4e9, 400e3, 0.7))).Mitigations[0]
+	if want := "reports dns_amplification on 198.51.100.8 of customer uni-a (4Gbps, 400kpps, confidence 0.7)"; !strings.Contains(m.Reason.Text, want) {
+		t.Errorf("reason %q, want %q in it", m.Reason.Text, want)
+	}
+	w.must(policy.Merged, policy.CodeMerged, signal("y", 1, dns, host, stated(2.5e9, 0, 0)))
+	end := signal("x", 2, dns, nil)
+	end.Signal.Kind = policy.SignalEnd
+	w.must(policy.Ended, policy.CodeAttackOver, end)
+	w.now = noon().Add(2 * time.Minute)
+	report := policy.AttackReport{ID: m.ID, At: w.now.Add(-time.Second), Confidence: 0.9}
+	w.must(policy.Mitigated, policy.CodeEscalated, &policy.EscalateRequest{Reports: []policy.AttackReport{report}})
+	var got []string
+	for _, ev := range w.mitigation(m.ID).History {
+		got = append(got, fmt.Sprintf("%s: %s", ev.What, ev.Text))
+	}
+	for i, want := range []string{
+		`merged: attack "y" of fnm-1 became cause 2 (2.5Gbps)`,
+		`cause-over: fnm-1 reports the end of attack "x", one cause stays: "y" of fnm-1`,
+		"before began (confidence 0.9)",
+	} {
+		if i >= len(got) || !strings.Contains(got[i], want) {
+			t.Errorf("event %d: %q is not in %q", i, want, got)
+		}
+	}
+}
+
 // stepCases are those of steps.
 func stepCases() []reasonCase {
 	hesitant := ladder()

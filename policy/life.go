@@ -25,8 +25,8 @@ func decideExtend(s *State, r *ExtendRequest, e Entry) Decision {
 	cp := *m
 	cp.Lifetime, cp.Expires = r.Lifetime, e.At.Add(r.Lifetime)
 	cp.Notes = extendedNotes(m.Notes, r.Lifetime, e)
-	cp.tell(Event{At: e.At, What: EventExtended, By: e.By, Code: CodeExtended, Text: strings.TrimSuffix(fmt.Sprintf("to end in %s: %s", r.Lifetime, e.Reason), ": ")})
-	text := fmt.Sprintf("M%d now ends in %s, at %s", m.ID, r.Lifetime, cp.Expires.UTC().Format(time.RFC3339))
+	cp.tell(Event{At: e.At, What: EventExtended, By: e.By, Code: CodeExtended, Text: strings.TrimSuffix(fmt.Sprintf("to end in %s: %s", span(r.Lifetime), e.Reason), ": ")})
+	text := fmt.Sprintf("M%d now ends in %s, at %s", m.ID, span(r.Lifetime), cp.Expires.UTC().Format(time.RFC3339))
 	return Decision{
 		Verdict:     Verdict{Kind: Mitigated, Mitigation: m.ID, Reason: Reason{CodeExtended, text}},
 		Mitigations: []*Mitigation{&cp},
@@ -52,7 +52,7 @@ func extendedNotes(notes []string, d time.Duration, e Entry) []string {
 		i := slices.IndexFunc(out, func(n string) bool { return strings.HasPrefix(n, extendedBy) })
 		out = slices.Delete(out, i, i+1)
 	}
-	note := fmt.Sprintf("%s%s at %s to end in %s", extendedBy, e.By, e.At.UTC().Format(time.RFC3339), d)
+	note := fmt.Sprintf("%s%s at %s to end in %s", extendedBy, e.By, e.At.UTC().Format(time.RFC3339), span(d))
 	if e.Reason != "" {
 		note += ": " + e.Reason
 	}
@@ -129,7 +129,7 @@ func decideExpire(s *State, e Entry) Decision {
 	trial, expired := s, 0
 	for m := range s.DueBy(e.At) {
 		if !m.Expires.After(e.At) {
-			d.end(m, EndExpired, fmt.Sprintf("the lifetime of %s is over", m.Lifetime), e)
+			d.end(m, EndExpired, fmt.Sprintf("the lifetime of %s is over", span(m.Lifetime)), e)
 			expired++
 			continue
 		}

@@ -49,7 +49,7 @@ func (d *Decision) windDown(m *Mitigation, note string, e Entry) bool {
 	cp.quieten(e)
 	cp.tell(Event{
 		At: e.At, What: EventQuiet, By: e.By, Code: CodeAttackOver,
-		Text: fmt.Sprintf("%s: it stays announced for a quiet time of %s%s", note, cp.EndsAt.Sub(e.At), damping(m.Pulses)),
+		Text: fmt.Sprintf("%s: it stays announced for a quiet time of %s%s", note, span(cp.EndsAt.Sub(e.At)), damping(m.Pulses)),
 	})
 	d.Mitigations = append(d.Mitigations, &cp)
 	d.Changes = append(d.Changes, &PutMitigation{&cp})
@@ -72,21 +72,21 @@ func (m *Mitigation) revive(cause Cause, e Entry) {
 	}
 	m.tell(Event{
 		At: e.At, What: EventRevived, By: e.By, Code: CodeRevived,
-		Text: fmt.Sprintf("attack %q of %s within the quiet time: pulse %d, the next quiet time is %s", cause.AttackID, cause.Source, m.Pulses, m.QuietTime()),
+		Text: fmt.Sprintf("attack %q of %s within the quiet time: pulse %d, the next quiet time is %s", cause.AttackID, cause.Source, m.Pulses, span(m.QuietTime())),
 	})
 }
 
 // quietOver is what becomes of m at the end of its quiet time: with RelaxAuto it goes a step down for another one; else, or
 // if that is refused, it ends.
 func (d *Decision) quietOver(s *State, m *Mitigation, e Entry) (change Change) {
-	note := fmt.Sprintf("quiet for %s after the attack", m.QuietTime())
+	note := fmt.Sprintf("quiet for %s after the attack", span(m.QuietTime()))
 	if m.Relax == RelaxAuto && m.Step > 0 {
 		next, reason := m.atStep(s, m.Step-1, e)
 		if reason.Code == "" {
 			next.quieten(e)
 			next.tell(Event{
 				At: e.At, What: EventRelaxed, By: e.By, Code: CodeAttackOver,
-				Text: fmt.Sprintf("step %d of %d, %s instead of %s, for another quiet time of %s", next.Step+1, len(m.Ladder), next.Action, m.Action, next.EndsAt.Sub(e.At)),
+				Text: fmt.Sprintf("step %d of %d, %s instead of %s, for another quiet time of %s", next.Step+1, len(m.Ladder), next.Action, m.Action, span(next.EndsAt.Sub(e.At))),
 			})
 			change = &PutMitigation{next}
 			d.Mitigations, d.Changes = append(d.Mitigations, next), append(d.Changes, change)

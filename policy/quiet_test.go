@@ -50,7 +50,7 @@ func TestQuietTime(t *testing.T) {
 	w.expectPhase(policy.Active, rules) // not the last cause
 	w.now = noon().Add(time.Minute)
 	d := w.must(policy.Ended, policy.CodeAttackOver, end("b", 2))
-	expectText(t, d.Verdict.Reason, "M1 stays announced for a quiet time of 4m0s")
+	expectText(t, d.Verdict.Reason, "M1 stays announced for a quiet time of 4m")
 	m := w.expectPhase(policy.Ending, rules)
 	if due, ok := w.s.NextDue(); !ok || !due.Equal(noon().Add(5*time.Minute)) || !m.EndsAt.Equal(due) {
 		t.Fatalf("due at %s, ends at %s", due, m.EndsAt)
@@ -59,7 +59,7 @@ func TestQuietTime(t *testing.T) {
 	w.must(policy.Observed, policy.CodeNothingToDo, &policy.ExpireRequest{})
 	w.now = noon().Add(5 * time.Minute)
 	w.must(policy.Ended, policy.CodeExpired, &policy.ExpireRequest{})
-	if m := w.expectPhase(policy.Over, 0); m.End != policy.EndAttackOver || m.EndNote != "quiet for 4m0s after the attack" {
+	if m := w.expectPhase(policy.Over, 0); m.End != policy.EndAttackOver || m.EndNote != "quiet for 4m after the attack" {
 		t.Errorf("end %q, %q", m.End, m.EndNote)
 	}
 }

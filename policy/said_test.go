@@ -316,7 +316,7 @@ func TestExtensionsAreRemembered(t *testing.T) {
 		t.Fatal("the order has no notes of its own")
 	}
 	w.must(policy.Mitigated, policy.CodeExtended, &policy.ExtendRequest{ID: 1, Lifetime: time.Hour})
-	first := "extended by operator/alice at 2026-05-04T12:00:00Z to end in 1h0m0s: ticket 4711"
+	first := "extended by operator/alice at 2026-05-04T12:00:00Z to end in 1h: ticket 4711"
 	if diff := cmp.Diff(append(slices.Clone(before), first), w.mitigation(1).Notes); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -330,7 +330,7 @@ func TestExtensionsAreRemembered(t *testing.T) {
 	}
 	notes := w.mitigation(1).Notes
 	if len(notes) != len(before)+policy.MaxExtensions || !slices.Equal(notes[:len(before)], before) || slices.Contains(notes, first) ||
-		!strings.Contains(notes[len(notes)-1], "to end in 16m0s") {
+		!strings.Contains(notes[len(notes)-1], "to end in 16m") {
 		t.Errorf("notes:\n%s", strings.Join(notes, "\n"))
 	}
 }

@@ -1,6 +1,10 @@
 package policy
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+	"time"
+)
 
 // plural prints a number with its noun: "1 rule", "2 rules".
 func plural(n int, one string) string {
@@ -20,6 +24,18 @@ func choose(n int, one, many string) string {
 		return one
 	}
 	return many
+}
+
+// span prints a duration without what is zero at its end: "5m", "1h30m".
+func span(d time.Duration) string {
+	s := d.String()
+	if t, ok := strings.CutSuffix(s, "m0s"); ok {
+		s = t + "m"
+	}
+	if t, ok := strings.CutSuffix(s, "h0m"); ok {
+		s = t + "h"
+	}
+	return s
 }
 
 // mitigationList names mitigations for a sentence: "M3, M7".

@@ -50,37 +50,3 @@ func (p *Printer) steps(m *pb.Mitigation) {
 		p.toned("refused", cell{fmt.Sprintf("%s (%s)", m.GetBlocked(), m.GetBlockedCode()), yellow})
 	}
 }
-
-// Why tells how a mitigation came to be what it is.
-func (p *Printer) Why(r *pb.GetResponse) error {
-	if done, err := p.message(r); done {
-		return err
-	}
-	m := r.GetMitigation()
-	p.line("mitigation", m.GetId())
-	p.line("customer", m.GetCustomer())
-	p.line("by", origin(m))
-	p.line("phase", m.GetPhase())
-	p.steps(m)
-	for _, ev := range m.GetHistory() {
-		text := ev.GetWhat()
-		if ev.GetCode() != "" && ev.GetCode() != ev.GetWhat() {
-			text += " (" + ev.GetCode() + ")"
-		}
-		if ev.GetText() != "" {
-			text += ": " + ev.GetText()
-		}
-		if ev.GetBy() != "" {
-			text += "; by " + ev.GetBy()
-		}
-		if ev.GetIndex() != 0 {
-			text += fmt.Sprintf(", log entry %d", ev.GetIndex())
-		}
-		p.line(p.clock(ev.GetAt()), text)
-	}
-	for _, n := range m.GetNearMisses() {
-		p.line("not policy "+n.GetPolicy(), n.GetWhy())
-	}
-	p.stale(r.GetRead())
-	return nil
-}

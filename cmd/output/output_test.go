@@ -91,7 +91,7 @@ func climbing() *pb.Mitigation {
 	m.NearMisses = []*pb.NearMiss{{Policy: "gold", Why: "customer uni-a has none of the tags gold"}}
 	m.History = []*pb.Event{
 		{At: stamp(-2 * time.Minute), What: "started", By: "detector/flowmon", Code: "mitigated", Text: "step 1 of 3, rate 60Mbps"},
-		{At: stamp(-time.Minute), Index: 21, What: "escalated", By: "member/n1", Code: "escalated", Text: "step 2 of 3, discard instead of rate 60Mbps: the attack is still reported 1m0s after the step before began"},
+		{At: stamp(-time.Minute), Index: 21, What: "escalated", By: "member/n1", Code: "escalated", Text: "step 2 of 3, discard instead of rate 60Mbps: the attack is still reported 1m after the step before began (confidence 0.7)"},
 		{At: stamp(-time.Second), Index: 22, What: "step-refused", By: "member/n1", Code: "no_router", Text: m.GetBlocked()},
 	}
 	return m
@@ -101,6 +101,19 @@ func climbing() *pb.Mitigation {
 func quietened() *pb.Mitigation {
 	m := climbing()
 	m.Phase, m.EndsAt, m.Pulses, m.QuietTime, m.NextStep = "ending", stamp(4*time.Minute), 2, durationpb.New(20*time.Minute), nil
+	return m
+}
+
+// ended is a mitigation that is over since the day before.
+func ended() *pb.Mitigation {
+	m := climbing()
+	m.Phase, m.End, m.Created, m.EndedAt, m.NextStep, m.BlockedCode, m.Blocked = "over", "attack-over", stamp(-5*time.Hour), stamp(-3*time.Hour), nil, "", ""
+	m.Notes = append(m.Notes, "extended by operator/alice at 2026-11-23T03:04:05Z to end in 1h: to be sure")
+	m.History = []*pb.Event{
+		{At: stamp(-5 * time.Hour), What: "started", By: "detector/flowmon", Code: "mitigated", Text: "step 1 of 3, rate 60Mbps: policy reflected: flowmon reports dns_amplification on 203.0.113.0/24 of customer uni-a (4Gbps, 400kpps, confidence 0.7)"},
+		{At: stamp(-4 * time.Hour), Index: 22, What: "extended", By: "operator/alice", Code: "extended", Text: "to end in 1h: to be sure"},
+		{At: stamp(-3 * time.Hour), Index: 30, What: "ended", By: "member/n2", Code: "attack-over", Text: "quiet for 5m after the attack"},
+	}
 	return m
 }
 
@@ -168,6 +181,7 @@ func answers() map[string]func(p *Printer) error {
 		"mitigation":       func(p *Printer) error { return p.Mitigation(&pb.GetResponse{Mitigation: overMitigation(), Read: read}) },
 		"ending":           func(p *Printer) error { return p.Mitigation(&pb.GetResponse{Mitigation: quietened(), Read: read}) },
 		"climbing":         func(p *Printer) error { return p.Mitigation(&pb.GetResponse{Mitigation: climbing(), Read: read}) },
+		"why-over":         func(p *Printer) error { return p.Why(&pb.GetResponse{Mitigation: ended(), Read: read}) },
 		"why":              func(p *Printer) error { return p.Why(&pb.GetResponse{Mitigation: climbing(), Read: read}) },
 		"started": func(p *Printer) error {
 			return p.Started(&pb.StartResponse{Verdict: verdict, Mitigation: sampleMitigation(), Write: &pb.WriteInfo{Index: 21}})
