@@ -195,6 +195,7 @@ type board struct {
 	guard    *guard
 	verdicts []*judged      // one for each route, in order of key
 	sorted   []*judged      // those not refused, most urgent first, then by key
+	first    wanted.Instant // the earliest end of a route of set, refused or not
 	deadline wanted.Instant // when the plan in force has to be made anew
 	inForce  bool
 	out      *wanted.Out    // the order that the plan in force obeys; nil for none
@@ -281,6 +282,7 @@ func (b *board) take(set *wanted.Set) {
 		}
 	}
 	slices.SortFunc(b.sorted, mostUrgent)
+	b.first = firstEnd(routes)
 	b.removed, b.added, b.unknown = nil, nil, true
 	b.use(set)
 }
@@ -338,13 +340,9 @@ func (b *board) plan(now wanted.Instant) *plan {
 			}
 		}
 	}
-	first := wanted.Instant(1<<63 - 1) // of the routes' ends, those that are refused too
-	for _, r := range b.set.Routes {
-		first = min(first, r.NotAfter)
-	}
-	if first > now {
+	if b.first > now {
 		p.routes, p.whole = b.sorted, true
-		b.deadline = min(b.set.LeaseUntil, first)
+		b.deadline = min(b.set.LeaseUntil, b.first)
 	} else {
 		b.leaveOut(p, now)
 	}
@@ -353,6 +351,15 @@ func (b *board) plan(now wanted.Instant) *plan {
 	}
 	b.removed, b.added, b.unknown = nil, nil, false
 	return p
+}
+
+// firstEnd is the earliest NotAfter; without routes the end of all time.
+func firstEnd(routes []*wanted.Route) wanted.Instant {
+	first := wanted.Instant(1<<63 - 1)
+	for _, r := range routes {
+		first = min(first, r.NotAfter)
+	}
+	return first
 }
 
 // leaveOut fills the routes of p with those of sorted whose time has not passed at now. It sets deadline.

@@ -186,16 +186,18 @@ func checkHunks(routes []*wanted.Route, hunks []hunk) (ordered bool, err error) 
 func (b *board) change(d *difference) {
 	verdicts := make([]*judged, 0, len(d.to.Routes))
 	var removed, added []*judged
-	at := 0
+	at, lost := 0, false
 	for _, h := range d.hunks {
 		verdicts = append(verdicts, b.verdicts[at:h.before.from]...)
 		old, first := b.verdicts[h.before.from:h.before.to], len(verdicts)
 		for i := h.after.from; i < h.after.to; i++ {
 			verdicts = append(verdicts, b.verdict(d.to.Routes[i], old))
+			b.first = min(b.first, d.to.Routes[i].NotAfter)
 		}
 		for _, j := range old {
 			if !slices.Contains(verdicts[first:], j) {
 				removed = append(removed, j)
+				lost = lost || j.route.NotAfter <= b.first
 			}
 		}
 		for _, j := range verdicts[first:] {
@@ -207,6 +209,9 @@ func (b *board) change(d *difference) {
 	}
 	// New slices each time: Status reads the verdicts before, and plans the order before.
 	b.verdicts = append(verdicts, b.verdicts[at:]...)
+	if lost { // the route that ended first is gone
+		b.first = firstEnd(d.to.Routes)
+	}
 	b.removed, b.added = allowed(removed), allowed(added)
 	if len(b.removed)+len(b.added) > 0 {
 		b.sorted = resort(b.sorted, b.removed, b.added)

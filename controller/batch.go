@@ -27,6 +27,7 @@ type batch struct {
 	at     time.Time
 	items  [][]byte
 	size   int
+	ahead  *step   // what the entry makes of base, while there is one item only
 	term   *memory // of the term
 	memory *memory // of this batch, merged into term when it is committed
 
@@ -106,21 +107,36 @@ func (b *batch) add(e policy.Entry, changes []policy.Change) error {
 	if err != nil {
 		return err
 	}
+	if len(b.items) == 0 {
+		return b.addFirst(packed)
+	}
 	if b.size+len(packed) > batchBody {
-		if len(b.items) > 0 {
-			return errFull
-		}
-		if _, err := b.packer.pack(b.base.Index(), b.at, [][]byte{packed}); err != nil {
-			return err
-		}
+		return errFull
 	}
 	next, err := b.state.Apply(e, changes)
 	if err != nil {
 		return err
 	}
-	b.state = next
+	b.ahead, b.state = nil, next
 	b.items = append(b.items, packed)
 	b.size += len(packed)
+	return nil
+}
+
+// addFirst makes an entry of the first item, of any size, and tries it as the FSM will. Mostly no other item follows, and
+// then raft gets what is ready, and nothing is left to compute while it writes.
+func (b *batch) addFirst(packed []byte) error {
+	items := [][]byte{packed}
+	data, err := b.packer.pack(b.base.Index(), b.at, items)
+	if err != nil {
+		return err
+	}
+	next, _, err := b.packer.step(b.base, uint64(b.index), data)
+	if err != nil {
+		return err
+	}
+	b.ahead = &step{from: b.base, index: uint64(b.index), data: data, next: next}
+	b.state, b.items, b.size = next, items, len(packed)
 	return nil
 }
 

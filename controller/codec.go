@@ -174,7 +174,13 @@ func packDigest(d [32]byte) []byte {
 }
 
 // parse reads b into m and refuses fields that this version does not know, at any depth.
+//
+// Looking through a message for what has no name takes as long as decoding it. What this library writes it writes in one
+// way only, so of a message that is as long again without them there were none; only another one is looked through.
 func parse(b []byte, m proto.Message) error {
+	if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(b, m); err == nil && proto.Size(m) == len(b) {
+		return nil
+	}
 	if err := proto.Unmarshal(b, m); err != nil {
 		return fmt.Errorf("cannot decode %s: %w: %w", m.ProtoReflect().Descriptor().Name(), ErrCorrupt, err)
 	}

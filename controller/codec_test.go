@@ -17,7 +17,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
 	"github.com/tidegate/tidegate/bgp/wanted"
@@ -470,6 +472,74 @@ func writeGolden(t *testing.T, name string, build func(x *fixture)) {
 	for end, data := range map[string][]byte{".log": []byte(b.String()), ".snapshot": snap.Bytes(), ".summary": []byte(summary(x.f.state.Load()))} {
 		if err := os.WriteFile(filepath.Join("testdata", name+end), data, 0o644); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// TestParseRefusesWhatHasNoName puts a field that nobody knows into each message of an item in turn, the deepest ones
+// too: an older node must stop there instead of following something else than the others.
+func TestParseRefusesWhatHasNoName(t *testing.T) {
+	s := manyMitigations(t, 0).state.Load()
+	d := policy.Decide(s, start("10.200.0.1/32", "").Request, policy.Entry{Index: s.Index() + 1, At: s.At(), By: operator})
+	plain, err := packItem(item{by: operator, reason: "test", changes: d.Changes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := parse(plain, &raftv1.Item{}); err != nil {
+		t.Fatalf("as written: %v", err)
+	}
+	twice := protowire.AppendString(protowire.AppendTag(bytes.Clone(plain), 1, protowire.BytesType), "operator/bob")
+	var again raftv1.Item
+	if err := parse(twice, &again); err != nil || again.GetBy() != "operator/bob" {
+		t.Errorf("known fields in another encoding than ours: by %q, error %v", again.GetBy(), err)
+	}
+	for _, field := range [][]byte{
+		protowire.AppendVarint(protowire.AppendTag(nil, 500, protowire.VarintType), 1),
+		protowire.AppendBytes(protowire.AppendTag(nil, 600, protowire.BytesType), nil),
+	} {
+		messages := 0
+		for i := 0; i == 0 || i < messages; i++ {
+			var it raftv1.Item
+			if err := proto.Unmarshal(plain, &it); err != nil {
+				t.Fatal(err)
+			}
+			messages = 0
+			var name protoreflect.Name
+			eachMessage(it.ProtoReflect(), func(m protoreflect.Message) {
+				if messages == i {
+					m.SetUnknown(field)
+					name = m.Descriptor().Name()
+				}
+				messages++
+			})
+			b, err := proto.Marshal(&it)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := parse(b, &raftv1.Item{}); !errors.Is(err, ErrUnknownRecord) {
+				t.Errorf("message %d of %d, %s, with field % x: got %v", i, messages, name, field, err)
+			}
+		}
+		if messages < 10 {
+			t.Fatalf("only %d messages were tried", messages)
+		}
+	}
+}
+
+// eachMessage calls f for m and the messages in it, in a fixed order.
+func eachMessage(m protoreflect.Message, f func(protoreflect.Message)) {
+	f(m)
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		fd := fields.Get(i)
+		switch {
+		case fd.Message() == nil || !m.Has(fd):
+		case fd.IsList():
+			for j := range m.Get(fd).List().Len() {
+				eachMessage(m.Get(fd).List().Get(j).Message(), f)
+			}
+		default:
+			eachMessage(m.Get(fd).Message(), f)
 		}
 	}
 }

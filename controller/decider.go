@@ -266,6 +266,7 @@ func (s *session) round() error {
 		now := s.entryTime()
 		st := s.fsm.state.Load()
 		b := newBatch(s.log, s.packer, st, now, s.memory)
+		b.index = max(b.index, policy.Index(s.nextIndex()))
 		for _, cmd := range s.own(st, now) {
 			if err := b.own(cmd); err != nil {
 				break // full: it is still due in the next round
@@ -314,14 +315,11 @@ func (s *session) commit(b *batch) (applyResult, error) {
 	if len(b.items) == 0 {
 		return applyResult{state: b.base}, nil
 	}
-	data, err := s.packer.pack(b.base.Index(), b.at, b.items)
+	start := s.elapsed()
+	f, err := s.apply(b)
 	if err != nil {
 		return applyResult{}, fmt.Errorf("%w: %w", ErrNotApplied, err)
 	}
-	start := s.elapsed()
-	index := s.raft.LastIndex() + 1
-	f := s.raft.Apply(data, enqueueTimeout)
-	s.fsm.prepare(b.base, index, data)
 	if err := await(s.fsm.stopped, f); err != nil {
 		return applyResult{}, fmt.Errorf("cannot commit: %w", err)
 	}
@@ -332,6 +330,25 @@ func (s *session) commit(b *batch) (applyResult, error) {
 	}
 	return res, res.err
 }
+
+// apply hands the batch to raft, and has the FSM know what the entry makes of the State, if it gets the next index.
+func (s *session) apply(b *batch) (raft.ApplyFuture, error) {
+	if b.ahead != nil {
+		s.fsm.ahead.Store(b.ahead)
+		return s.raft.Apply(b.ahead.data, enqueueTimeout), nil
+	}
+	data, err := s.packer.pack(b.base.Index(), b.at, b.items)
+	if err != nil {
+		return nil, err
+	}
+	index := s.nextIndex()
+	f := s.raft.Apply(data, enqueueTimeout)
+	s.fsm.prepare(b.base, index, data)
+	return f, nil
+}
+
+// nextIndex is the index that the next entry gets, unless raft puts one of its own in between.
+func (s *session) nextIndex() uint64 { return s.raft.LastIndex() + 1 }
 
 // notDone reports whether raft certainly did not take the entry.
 func notDone(err error) bool {

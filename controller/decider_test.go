@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"bytes"
 	"log/slog"
 	"math/rand/v2"
 	"strings"
@@ -87,6 +88,45 @@ func TestWallClockStepsDoNotMatter(t *testing.T) {
 			t.Error("the time in the log went back")
 		}
 	})
+}
+
+// TestLoneItemIsReady: an entry of one item is made, and what it makes of the State computed, before raft gets it. One of
+// several is not: nothing of what was tried with the first item alone may be left.
+func TestLoneItemIsReady(t *testing.T) {
+	f := manyMitigations(t, 5)
+	base := f.state.Load()
+	b := newBatch(slog.New(slog.DiscardHandler), f.packer, base, base.At(), newMemory())
+	b.index = base.Index() + 3 // raft has put two entries of its own in between
+	for i, addr := range []string{"10.201.0.1/32", "10.202.0.1/32"} {
+		sig := signal("fnm", addr, 1, addr)
+		if v, ok := b.signal("detector/fnm", &sig); !ok || v.Kind != policy.Mitigated {
+			t.Fatalf("%+v", v)
+		}
+		data, err := f.packer.pack(base.Index(), b.at, b.items)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ready := b.ahead != nil; ready != (i == 0) {
+			t.Fatalf("an entry of %d items is ready: %t", i+1, ready)
+		}
+		if b.ahead != nil && !bytes.Equal(b.ahead.data, data) {
+			t.Error("what is ready is not the entry")
+		}
+		// A node that sees only the entry comes to the same.
+		other := testFSM(t)
+		other.state.Store(base)
+		r, _ := other.Apply(&raft.Log{Index: uint64(b.index), Data: data}).(applyResult)
+		if r.err != nil || r.conflict || r.state.Digest() != b.state.Digest() || r.state.Index() != b.index {
+			t.Errorf("%d items: the FSM does not come to what was decided on: %+v", i+1, r)
+		}
+		if b.ahead == nil {
+			continue
+		}
+		f.ahead.Store(b.ahead)
+		if r, _ := f.Apply(&raft.Log{Index: uint64(b.index), Data: data}).(applyResult); r.state != b.ahead.next {
+			t.Error("the FSM does not use what is ready")
+		}
+	}
 }
 
 func TestBatchMemoryIsDroppedWithTheBatch(t *testing.T) {

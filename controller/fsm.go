@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -65,6 +66,7 @@ func (f *fsm) Apply(l *raft.Log) any {
 	}
 	f.applied(l.Term, next) // first, so that whoever is woken by the new State finds this known
 	f.publish(next)
+	runtime.Gosched() // the reconciler was just woken: the routers hear of it before whoever reported it
 	return applyResult{state: next}
 }
 
@@ -81,7 +83,7 @@ type step struct {
 // result is used by Apply only for the very same State, index and octets: what is committed is what counts. It is
 // called by the decider's goroutine.
 func (f *fsm) prepare(from *policy.State, index uint64, data []byte) {
-	next, conflict, err := f.step(from, index, data)
+	next, conflict, err := f.packer.step(from, index, data)
 	if conflict || err != nil {
 		return // Apply comes to the same, and says so
 	}
@@ -93,17 +95,17 @@ func (f *fsm) follow(s *policy.State, l *raft.Log) (next *policy.State, conflict
 	if a := f.ahead.Swap(nil); a != nil && a.from == s && a.index == l.Index && bytes.Equal(a.data, l.Data) {
 		return a.next, false, nil
 	}
-	return f.step(s, l.Index, l.Data)
+	return f.packer.step(s, l.Index, l.Data)
 }
 
 // step returns the state after the entry, or that the entry was decided on another state than s.
-func (f *fsm) step(s *policy.State, index uint64, data []byte) (next *policy.State, conflict bool, err error) {
+func (p *packer) step(s *policy.State, index uint64, data []byte) (next *policy.State, conflict bool, err error) {
 	defer func() { // a panic here would be the same panic on every node, and again after each restart
 		if r := recover(); r != nil {
 			err = fmt.Errorf("panic: %v", r)
 		}
 	}()
-	env, err := f.packer.unpack(data)
+	env, err := p.unpack(data)
 	if err != nil {
 		return nil, false, err
 	}
