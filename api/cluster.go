@@ -32,6 +32,10 @@ func (s *clusterService) Status(ctx context.Context, _ *tidegatev1.StatusRequest
 	out := &tidegatev1.StatusResponse{
 		Cluster: s.cfg.Cluster, Term: s.ctrl.Status().Term, ActiveMitigations: uint32(st.ActiveCount()),
 		Links: uint32(st.LinkCount()), Read: s.readInfo(st),
+		Freeze: freezeProto(st),
+	}
+	for q := range st.Quarantines() {
+		out.Quarantines = append(out.Quarantines, quarantineProto(&q))
 	}
 	leader, _, known := s.ctrl.Leader()
 	if known {

@@ -78,6 +78,11 @@ func customerFrom(v *violations, in *tidegatev1.Customer) *policy.Customer {
 		Contacts:       slices.Clone(in.GetContacts()),
 		Tags:           slices.Clone(in.GetTags()),
 		MaxMitigations: int(in.GetMaxMitigations()),
+		MaxRules:       int(in.GetMaxRules()),
+		Mitigation:     consent(in.GetMitigation()),
+	}
+	for _, s := range in.GetManualVectors() {
+		out.ManualVectors = append(out.ManualVectors, policy.Vector(s)) // which there are is for policy to say
 	}
 	out.Official, _ = v.networks("official", in.GetOfficial(), false, false)
 	out.Services = v.services(in.GetServices())
@@ -200,6 +205,7 @@ func safeguardsFrom(v *violations, in *tidegatev1.Safeguards) *policy.Safeguards
 	if in.GetMaxLifetime() != nil {
 		out.MaxLifetime = v.duration("max_lifetime", in.GetMaxLifetime(), false)
 	}
+	v.bounds(&out, in)
 	return &out
 }
 
@@ -236,7 +242,11 @@ func documentProto(d policy.Document) *tidegatev1.Document {
 func customerProto(x *policy.Customer) *tidegatev1.Customer {
 	out := &tidegatev1.Customer{
 		Id: string(x.ID), Name: x.Name, Official: prefixText(x.Official), Within: string(x.Within),
-		Contacts: x.Contacts, Tags: x.Tags, MaxMitigations: uint32(x.MaxMitigations), Services: servicesProto(x.Services),
+		Contacts: x.Contacts, Tags: x.Tags, MaxMitigations: uint32(x.MaxMitigations), MaxRules: uint32(x.MaxRules),
+		Mitigation: string(x.Mitigation), Services: servicesProto(x.Services),
+	}
+	for _, v := range x.ManualVectors {
+		out.ManualVectors = append(out.ManualVectors, string(v))
 	}
 	for _, l := range x.Links {
 		out.Links = append(out.Links, linkProto(l))
@@ -285,11 +295,13 @@ func safeguardsProto(x *policy.Safeguards) *tidegatev1.Safeguards {
 	v4, v6 := uint32(x.WidestIPv4), uint32(x.WidestIPv6)
 	pieces, most, percent := uint32(x.MaxPieces), uint32(x.MaxMitigations), x.MaxRemovedLinksPercent
 	rtbh4, rtbh6, routes := uint32(x.ShortestRTBH(flowspec.IPv4)), uint32(x.ShortestRTBH(flowspec.IPv6)), uint32(x.RTBHRoutes())
-	return &tidegatev1.Safeguards{
+	out := &tidegatev1.Safeguards{
 		Name: x.Name, WidestIpv4: &v4, WidestIpv6: &v6, MaxPieces: &pieces, MaxMitigations: &most,
 		DefaultLifetime: durationProto(x.DefaultLifetime), MaxLifetime: durationProto(x.MaxLifetime),
 		MaxRemovedLinksPercent: &percent, ShortestRtbhIpv4: &rtbh4, ShortestRtbhIpv6: &rtbh6, MaxRtbhRoutes: &routes,
 	}
+	boundsProto(out, x)
+	return out
 }
 
 func refProto(ref policy.DocumentRef) *tidegatev1.DocumentRef {

@@ -95,6 +95,7 @@ func mitigationProto(s *policy.State, m *policy.Mitigation) *tidegatev1.Mitigati
 		Origin:      originText(m.Origin),
 		Policy:      m.Policy,
 		Vector:      string(m.Vector),
+		Source:      m.Source,
 		Targets:     prefixText(m.Targets),
 		Action:      actionProto(m.Action),
 		Rules:       make([]string, len(m.Rules)),

@@ -139,7 +139,7 @@ func (s *mitigationService) List(_ context.Context, req *tidegatev1.ListRequest)
 		}
 	}
 	slices.Reverse(list)
-	out := &tidegatev1.ListResponse{Read: s.readInfo(st)}
+	out := &tidegatev1.ListResponse{Read: s.readInfo(st), Freeze: freezeProto(st)}
 	for _, m := range list[:min(limit, len(list))] {
 		out.Mitigations = append(out.Mitigations, mitigationProto(st, m))
 	}
@@ -289,12 +289,14 @@ func (s *mitigationService) WithdrawAll(ctx context.Context, req *tidegatev1.Wit
 		if err != nil {
 			return nil, err
 		}
-		cmd.Request = &policy.WithdrawAllRequest{Customer: policy.CustomerID(req.GetCustomer())}
+		cmd.Request = &policy.WithdrawAllRequest{
+			Customer: policy.CustomerID(req.GetCustomer()), Freeze: req.GetFreeze(), FreezeFor: v.within("freeze_for", req.GetFreezeFor()),
+		}
 		out, _, err := s.write(ctx, v, cmd)
 		if err != nil {
 			return nil, err
 		}
-		resp := &tidegatev1.WithdrawAllResponse{Write: writeInfo(out)}
+		resp := &tidegatev1.WithdrawAllResponse{Write: writeInfo(out), Freeze: freezeProto(s.ctrl.State())}
 		var latest time.Time
 		for _, m := range out.Decision.Mitigations {
 			resp.Ids = append(resp.Ids, formatID(m.ID))

@@ -206,7 +206,10 @@ func (b *batch) signal(by policy.Principal, sig *policy.Signal) (policy.Verdict,
 	}
 	digest := policy.SignalDigest(*sig)
 	if ok && !sig.Drill {
-		if v, enough := s.judge(sig, digest, b.state, len(b.items) == 0); enough {
+		if v, enough := s.judge(sig, digest, b.state, len(b.items) == 0); enough && b.believes(sig, v) {
+			if v.Reason.Code == policy.CodeSeqConflict {
+				b.memory.incidents = append(b.memory.incidents, incident{sig.Source, v.Reason.Code})
+			}
 			if v.Reason.Code == policy.CodeRepetition && v.Mitigation != 0 {
 				b.memory.reported[v.Mitigation] = lastReport{at: b.at, confidence: sig.Confidence}
 			}
@@ -224,6 +227,9 @@ func (b *batch) signal(by policy.Principal, sig *policy.Signal) (policy.Verdict,
 	if len(d.Violations) > 0 || sig.Drill {
 		return d.Verdict, true // without a trace: the sequence number is not used up
 	}
+	if code := d.Verdict.Reason.Code; !ok || code != s.verdict.Reason.Code || code == policy.CodeSeqConflict || code == policy.CodeStartRate {
+		b.memory.incidents = append(b.memory.incidents, incident{sig.Source, code}) // an attack counts once for one answer
+	}
 	b.memory.put(k, seen{seq: sig.Seq, digest: digest, verdict: d.Verdict, index: index})
 	if v := d.Verdict; v.Mitigation != 0 && (v.Kind == policy.Mitigated || v.Kind == policy.Merged) {
 		b.memory.reported[v.Mitigation] = lastReport{at: b.at, confidence: sig.Confidence}
@@ -231,9 +237,19 @@ func (b *batch) signal(by policy.Principal, sig *policy.Signal) (policy.Verdict,
 	return d.Verdict, true
 }
 
+// believes reports whether what was answered before holds for a detector that may be in quarantine by now: then a
+// repetition is none.
+func (b *batch) believes(sig *policy.Signal, v policy.Verdict) bool {
+	if v.Reason.Code != policy.CodeRepetition {
+		return true
+	}
+	_, quarantined := b.state.Quarantined(sig.Source, b.at)
+	return !quarantined
+}
+
 // answer tells everybody what was decided, now that it is committed in s.
 func (b *batch) answer(s *policy.State) {
-	b.term.merge(b.memory)
+	b.term.merge(b.memory, b.at)
 	for _, w := range b.writes {
 		out := w.out
 		if len(out.Decision.Changes) > 0 || w.noted {

@@ -61,6 +61,16 @@ func (c *codec) packDocument(d policy.Document) *raftv1.Document {
 			ShortestRtbhIpv4:       uint32(d.ShortestRTBHIPv4),
 			ShortestRtbhIpv6:       uint32(d.ShortestRTBHIPv6),
 			MaxRtbhRoutes:          int64(d.MaxRTBHRoutes),
+
+			Widest:                      packWidest(&d.Widest),
+			MinConfidence:               packConfidence(&d.MinConfidence),
+			MaxRules:                    int64(d.MaxRules),
+			OperatorShare:               d.OperatorShare,
+			SourceShare:                 d.SourceShare,
+			MaxStartsPerMinute:          int64(d.MaxStartsPerMinute),
+			MaxStartsPerMinutePerSource: int64(d.MaxStartsPerMinutePerSource),
+			MaxRulesPerMinute:           int64(d.MaxRulesPerMinute),
+			Quarantine:                  packThresholds(&d.Quarantine),
 		}}}
 	case *policy.Detector:
 		return &raftv1.Document{Document: &raftv1.Document_Detector{Detector: &raftv1.Detector{Name: d.Name, Trust: d.Trust, Note: d.Note}}}
@@ -99,6 +109,16 @@ func (c *codec) document(d *raftv1.Document) policy.Document {
 			ShortestRTBHIPv4:       number[uint8](c, s.GetShortestRtbhIpv4()),
 			ShortestRTBHIPv6:       number[uint8](c, s.GetShortestRtbhIpv6()),
 			MaxRTBHRoutes:          number[int](c, s.GetMaxRtbhRoutes()),
+
+			Widest:                      c.widest(s.GetWidest()),
+			MinConfidence:               confidence(s.GetMinConfidence()),
+			MaxRules:                    number[int](c, s.GetMaxRules()),
+			OperatorShare:               s.GetOperatorShare(),
+			SourceShare:                 s.GetSourceShare(),
+			MaxStartsPerMinute:          number[int](c, s.GetMaxStartsPerMinute()),
+			MaxStartsPerMinutePerSource: number[int](c, s.GetMaxStartsPerMinutePerSource()),
+			MaxRulesPerMinute:           number[int](c, s.GetMaxRulesPerMinute()),
+			Quarantine:                  c.thresholds(s.GetQuarantine()),
 		}
 	case *raftv1.Document_Detector:
 		return &policy.Detector{Name: d.Detector.GetName(), Trust: d.Detector.GetTrust(), Note: d.Detector.GetNote()}
@@ -123,6 +143,7 @@ func (c *codec) packPolicy(d *policy.Policy) *raftv1.Policy {
 		MatchOn:        texts[string](d.MatchOn),
 		MaxMatches:     int64(d.MaxMatches),
 		MaxMitigations: int64(d.MaxMitigations),
+		MaxPerHour:     int64(d.MaxPerHour),
 		Action:         c.packAction(d.Action),
 		Ladder:         list(d.Ladder, c.packStep),
 		Quiet:          span(d.Quiet),
@@ -148,6 +169,7 @@ func (c *codec) policy(p *raftv1.Policy) *policy.Policy {
 		MatchOn:        texts[policy.Hint](p.GetMatchOn()),
 		MaxMatches:     number[int](c, p.GetMaxMatches()),
 		MaxMitigations: number[int](c, p.GetMaxMitigations()),
+		MaxPerHour:     number[int](c, p.GetMaxPerHour()),
 		Action:         c.action(p.GetAction()),
 		Ladder:         list(p.GetLadder(), c.step),
 		Quiet:          c.duration(p.GetQuiet()),
@@ -167,6 +189,9 @@ func (c *codec) packCustomer(d *policy.Customer) *raftv1.Customer {
 		Tags:           d.Tags,
 		MaxMitigations: int64(d.MaxMitigations),
 		Services:       list(d.Services, c.packService),
+		MaxRules:       int64(d.MaxRules),
+		Mitigation:     string(d.Mitigation),
+		ManualVectors:  texts[string](d.ManualVectors),
 		Links: list(d.Links, func(l policy.Link) *raftv1.Link {
 			return &raftv1.Link{
 				Prefix: packPrefix(l.Prefix), Pe: l.PE, Interface: l.Interface, Block: l.Block,
@@ -186,6 +211,9 @@ func (c *codec) customer(d *raftv1.Customer) *policy.Customer {
 		Tags:           d.GetTags(),
 		MaxMitigations: number[int](c, d.GetMaxMitigations()),
 		Services:       list(d.GetServices(), c.service),
+		MaxRules:       number[int](c, d.GetMaxRules()),
+		Mitigation:     policy.Consent(d.GetMitigation()),
+		ManualVectors:  texts[policy.Vector](d.GetManualVectors()),
 		Links: list(d.GetLinks(), func(l *raftv1.Link) policy.Link {
 			return policy.Link{
 				Prefix: c.prefix(l.GetPrefix()), PE: l.GetPe(), Interface: l.GetInterface(), Block: l.GetBlock(),

@@ -150,7 +150,7 @@ func wordsOf(t reflect.Type) []string {
 func changes() []policy.Change {
 	return []policy.Change{
 		&policy.PutDocument{}, &policy.DeleteDocument{}, &policy.PutMitigation{}, &policy.EndMitigation{}, &policy.PutAttack{},
-		&policy.PutResult{}, &policy.PutLease{},
+		&policy.PutResult{}, &policy.PutLease{}, &policy.PutFreeze{}, &policy.EndFreeze{}, &policy.PutQuarantine{}, &policy.EndQuarantine{},
 	}
 }
 
@@ -202,7 +202,7 @@ func TestEveryRecordComesBackFromASnapshot(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	records := []policy.Record{
 		&policy.MetaRecord{}, &policy.RouteRecord{}, &policy.PutDocument{}, &policy.PutMitigation{}, &policy.PutAttack{},
-		&policy.PutResult{},
+		&policy.PutResult{}, &policy.PutFreeze{}, &policy.PutQuarantine{},
 	}
 	for _, kind := range records {
 		for range 100 {

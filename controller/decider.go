@@ -230,7 +230,7 @@ func (s *session) untilDue() time.Duration {
 	if t, ok := s.fsm.state.Load().NextDue(); ok {
 		due = minTime(due, maxTime(t, s.expireAt))
 	}
-	if len(s.memory.reported) > 0 {
+	if len(s.memory.reported)+len(s.memory.watched) > 0 {
 		due = minTime(due, maxTime(s.renewAt, now.Add(renewEvery)))
 	}
 	return max(due.Sub(now), 0)
@@ -244,7 +244,7 @@ func (s *session) own(st *policy.State, now time.Time) []Command {
 	}
 	if t, ok := st.NextDue(); ok && !t.After(now) && !now.Before(s.expireAt) {
 		s.expireAt = now.Add(expireEvery)
-		cmds = append(cmds, Command{By: s.member, Reason: "lifetime or quiet time over", Request: &policy.ExpireRequest{}})
+		cmds = append(cmds, Command{By: s.member, Reason: "lifetime, quiet time or limit over", Request: &policy.ExpireRequest{}})
 	}
 	if !now.Before(s.renewAt) {
 		s.renewAt = now.Add(renewEvery)
@@ -253,6 +253,10 @@ func (s *session) own(st *policy.State, now time.Time) []Command {
 		}
 		if r := s.memory.escalations(st, now); len(r.Reports) > 0 {
 			cmds = append(cmds, Command{By: s.member, Reason: "the attack outlasts the step", Request: r})
+		}
+		for _, cmd := range s.memory.watched.due(st, now) {
+			cmd.By = s.member
+			cmds = append(cmds, cmd)
 		}
 	}
 	return cmds

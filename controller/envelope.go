@@ -175,6 +175,9 @@ func (c *codec) packChange(ch policy.Change) *raftv1.Change {
 	case *policy.PutLease:
 		return &raftv1.Change{Change: &raftv1.Change_PutLease{PutLease: &raftv1.PutLease{}}}
 	}
+	if out := packHold(ch); out != nil {
+		return out
+	}
 	c.unknown("change of type", fmt.Sprintf("%T", ch))
 	return nil
 }
@@ -202,6 +205,9 @@ func (c *codec) change(ch *raftv1.Change) policy.Change {
 		return &policy.PutResult{Result: c.result(ch.PutResult.GetResult())}
 	case *raftv1.Change_PutLease:
 		return &policy.PutLease{}
+	}
+	if out := c.hold(ch); out != nil {
+		return out
 	}
 	c.unknown("change", "without a kind")
 	return nil

@@ -33,6 +33,9 @@ type memory struct {
 	young, old map[attackKey]seen
 	// reported is what was last reported of an attack of the mitigation.
 	reported map[policy.MitigationID]lastReport
+	// incidents are what a batch adds to the conduct of detectors, watched in the term.
+	incidents []incident
+	watched   watch
 }
 
 // lastReport is when an attack of a mitigation was last reported, and how sure its detector was.
@@ -43,7 +46,7 @@ type lastReport struct {
 }
 
 func newMemory() *memory {
-	return &memory{young: make(map[attackKey]seen), reported: make(map[policy.MitigationID]lastReport)}
+	return &memory{young: make(map[attackKey]seen), reported: make(map[policy.MitigationID]lastReport), watched: make(watch)}
 }
 
 func (m *memory) get(k attackKey) (seen, bool) {
@@ -61,8 +64,9 @@ func (m *memory) put(k attackKey, s seen) {
 	}
 }
 
-// merge takes over what a batch has seen, once the batch is committed.
-func (m *memory) merge(batch *memory) {
+// merge takes over what a batch of the time at has seen, once the batch is committed.
+func (m *memory) merge(batch *memory, at time.Time) {
+	m.watched.note(batch.incidents, at)
 	for k, s := range batch.young {
 		m.put(k, s)
 	}

@@ -75,6 +75,13 @@ func (m *metrics) register(r prometheus.Registerer, c *Controller) error {
 		gauge("tidegate_serving", "1 while this node follows the log; 0 when it stopped for good.", func() float64 {
 			return truth(c.fsm.stoppedBy() == nil)
 		}),
+		gauge("tidegate_frozen", "1 while the cluster is frozen: policies start nothing.", func() float64 {
+			_, frozen := c.State().Frozen()
+			return truth(frozen)
+		}),
+		gauge("tidegate_quarantined_detectors", "Detectors in quarantine, whose signals are observed only.", func() float64 {
+			return float64(c.State().QuarantineCount())
+		}),
 		gauge("tidegate_leader", "1 while this node decides.", func() float64 { return truth(c.leading() != 0) }),
 	}
 	for _, col := range collectors {

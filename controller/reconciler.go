@@ -30,6 +30,7 @@ type reconciler struct {
 	// deadlines and last, which is nil before the first, are used by the reconciler's goroutine only.
 	deadlines map[policy.MitigationID]deadline
 	last      *policy.Wanted
+	told      *policy.State // what tell told of last; nil before the first
 }
 
 // deadline is when a mitigation's rules leave this node's speaker, whoever is alive. It is fixed when this process
@@ -61,6 +62,7 @@ func (r *reconciler) run(ctx context.Context) {
 					next = r.elapsed() + wanted.Instant(retrySet)
 				}
 				done = s.Index()
+				r.tell(s)
 			}
 			if next != 0 {
 				again = time.After(max(time.Duration(next-r.elapsed()), 0))

@@ -141,11 +141,12 @@ type applying struct {
 	// space is where ownership or protection changes; protection is where there may be more protected space.
 	space, protection *bart.Lite
 	customers         map[CustomerID]bool // removed
+	optedOut          map[CustomerID]bool // changed, and nobody may mitigate for them
 }
 
 // compare finds out what the request changes.
 func compare(s *State, r *ApplyRequest) *applying {
-	a := &applying{routers: map[string]bool{}, space: new(bart.Lite), protection: new(bart.Lite), customers: map[CustomerID]bool{}}
+	a := &applying{routers: map[string]bool{}, space: new(bart.Lite), protection: new(bart.Lite), customers: map[CustomerID]bool{}, optedOut: map[CustomerID]bool{}}
 	stated := make(map[DocumentRef]bool, len(r.Documents))
 	for _, doc := range r.Documents {
 		ref := doc.Ref()
@@ -197,6 +198,7 @@ func (a *applying) note() {
 		for _, doc := range docs {
 			switch doc := doc.(type) {
 			case *Customer:
+				a.optedOut[doc.ID] = i == 1 && doc.Mitigation == ConsentNone
 				for _, p := range doc.Official {
 					a.space.Insert(p)
 				}
@@ -228,7 +230,7 @@ func (a *applying) note() {
 
 // touches reports whether the change may take something from m, or tell something new about its targets.
 func (a *applying) touches(m *Mitigation) bool {
-	if a.customers[m.Customer] || slices.ContainsFunc(m.Targets, a.space.OverlapsPrefix) {
+	if a.customers[m.Customer] || a.optedOut[m.Customer] || slices.ContainsFunc(m.Targets, a.space.OverlapsPrefix) {
 		return true
 	}
 	return slices.ContainsFunc(m.Variants, a.sourceTouched)
@@ -378,6 +380,10 @@ func (a *applying) adapt(d *Decision, after *State, m *Mitigation, b *budget, e 
 		a.over(d, m, b, fmt.Sprintf("customer %s was removed", m.Customer), e)
 		return
 	}
+	if a.optedOut[m.Customer] {
+		a.withdraw(d, m, b, e)
+		return
+	}
 	variants := slices.DeleteFunc(slices.Clone(m.Variants), func(v flowspec.Match) bool {
 		return a.sourceTouched(v) && checkSources(after, []flowspec.Match{v}).Code != ""
 	})
@@ -416,6 +422,13 @@ func (a *applying) over(d *Decision, m *Mitigation, b *budget, note string, e En
 	b.move(m, &Mitigation{})
 	a.plan.Ended = append(a.plan.Ended, m.ID)
 	d.end(m, EndNothingLeft, note, e)
+}
+
+// withdraw ends m because nobody may mitigate for its customer any more. Its attacks stay known, as after any withdrawal.
+func (a *applying) withdraw(d *Decision, m *Mitigation, b *budget, e Entry) {
+	b.move(m, &Mitigation{})
+	a.plan.Ended = append(a.plan.Ended, m.ID)
+	d.end(m, EndWithdrawn, fmt.Sprintf("customer %s has opted out (mitigation: none)", m.Customer), e)
 }
 
 // budget counts what each router holds while mitigations are cut again.
@@ -511,7 +524,8 @@ func sameDocument(a, b Document) bool {
 func sameCustomer(x, y *Customer) bool {
 	return x.ID == y.ID && x.Name == y.Name && x.Within == y.Within && x.MaxMitigations == y.MaxMitigations &&
 		slices.Equal(x.Official, y.Official) && slices.Equal(x.Links, y.Links) && slices.Equal(x.Contacts, y.Contacts) &&
-		slices.Equal(x.Tags, y.Tags) && slices.EqualFunc(x.Services, y.Services, Service.equal)
+		slices.Equal(x.Tags, y.Tags) && slices.EqualFunc(x.Services, y.Services, Service.equal) &&
+		x.MaxRules == y.MaxRules && x.Mitigation == y.Mitigation && slices.Equal(x.ManualVectors, y.ManualVectors)
 }
 
 func samePolicy(x, y *Policy) bool {

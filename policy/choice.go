@@ -331,6 +331,7 @@ func (d *Policy) validateChoice(c *checker) {
 	d.validateHints(c)
 	c.between("max_matches", d.MaxMatches, 0, MaxVariants)
 	c.between("max_mitigations", d.MaxMitigations, 0, maxCount)
+	c.between("max_per_hour", d.MaxPerHour, 0, maxCount)
 }
 
 func (d *Policy) validateHints(c *checker) {
@@ -353,7 +354,7 @@ func (d *Policy) validateHints(c *checker) {
 func (d *Policy) sameChoice(o *Policy) bool {
 	return slices.Equal(d.Tags, o.Tags) && d.MinRate == o.MinRate && d.MinPackets == o.MinPackets && d.MinConfidence == o.MinConfidence &&
 		d.When == o.When && d.Mode == o.Mode && slices.Equal(d.MatchOn, o.MatchOn) && d.MaxMatches == o.MaxMatches &&
-		d.MaxMitigations == o.MaxMitigations
+		d.MaxMitigations == o.MaxMitigations && d.MaxPerHour == o.MaxPerHour
 }
 
 // atLeast checks a threshold: 0, which asks for nothing, or a finite number above.

@@ -8,7 +8,8 @@ import (
 )
 
 // Request is what Decide judges: one of *SignalRequest, *StartRequest, *ExtendRequest, *WithdrawRequest,
-// *WithdrawAllRequest, *ApplyRequest, *ExpireRequest, *RenewRequest, *EscalateRequest and *LeaseRequest.
+// *WithdrawAllRequest, *ApplyRequest, *ExpireRequest, *RenewRequest, *EscalateRequest, *LeaseRequest,
+// *FreezeRequest, *UnfreezeRequest, *QuarantineRequest and *ReleaseRequest.
 type Request interface{ isRequest() }
 
 // SignalRequest asks for a verdict on a detector's signal.
@@ -33,7 +34,13 @@ type ExtendRequest struct {
 type WithdrawRequest struct{ ID MitigationID }
 
 // WithdrawAllRequest ends every active mitigation, or those of one customer.
-type WithdrawAllRequest struct{ Customer CustomerID }
+type WithdrawAllRequest struct {
+	Customer CustomerID
+	// Freeze freezes the cluster in the same entry, for FreezeFor or until it is unfrozen, so that nothing starts again by
+	// itself. It goes with every mitigation only, not with those of one customer.
+	Freeze    bool
+	FreezeFor time.Duration
+}
 
 // ApplyRequest changes documents, all or none, and re-cuts active mitigations in the same entry.
 type ApplyRequest struct {

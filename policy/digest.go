@@ -41,6 +41,10 @@ func tagOf(r Record) byte {
 		return 4
 	case *PutResult:
 		return 5
+	case *PutFreeze:
+		return 24
+	case *PutQuarantine:
+		return 25
 	case *PutDocument:
 		switch r.Document.(type) {
 		case *Customer:

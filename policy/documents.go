@@ -60,7 +60,10 @@ type Customer struct {
 	MaxMitigations int      // quota of active mitigations; 0: only the safeguards' limits
 	// Services are what no mitigation keeps from the customer. They are those of this customer alone: a customer inside its
 	// space has its own.
-	Services []Service
+	Services      []Service
+	MaxRules      int      // quota of the rules of active mitigations; 0: only the safeguards' limits
+	Mitigation    Consent  // who may mitigate for the customer
+	ManualVectors []Vector // signals of these are observed only, as all are with ConsentManual
 }
 
 // LinkState says how far a link is on its way from carrying customer traffic to joining two routers only.
@@ -160,6 +163,7 @@ type Policy struct {
 	MatchOn        []Hint
 	MaxMatches     int    // matches for each destination; 0: MaxVariants
 	MaxMitigations int    // active mitigations of the policy; 0: only the safeguards' limits
+	MaxPerHour     int    // mitigations that the policy may start within an hour; 0: only the safeguards' limits
 	Action         Action // without a ladder
 	// Ladder are the steps, the mildest first: the next one is taken when the attack outlasts one. Empty: Action alone.
 	Ladder []Step
@@ -186,4 +190,17 @@ type Safeguards struct {
 	// many of them one mitigation may have; 0: 8.
 	ShortestRTBHIPv4, ShortestRTBHIPv6 uint8
 	MaxRTBHRoutes                      int
+
+	// What follows was added later: zero is what held before, no bound.
+
+	Widest        WidestByAction
+	MinConfidence ConfidenceByAction
+	MaxRules      int // rules of all active mitigations together
+	// OperatorShare is the part of each budget, in percent, that is kept for operators: policies start nothing beyond the
+	// rest. SourceShare is the part of that rest that what one detector started may fill.
+	OperatorShare, SourceShare float64
+	// MaxStartsPerMinute bounds what policies start, and the steps that they take, within a minute in all, and
+	// MaxStartsPerMinutePerSource by the signals of one detector. MaxRulesPerMinute bounds the rules of these.
+	MaxStartsPerMinute, MaxStartsPerMinutePerSource, MaxRulesPerMinute int
+	Quarantine                                                         QuarantineThresholds
 }

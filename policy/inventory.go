@@ -20,7 +20,8 @@ const SafeguardsName = "default"
 
 // DefaultSafeguards returns the bounds that hold while there is no Safeguards document: targets of at most /20 (IPv4)
 // and /40 (IPv6), 32 pieces, 10,000 mitigations, a lifetime of an hour and at most a day, a brake at 2 % of the links, and of
-// one mitigation eight blackhole routes for single addresses.
+// one mitigation eight blackhole routes for single addresses. Policies leave a fifth of each budget to operators, no detector
+// fills more than half of the rest, and what policies start in a minute is bounded (see bounds.go).
 func DefaultSafeguards() *Safeguards {
 	return &Safeguards{
 		Name:                   SafeguardsName,
@@ -34,6 +35,16 @@ func DefaultSafeguards() *Safeguards {
 		ShortestRTBHIPv4:       defaultShortestRTBHIPv4,
 		ShortestRTBHIPv6:       defaultShortestRTBHIPv6,
 		MaxRTBHRoutes:          defaultMaxRTBHRoutes,
+
+		OperatorShare:               defaultOperatorShare,
+		SourceShare:                 defaultSourceShare,
+		MaxStartsPerMinute:          defaultStartsPerMinute,
+		MaxStartsPerMinutePerSource: defaultStartsPerMinutePerSource,
+		MaxRulesPerMinute:           defaultRulesPerMinute,
+		Quarantine: QuarantineThresholds{
+			WrongTargets: defaultWrongTargets, SeqConflicts: defaultSeqConflicts, TooFastMinutes: defaultTooFastMinutes,
+			Duration: DefaultQuarantine,
+		},
 	}
 }
 

@@ -35,6 +35,14 @@ func Decide(s *State, r Request, e Entry) Decision {
 		return decideRenew(s, r, e)
 	case *EscalateRequest:
 		return decideEscalate(s, r, e)
+	case *FreezeRequest:
+		return decideFreeze(s, r, e)
+	case *UnfreezeRequest:
+		return decideUnfreeze(s)
+	case *QuarantineRequest:
+		return decideQuarantine(s, r, e)
+	case *ReleaseRequest:
+		return decideRelease(s, r)
 	case *LeaseRequest:
 		return Decision{Verdict: Verdict{Kind: Observed, Reason: Reason{CodeLease, "the lease was recorded"}}, Changes: []Change{&PutLease{}}}
 	}
@@ -48,6 +56,8 @@ type plan struct {
 	taken    *Policy
 	origin   Origin
 	policy   string
+	source   string // the detector
+	perHour  int    // how many the policy may start; 0: no limit of its own
 	vector   Vector
 	customer *Customer
 	targets  []netip.Prefix // sorted, none inside another
@@ -86,6 +96,9 @@ func decideSignal(s *State, sig *Signal, e Entry) Decision {
 	if sig.Kind == SignalEnd {
 		return decideEnd(s, sig, att, known, digest, e)
 	}
+	if d, yes := inQuarantine(s, sig, att, e); yes {
+		return d
+	}
 	var current, withdrawn *Mitigation // what the attack keeps alive so far; what an operator withdrew of it
 	if known && !att.Ended {
 		var d Decision
@@ -97,8 +110,7 @@ func decideSignal(s *State, sig *Signal, e Entry) Decision {
 	p, d := judge(s, sig)
 	if p == nil {
 		if current != nil && d.Verdict.Kind == Observed {
-			d.Verdict.Mitigation = current.ID
-			d.Verdict.Reason.Text += fmt.Sprintf("; M%d stays until the attack ends or its lifetime is over", current.ID)
+			d.stays(current)
 		}
 		return d
 	}
@@ -109,7 +121,17 @@ func decideSignal(s *State, sig *Signal, e Entry) Decision {
 	if p.observes {
 		return would(CodePolicyObserves, fmt.Sprintf("policy %s only observes", p.policy), settle(s, p, attack, nil, e))
 	}
-	return settle(s, p, attack, current, e)
+	d = settle(s, p, attack, current, e)
+	if current != nil && d.Verdict.Kind == Observed {
+		d.stays(current)
+	}
+	return d
+}
+
+// stays says of an attack that is only observed what it keeps all the same.
+func (d *Decision) stays(current *Mitigation) {
+	d.Verdict.Mitigation = current.ID
+	d.Verdict.Reason.Text += fmt.Sprintf("; M%d stays until the attack ends or its lifetime is over", current.ID)
 }
 
 // answered judges a signal of a known attack by its number alone: what is older is stale, and one number has one body.
@@ -171,6 +193,9 @@ func judge(s *State, sig *Signal) (*plan, Decision) {
 	if r.Code != "" {
 		return nil, refuse(r)
 	}
+	if r = customer.optedOut(sig.Vector); r.Code != "" {
+		return nil, observed(r)
+	}
 	pol := policyFor(s, sig, customer)
 	if pol == nil {
 		return nil, noPolicy(s, sig, customer)
@@ -189,7 +214,7 @@ func judge(s *State, sig *Signal) (*plan, Decision) {
 	}
 	p := &plan{
 		observes: pol.Mode == ModeObserve, signal: sig, taken: pol,
-		origin: FromPolicy, policy: pol.Name, vector: sig.Vector, customer: customer, targets: targets, variants: variants,
+		origin: FromPolicy, policy: pol.Name, source: sig.Source, perHour: pol.MaxPerHour, vector: sig.Vector, customer: customer, targets: targets, variants: variants,
 		action: action, groups: pol.Groups, lifetime: pol.Lifetime, notes: notes, confidence: sig.Confidence, floor: steps[0].MinConfidence, quiet: pol.Quiet, relax: pol.Relax,
 	}
 	if len(steps) > 1 {
@@ -238,11 +263,17 @@ func settle(s *State, p *plan, attack *PutAttack, current *Mitigation, e Entry) 
 		return repetition(current)
 	}
 	found := survey(s, p, current, alone)
-	if found.cover != nil {
+	if found.cover != nil && found.cover.Phase == Active {
+		return merge(found.cover, p, attack, current, e)
+	}
+	if r := p.mayStart(s, e); r.Code != "" {
+		return observed(r)
+	}
+	if found.cover != nil { // about to end: it comes back
 		return merge(found.cover, p, attack, current, e)
 	}
 	if r := p.unsure(); r.Code != "" {
-		return Decision{Verdict: Verdict{Kind: Observed, Reason: r}}
+		return observed(r)
 	}
 	if r := found.admit(s, p); r.Code != "" {
 		return refuse(r)
@@ -250,6 +281,9 @@ func settle(s *State, p *plan, attack *PutAttack, current *Mitigation, e Entry) 
 	m, r := p.mitigation(s, e)
 	if r.Code != "" {
 		return refuse(r)
+	}
+	if r, until := p.tooFast(s, len(m.Rules), e); r.Code != "" {
+		return Decision{Verdict: Verdict{Kind: Retry, Reason: r, RetryAfter: until}}
 	}
 	m.Notes = append(m.Notes, found.notes...)
 	m.Causes = []Cause{{attack.Attack.Source, attack.Attack.AttackID, e.At}}
@@ -384,11 +418,8 @@ func (f *surveyed) admit(s *State, p *plan) Reason {
 	if r := policyLimit(s, p.policy, f.leavingOf(p.policy)); r.Code != "" {
 		return r
 	}
-	if quota := p.customer.MaxMitigations; quota > 0 && f.active >= quota {
-		return Reason{CodeCustomerQuota, fmt.Sprintf("customer %s has %s of at most %d", p.customer.ID, plural(f.active, "active mitigation"), quota)}
-	}
-	if n, most := s.ActiveCount()-f.leaving, s.Safeguards().MaxMitigations; n >= most {
-		return Reason{CodeMitigationLimit, fmt.Sprintf("%s %s active, the safeguards permit %d", plural(n, "mitigation"), choose(n, "is", "are"), most)}
+	if r := f.budgets(s, p); r.Code != "" {
+		return r
 	}
 	if r := checkRedirectTarget(s, p); r.Code != "" {
 		return r
@@ -411,7 +442,7 @@ func (p *plan) mitigation(s *State, e Entry) (*Mitigation, Reason) {
 	}
 	m := &Mitigation{
 		NearMisses: near,
-		ID:         s.NextID(), Customer: p.customer.ID, Origin: p.origin, Policy: p.policy, Vector: p.vector,
+		ID:         s.NextID(), Customer: p.customer.ID, Origin: p.origin, Policy: p.policy, Vector: p.vector, Source: p.source,
 		Targets: slices.Clone(p.targets), Variants: p.variants, Action: p.action, Cut: p.cut, Rules: rules, Notes: p.notes,
 		Groups: slices.Clone(p.groups), Lifetime: p.lifetime, Created: e.At, Expires: e.At.Add(p.lifetime), By: e.By, Reason: p.reason,
 		Phase: Active,
@@ -532,6 +563,9 @@ func decideEnd(s *State, sig *Signal, att Attack, known bool, digest [32]byte, e
 func drill(s *State, sig *Signal, e Entry) Decision {
 	if sig.Kind == SignalEnd {
 		return observe(CodeDrill, 0, "drill: the end of attack %q of %s would have been noted", sig.AttackID, sig.Source)
+	}
+	if d, yes := inQuarantine(s, sig, Attack{}, e); yes {
+		return would(CodeDrill, "drill", d)
 	}
 	p, d := judge(s, sig)
 	if p != nil {

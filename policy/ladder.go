@@ -84,7 +84,7 @@ func decideEscalate(s *State, r *EscalateRequest, e Entry) Decision {
 	trial, taken := s, 0
 	for _, report := range r.Reports {
 		m, ok := trial.Mitigation(report.ID)
-		if !ok || !m.outlasts(report, e) {
+		if !ok || !m.outlasts(report, e) || !m.believed(s, e.At) {
 			continue
 		}
 		next, reason := m.escalate(trial, report, e)
@@ -122,6 +122,9 @@ func (m *Mitigation) outlasts(r AttackReport, e Entry) bool {
 // escalate returns m at its next step, or why it stays at the one that it is at.
 func (m *Mitigation) escalate(s *State, r AttackReport, e Entry) (*Mitigation, Reason) {
 	to := m.Step + 1
+	if reason := m.holdStep(s, to, r.Confidence, e); reason.Code != "" {
+		return nil, reason
+	}
 	if floor := m.Ladder[to].MinConfidence; r.Confidence < floor {
 		return nil, Reason{CodeLowConfidence, fmt.Sprintf("step %d (%s) asks for a confidence of %v, the last signal %s",
 			to+1, m.Ladder[to].Action, floor, statedConfidence(r.Confidence))}
@@ -129,6 +132,9 @@ func (m *Mitigation) escalate(s *State, r AttackReport, e Entry) (*Mitigation, R
 	next, reason := m.atStep(s, to, e)
 	if reason.Code != "" {
 		reason.Text = fmt.Sprintf("step %d (%s): %s", to+1, m.Ladder[to].Action, reason.Text)
+		return nil, reason
+	}
+	if reason := m.tooFastFor(s, len(next.Rules), e); reason.Code != "" {
 		return nil, reason
 	}
 	next.tell(Event{
@@ -199,7 +205,7 @@ func (m *Mitigation) stepPlan(s *State, to int) (*plan, Reason) {
 		return nil, Reason{CodeActionFamily, text}
 	}
 	p := &plan{
-		origin: m.Origin, policy: m.Policy, vector: m.Vector, customer: customer, targets: m.Targets, variants: m.matches(),
+		origin: m.Origin, policy: m.Policy, source: m.Source, vector: m.Vector, customer: customer, targets: m.Targets, variants: m.matches(),
 		action: action, groups: m.Groups, lifetime: m.Lifetime, services: m.Services,
 	}
 	if action.RouteKind() == wanted.RTBH {

@@ -113,14 +113,33 @@ func decideWithdrawAll(s *State, r *WithdrawAllRequest, e Entry) Decision {
 		active, whose = s.ActiveOf(r.Customer), fmt.Sprintf(" of customer %s", r.Customer)
 	}
 	var d Decision
+	var vs violations
+	if r.Freeze && r.Customer != "" {
+		vs.add("freeze", "leave one of the two out", "a freeze holds for every customer, and the mitigations of %s only are to be withdrawn", r.Customer)
+	}
+	if vs.limit(r.FreezeFor); len(vs) > 0 {
+		return malformed(vs)
+	}
 	for m := range active {
 		d.end(m, EndWithdrawn, e.Reason, e)
+	}
+	if r.Freeze {
+		return d.frozen(r.FreezeFor, e)
 	}
 	if len(d.Changes) == 0 {
 		return observe(CodeNothingToDo, 0, "no mitigation%s is active", whose)
 	}
 	d.Verdict = Verdict{Kind: Ended, Reason: Reason{CodeWithdrawn, fmt.Sprintf("%s%s %s withdrawn", plural(len(d.Changes), "mitigation"), whose, choose(len(d.Changes), "is", "are"))}}
 	return d
+}
+
+// frozen adds a freeze to the end of every mitigation.
+func (d *Decision) frozen(limit time.Duration, e Entry) Decision {
+	n, f := len(d.Changes), newFreeze(limit, e)
+	d.Changes = append(d.Changes, &PutFreeze{f})
+	d.Verdict = Verdict{Kind: Ended, Reason: Reason{CodeWithdrawn, fmt.Sprintf("%s %s withdrawn, and the cluster is frozen %s: nothing starts again by itself",
+		plural(n, "mitigation"), choose(n, "is", "are"), f.howLong())}}
+	return *d
 }
 
 // decideExpire ends what is past its lifetime, and what has been quiet for long enough or goes a step down then.
@@ -139,12 +158,16 @@ func decideExpire(s *State, e Entry) Decision {
 			return refusef(CodeInternal, "the end of M%d could not be tried: %v", m.ID, err)
 		}
 	}
+	limits := d.release(s, e)
 	if len(d.Changes) == 0 {
 		return observe(CodeNothingToDo, 0, "no mitigation is past its lifetime or quiet time")
 	}
 	text := fmt.Sprintf("the lifetime of %s is over", plural(expired, "mitigation"))
-	if n := len(d.Changes) - expired; n > 0 {
+	if n := len(d.Changes) - expired - limits; n > 0 {
 		text += fmt.Sprintf(", the quiet time of %d", n)
+	}
+	if limits > 0 {
+		text += fmt.Sprintf(", and %s or freeze", plural(limits, "quarantine"))
 	}
 	d.Verdict = Verdict{Kind: Ended, Reason: Reason{CodeExpired, text}}
 	return d
@@ -157,7 +180,7 @@ func decideRenew(s *State, r *RenewRequest, e Entry) Decision {
 	seen := make(map[MitigationID]bool, len(r.IDs))
 	for _, id := range r.IDs {
 		m, ok := s.Mitigation(id)
-		if !ok || seen[id] || m.Phase != Active || m.Expires.Sub(e.At) >= m.Lifetime/2 {
+		if !ok || seen[id] || m.Phase != Active || m.Expires.Sub(e.At) >= m.Lifetime/2 || !m.believed(s, e.At) {
 			continue
 		}
 		if !m.Expires.After(e.At) { // over, although nobody has ended it yet

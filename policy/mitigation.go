@@ -86,6 +86,7 @@ type Mitigation struct {
 	Origin   Origin
 	Policy   string // name of the policy; empty from an operator
 	Vector   Vector // empty from an operator
+	Source   string // the detector whose signal started it; empty from an operator, and of what began before this was noted
 	Targets  []netip.Prefix
 	// Variants are the matches without a destination: each is combined with each piece of the cut into a rule.
 	Variants []flowspec.Match

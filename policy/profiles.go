@@ -109,6 +109,9 @@ func (s *State) reprice() {
 // routes, and matches that a router would ignore or approximate are split, for all routers that hear the plan. What
 // cannot be split is refused. A split match takes exactly the packets of the one that it replaces.
 func (p *plan) fit(s *State) Reason {
+	if r := p.tooWideToDo(s.Safeguards()); r.Code != "" {
+		return r
+	}
 	if p.action.RouteKind() != wanted.FlowSpec {
 		if r := p.spare(s); r.Code != "" {
 			return r

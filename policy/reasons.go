@@ -138,6 +138,24 @@ const (
 	// CodeAllAllowed is a signal or an order for packets that are all of allowed services of the customer: nothing is left,
 	// and nothing wider is taken.
 	CodeAllAllowed ReasonCode = "all_allowed"
+	// CodeFrozen is a signal while the cluster is frozen, and the freeze itself.
+	CodeFrozen ReasonCode = "frozen"
+	// CodeUnfrozen is the end of a freeze.
+	CodeUnfrozen ReasonCode = "unfrozen"
+	// CodeSourceQuarantined is a signal of a detector in quarantine, and the quarantine itself.
+	CodeSourceQuarantined ReasonCode = "source_quarantined"
+	// CodeSourceReleased is the end of a quarantine.
+	CodeSourceReleased ReasonCode = "source_released"
+	// CodeCustomerOptedOut is a customer for whom policies, or nobody at all, may mitigate: a signal is observed, an
+	// operator's order refused.
+	CodeCustomerOptedOut ReasonCode = "customer_opted_out"
+	// CodeOperatorShare is a budget of which only the part is left that is kept for operators.
+	CodeOperatorShare ReasonCode = "operator_share"
+	// CodeSourceShare is a detector that fills as much of a budget as one may.
+	CodeSourceShare ReasonCode = "source_share"
+	// CodeStartRate is a signal that would have policies do too much within a minute, or one policy within an hour: it may
+	// be sent again. Of a step it says that the step waits.
+	CodeStartRate ReasonCode = "start_rate"
 
 	// CodeLeaderLost is a signal whose verdict is not known, because the leader changed: it may be sent again. Given by
 	// the controller.
@@ -215,6 +233,14 @@ func Reasons() []ReasonInfo {
 		{CodeRouterProfile, true, "a router would ignore or approximate the rule, by its profile"},
 		{CodeRouterEntries, true, "a router's table cannot hold that many entries"},
 		{CodeAllAllowed, true, "all that would be taken is of allowed services of the customer"},
+		{CodeFrozen, false, "the cluster is frozen: nothing starts by itself"},
+		{CodeUnfrozen, false, "the freeze is over"},
+		{CodeSourceQuarantined, false, "the detector is in quarantine: its signals are observed only"},
+		{CodeSourceReleased, false, "the detector is out of quarantine"},
+		{CodeCustomerOptedOut, true, "the customer has opted out: signals are observed, with mitigation: none orders are refused"},
+		{CodeOperatorShare, true, "what is left of the budget is kept for operators"},
+		{CodeSourceShare, true, "one detector fills as much of the budget as it may"},
+		{CodeStartRate, false, "policies start too much within too little time: send it again"},
 		{CodeLeaderLost, false, "the leader changed while the signal was judged: send it again"},
 	}
 }

@@ -388,7 +388,7 @@ func malformedCases() []reasonCase {
 
 // TestReasons holds each verdict against its row, and the rows together against the table of codes.
 func TestReasons(t *testing.T) {
-	rows := slices.Concat(signalCases(), targetCases(), matchCases(), limitCases(t), lifeCases(), stepCases(), malformedCases(), serviceCases())
+	rows := slices.Concat(signalCases(), targetCases(), matchCases(), limitCases(t), lifeCases(), stepCases(), malformedCases(), serviceCases(), holdCases())
 	seen := map[policy.ReasonCode]bool{}
 	for _, row := range rows {
 		t.Run(string(row.code)+"/"+row.name, func(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 )
 
 // Record is one piece of a State on its way to disk: one of *MetaRecord, *RouteRecord, *PutDocument, *PutMitigation,
-// *PutAttack and *PutResult.
+// *PutAttack, *PutResult, *PutFreeze and *PutQuarantine.
 type Record interface{ isRecord() }
 
 // MetaRecord is the first record of a State.
@@ -34,12 +34,15 @@ func (*PutMitigation) isRecord() {}
 func (*PutAttack) isRecord()     {}
 func (*PutResult) isRecord()     {}
 
-// Records yields everything that s holds: the MetaRecord, documents, mitigations, routes, attacks, results, each in
-// a fixed order. Equal States yield equal records.
+// Records yields everything that s holds: the MetaRecord, documents, mitigations, routes, attacks, results, the
+// freeze and the quarantines, each in a fixed order. Equal States yield equal records.
 func (s *State) Records() iter.Seq[Record] {
 	return func(yield func(Record) bool) {
 		count := s.mitigations.n + s.routes.n + s.attacks.n + s.results.n + s.inv.customers.n + s.inv.blocks.n +
-			s.inv.routers.n + s.inv.policies.n + s.inv.safeguards.n + s.inv.detectors.n
+			s.inv.routers.n + s.inv.policies.n + s.inv.safeguards.n + s.inv.detectors.n + s.quarantines.n
+		if s.freeze != nil {
+			count++
+		}
 		if !yield(&MetaRecord{Index: s.index, At: s.at, LeaseAt: s.leaseAt, NextID: s.nextID, Count: uint64(count)}) {
 			return
 		}
@@ -69,6 +72,19 @@ func (s *State) Records() iter.Seq[Record] {
 			if !yield(&PutResult{Result: *r}) {
 				return
 			}
+		}
+		s.holdRecords(yield)
+	}
+}
+
+// holdRecords yields what holds policies and detectors back.
+func (s *State) holdRecords(yield func(Record) bool) {
+	if s.freeze != nil && !yield(&PutFreeze{Freeze: *s.freeze}) {
+		return
+	}
+	for q := range s.quarantines.values() {
+		if !yield(&PutQuarantine{Quarantine: *q}) {
+			return
 		}
 	}
 }
@@ -142,6 +158,18 @@ func (b *restorer) add(r Record) error {
 		res := r.Result
 		b.s.putResult(&res)
 		return nil
+	case *PutFreeze:
+		if r == nil {
+			return fmt.Errorf("no freeze: %w", ErrBadChange)
+		}
+		f := r.Freeze
+		b.s.freeze = &f
+		return nil
+	case *PutQuarantine:
+		if r == nil {
+			return fmt.Errorf("no quarantine: %w", ErrBadChange)
+		}
+		return b.s.putQuarantine(r.Quarantine)
 	}
 	return fmt.Errorf("record of type %T: %w", r, ErrUnknownChange)
 }

@@ -68,28 +68,8 @@ func (p *plan) checkRouters(s *State) Reason {
 			continue
 		}
 		found = true
-		room := s.Room(r)
-		if room.Routes+n > room.RoutesStop {
-			return Reason{CodeRouterBudget, fmt.Sprintf("router %s (group %s) hears %s and may hear %d (%s): %d more %s not fit",
-				r.Name, r.Group, plural(room.Routes, routeWord(k)), room.RoutesStop, stopText(r, room), n, choose(n, "does", "do"))}
-		}
-		if room.EntriesStop == 0 {
-			continue
-		}
-		cost, ok := costs[r.Profile]
-		if !ok {
-			for _, part := range p.shaped() {
-				cost += len(part.pieces) * entriesPerPiece(s.Profile(r), part.matches)
-			}
-			for i := range p.has {
-				cost -= s.Profile(r).Price(p.has[i]).Entries
-			}
-			costs[r.Profile] = cost
-		}
-		if cost > 0 && room.Entries+cost > room.EntriesStop {
-			return Reason{CodeRouterEntries, fmt.Sprintf("router %s (group %s, profile %s) holds %d table entries and may hold %d (80 %% of its table): "+
-				"%s for %d more %s not fit; take cheaper ranges, or fewer destinations", r.Name, r.Group, r.Profile, room.Entries, room.EntriesStop,
-				plural(n, "rule"), cost, choose(n, "does", "do"))}
+		if reason := p.checkRouter(s, r, n, costs); reason.Code != "" {
+			return reason
 		}
 	}
 	if found {
@@ -105,6 +85,34 @@ func (p *plan) checkRouters(s *State) Reason {
 		return Reason{CodeNoRouter, fmt.Sprintf("no router takes %s: %s", what, list(known, same))}
 	}
 	return Reason{CodeNoRouter, fmt.Sprintf("no router of group %s takes %s: %s", list(p.groups, same), what, list(known, same))}
+}
+
+// checkRouter is checkRouters for one of them, that is to hear n more routes.
+func (p *plan) checkRouter(s *State, r *Router, n int, costs map[string]int) Reason {
+	room := s.Room(r)
+	if room.Routes+n > room.RoutesStop {
+		return Reason{CodeRouterBudget, fmt.Sprintf("router %s (group %s) hears %s and may hear %d (%s): %d more %s not fit",
+			r.Name, r.Group, plural(room.Routes, routeWord(r.Kind())), room.RoutesStop, stopText(r, room), n, choose(n, "does", "do"))}
+	}
+	if reason := p.leavesRoom(s, r, &room, n); reason.Code != "" || room.EntriesStop == 0 {
+		return reason
+	}
+	cost, ok := costs[r.Profile]
+	if !ok {
+		for _, part := range p.shaped() {
+			cost += len(part.pieces) * entriesPerPiece(s.Profile(r), part.matches)
+		}
+		for i := range p.has {
+			cost -= s.Profile(r).Price(p.has[i]).Entries
+		}
+		costs[r.Profile] = cost
+	}
+	if cost > 0 && room.Entries+cost > room.EntriesStop {
+		return Reason{CodeRouterEntries, fmt.Sprintf("router %s (group %s, profile %s) holds %d table entries and may hold %d (80 %% of its table): "+
+			"%s for %d more %s not fit; take cheaper ranges, or fewer destinations", r.Name, r.Group, r.Profile, room.Entries, room.EntriesStop,
+			plural(n, "rule"), cost, choose(n, "does", "do"))}
+	}
+	return p.leavesEntries(s, r, &room, cost)
 }
 
 // stopText says where a stop for routes comes from.

@@ -30,6 +30,9 @@ func decideStart(s *State, r *StartRequest, e Entry) Decision {
 	if p.customer, reason = customerOf(s, p.targets, sg); reason.Code != "" {
 		return refuse(reason)
 	}
+	if reason = p.customer.refusesAll(); reason.Code != "" {
+		return refuse(reason)
+	}
 	if p.cut, reason = CutTarget(s, p.customer.ID, p.targets, sg); reason.Code != "" {
 		return refuse(reason)
 	}

@@ -47,6 +47,11 @@ type State struct {
 	attacksByTime table[*Attack] // all, by time of the last change
 	endedByTime   table[*Attack] // the ended ones, by time of the last change
 
+	pace        pace  // what policies did lately
+	usage       usage // of the budgets
+	freeze      *Freeze
+	quarantines table[*Quarantine] // by source
+
 	results       table[*Result] // by request id
 	resultsByTime table[*Result]
 }
@@ -76,6 +81,9 @@ func NewState() *State {
 		attacks:       newTable[*Attack](),
 		attacksByTime: newTable[*Attack](),
 		endedByTime:   newTable[*Attack](),
+		pace:          newPace(),
+		usage:         newUsage(),
+		quarantines:   newTable[*Quarantine](),
 		results:       newTable[*Result](),
 		resultsByTime: newTable[*Result](),
 	}
@@ -162,6 +170,9 @@ func (s *State) commit() {
 	s.attacks.commit()
 	s.attacksByTime.commit()
 	s.endedByTime.commit()
+	s.pace.commit()
+	s.usage.counts.commit()
+	s.quarantines.commit()
 	s.results.commit()
 	s.resultsByTime.commit()
 }
@@ -200,6 +211,37 @@ func (s *State) change(c Change, e Entry) error {
 		return nil
 	case *PutLease:
 		s.leaseAt = s.at
+		return nil
+	}
+	return s.changeHold(c)
+}
+
+// changeHold carries out a change of what holds policies or detectors back.
+func (s *State) changeHold(c Change) error {
+	switch c := c.(type) {
+	case *PutFreeze:
+		if c == nil {
+			return fmt.Errorf("cannot put freeze: %w", ErrBadChange)
+		}
+		f := c.Freeze
+		f.Since = s.at
+		s.freeze = &f
+		return nil
+	case *EndFreeze:
+		s.freeze = nil
+		return nil
+	case *PutQuarantine:
+		if c == nil {
+			return fmt.Errorf("cannot put quarantine: %w", ErrBadChange)
+		}
+		q := c.Quarantine
+		q.Since = s.at
+		return s.putQuarantine(q)
+	case *EndQuarantine:
+		if c == nil {
+			return fmt.Errorf("cannot end quarantine: %w", ErrBadChange)
+		}
+		s.quarantines.remove([]byte(c.Source))
 		return nil
 	}
 	return fmt.Errorf("cannot carry out change of type %T: %w", c, ErrUnknownChange)
@@ -281,7 +323,9 @@ func (s *State) prune() {
 		_, h, _ := s.over.root().Minimum()
 		s.over.remove(overKey(h.Mitigation))
 		s.mitigations.remove(numberKey(uint64(h.ID)))
+		s.pace.change(h, -1, s.at)
 	}
+	s.pace.prune(s.at)
 	for s.attacks.n > MaxAttacks {
 		_, a, _ := s.attacksByTime.root().Minimum()
 		s.removeAttack(a)
@@ -402,12 +446,13 @@ func unwrap(seq iter.Seq[*held]) iter.Seq[*Mitigation] {
 // NextID returns the id that the next new mitigation gets. Ids are never used again.
 func (s *State) NextID() MitigationID { return s.nextID }
 
-// NextDue returns when the first of the active mitigations is to be looked at: its lifetime or its quiet time is over. False
-// if none is active.
+// NextDue returns when an ExpireRequest finds something to do: the lifetime or the quiet time of an active mitigation is
+// over, or a freeze or a quarantine that is limited in time. False if there is none of them.
 func (s *State) NextDue() (time.Time, bool) {
+	due, limited := s.limitDue()
 	_, h, ok := s.byExpiry.root().Minimum()
-	if !ok {
-		return time.Time{}, false
+	if !ok || limited && due.Before(h.due()) {
+		return due, limited
 	}
 	return h.due(), true
 }

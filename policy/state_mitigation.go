@@ -67,6 +67,11 @@ func (s *State) replace(old, next *held) {
 		count(&s.ofCustomer, string(next.Customer), 1)
 		s.countOfPolicy(next.Mitigation, 1)
 	}
+	if !samePace(old, next) {
+		s.pace.change(old, -1, s.at)
+		s.pace.change(next, 1, s.at)
+	}
+	s.usage.move(before, now)
 	s.pieces.move(next.ID, before.pieces(), now.pieces())
 	s.reroute(before, now)
 }

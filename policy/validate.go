@@ -117,6 +117,8 @@ func (d *Customer) Validate() []Violation {
 		c.contact(item("contacts", i), s)
 	}
 	c.between("max_mitigations", d.MaxMitigations, 0, maxCount)
+	c.between("max_rules", d.MaxRules, 0, maxCount)
+	c.consent(d)
 	return c.found
 }
 
@@ -363,5 +365,6 @@ func (d *Safeguards) Validate() []Violation {
 	if p := d.MaxRemovedLinksPercent; !(p >= 0 && p <= 100) { // NaN is refused too
 		c.add("max_removed_links_percent", strconv.FormatFloat(p, 'g', -1, 64)+" is not a percentage", "write a number from 0 to 100, for example 2")
 	}
+	c.bounds(d)
 	return c.found
 }

@@ -114,6 +114,10 @@ func brokenCustomers() []brokenDocument {
 				d.Contacts = append(d.Contacts, "a@b")
 			}
 		}, "contacts", "there are 34, at most 32", "split"),
+		with("consent", func(d *Customer) { d.Mitigation = "never" }, "mitigation", `"never" is not known`, "auto, manual or none"),
+		with("manual vector", func(d *Customer) { d.ManualVectors = []Vector{"teardrop"} }, "manual_vectors[0]", `there is no vector "teardrop"`, "write one of"),
+		with("manual vectors beside manual", func(d *Customer) { d.Mitigation, d.ManualVectors = ConsentManual, []Vector{"syn_flood"} }, "manual_vectors", "no signal is answered anyway", "leave it out"),
+		with("rules", func(d *Customer) { d.MaxRules = -1 }, "max_rules", "-1 is not between", "write a number"),
 		with("negative quota", func(d *Customer) { d.MaxMitigations = -1 }, "max_mitigations", "-1 is not between 0 and", "write a number"),
 	}
 }
@@ -219,6 +223,19 @@ func brokenOthers() []brokenDocument {
 		safeguards("blackholes of a /47", func(d *Safeguards) { d.ShortestRTBHIPv6 = 47 }, "shortest_rtbh_ipv6", "47 is not between 48 and 128", "write a number"),
 		safeguards("many blackholes", func(d *Safeguards) { d.MaxRTBHRoutes = 2000 }, "max_rtbh_routes", "2000 is not between 1 and 1024", "write a number"),
 		safeguards("brake", func(d *Safeguards) { d.MaxRemovedLinksPercent = 101 }, "max_removed_links_percent", "101 is not a percentage", "0 to 100"),
+		safeguards("wider than every action", func(d *Safeguards) { d.Widest.Rate.IPv4 = 19 }, "widest.rate.ipv4", "/19 is wider than /20, the widest target of every action", "write 20 or more"),
+		safeguards("narrower than an address", func(d *Safeguards) { d.Widest.RTBH.IPv6 = 129 }, "widest.rtbh.ipv6", "129 is above 128", "40 to 128"),
+		safeguards("floor", func(d *Safeguards) { d.MinConfidence.Discard = 1.1 }, "min_confidence.discard", "1.1 is not between 0 and 1", "0.8"),
+		safeguards("floor that is no number", func(d *Safeguards) { d.MinConfidence.Mark = math.NaN() }, "min_confidence.mark", "NaN", "0.8"),
+		safeguards("share of operators", func(d *Safeguards) { d.OperatorShare = -1 }, "operator_share", "-1 is not a percentage", "0 to 100"),
+		safeguards("share of a source", func(d *Safeguards) { d.SourceShare = 100.5 }, "source_share", "100.5 is not a percentage", "0 to 100"),
+		safeguards("rules", func(d *Safeguards) { d.MaxRules = -1 }, "max_rules", "-1 is not between", "write a number"),
+		safeguards("one source above all", func(d *Safeguards) { d.MaxStartsPerMinute = 10 }, "max_starts_per_minute_per_source", "one source may start 1500 a minute, and all together 10", "at most 10"),
+		safeguards("rules a minute", func(d *Safeguards) { d.MaxRulesPerMinute = -1 }, "max_rules_per_minute", "-1 is not between", "write a number"),
+		safeguards("wrong targets", func(d *Safeguards) { d.Quarantine.WrongTargets = -1 }, "quarantine.wrong_targets", "-1 is not between", "write a number"),
+		safeguards("too fast for days", func(d *Safeguards) { d.Quarantine.TooFastMinutes = 1441 }, "quarantine.too_fast_minutes", "1441 is not between 0 and 1440", "write a number"),
+		safeguards("short quarantine", func(d *Safeguards) { d.Quarantine.Duration = 1 }, "quarantine.duration", "is not between", "1h"),
+		policy("starts", func(d *Policy) { d.MaxPerHour = -1 }, "max_per_hour", "-1 is not between", "write a number"),
 		safeguards("brake that is no number", func(d *Safeguards) { d.MaxRemovedLinksPercent = math.NaN() }, "max_removed_links_percent", "NaN", "0 to 100"),
 	}
 }

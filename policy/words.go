@@ -12,6 +12,8 @@ func plural(n int, one string) string {
 		return "1 " + one
 	}
 	switch one {
+	case "table entry":
+		return fmt.Sprintf("%d table entries", n)
 	case "prefix", "match":
 		one += "e"
 	}

@@ -42,7 +42,13 @@ func Table() Rights {
 		tidegatev1.RuleService_ListRules_FullMethodName: see,
 		tidegatev1.RuleService_ListPeers_FullMethodName: see,
 
-		tidegatev1.ClusterService_Status_FullMethodName: see,
+		// Who may withdraw everything by hand may also keep it from coming back by itself.
+		tidegatev1.ClusterService_Status_FullMethodName:             see,
+		tidegatev1.ClusterService_Freeze_FullMethodName:             act,
+		tidegatev1.ClusterService_Unfreeze_FullMethodName:           act,
+		tidegatev1.ClusterService_QuarantineDetector_FullMethodName: act,
+		tidegatev1.ClusterService_ReleaseDetector_FullMethodName:    act,
+		tidegatev1.ClusterService_ListDetectors_FullMethodName:      see,
 
 		tidegatev1.MemberService_LocalStatus_FullMethodName: {Member},
 

@@ -104,6 +104,10 @@ func (p *Printer) Customer(r *pb.GetDocumentResponse) error {
 	if n := c.GetMaxMitigations(); n > 0 {
 		p.line("quota", count(int(n), "active mitigation"))
 	}
+	if n := c.GetMaxRules(); n > 0 {
+		p.line("quota", count(int(n), "rule"))
+	}
+	p.consent(c)
 	p.lines("services", servicesOf(c), 0)
 	if len(c.GetLinks()) > 0 {
 		p.Sentence("")

@@ -61,6 +61,7 @@ func (p *Printer) Mitigations(r *pb.ListResponse) error {
 			cell{text: fmt.Sprint(len(m.GetRules()))}, left, cell{text: by(m)}, cell{text: cut(why, 30)})
 	}
 	p.table(t)
+	p.frozen(r.GetFreeze())
 	p.stale(r.GetRead())
 	return nil
 }
@@ -137,12 +138,17 @@ func (p *Printer) WithdrawnAll(r *pb.WithdrawAllResponse) error {
 	}
 	if len(r.GetIds()) == 0 {
 		p.Sentence("There was nothing to withdraw.")
+		if r.GetFreeze() != nil {
+			p.frozen(r.GetFreeze())
+			p.written(r.GetWrite())
+		}
 		return nil
 	}
 	p.Sentence("%s over: %s.", count(len(r.GetIds()), "mitigation")+isAre(len(r.GetIds())), strings.Join(r.GetIds(), ", "))
 	if t := r.GetGoneAtLatest(); t != nil {
 		p.Sentence("Every node that hears the cluster withdraws now; a node that is cut off stops at %s at the latest.", p.when(t))
 	}
+	p.frozen(r.GetFreeze())
 	p.written(r.GetWrite())
 	return nil
 }

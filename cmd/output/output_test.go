@@ -173,6 +173,8 @@ func answers() map[string]func(p *Printer) error {
 			{Id: "n3", ApiAddress: "192.0.2.13:7400", Voter: true, Detail: "connection refused"},
 		},
 	}
+	freeze := &pb.Freeze{By: "operator/alice", Reason: "policies under review, ticket 4711", Since: stamp(-time.Hour), Until: stamp(time.Hour)}
+	quarantine := &pb.Quarantine{Detector: "flowmon", By: "member/n1", Automatic: true, Since: stamp(-time.Minute), Until: stamp(59 * time.Minute), Reason: "100 signals within ten minutes had the sequence number of another one (threshold 100)"}
 	return map[string]func(p *Printer) error{
 		"mitigations": func(p *Printer) error {
 			return p.Mitigations(&pb.ListResponse{Mitigations: []*pb.Mitigation{sampleMitigation(), overMitigation()}, Read: old})
@@ -227,6 +229,39 @@ func answers() map[string]func(p *Printer) error {
 		},
 		"peers":   func(p *Printer) error { return p.Peers(peers) },
 		"cluster": func(p *Printer) error { return p.Cluster(cluster) },
+		"cluster-frozen": func(p *Printer) error {
+			return p.Cluster(&pb.StatusResponse{
+				Cluster: "demo", Leader: "n1", Term: 5, Read: read, Freeze: freeze, Quarantines: []*pb.Quarantine{quarantine},
+			})
+		},
+		"mitigations-frozen": func(p *Printer) error {
+			return p.Mitigations(&pb.ListResponse{Mitigations: []*pb.Mitigation{sampleMitigation()}, Read: read, Freeze: freeze})
+		},
+		"frozen": func(p *Printer) error {
+			return p.Frozen(&pb.FreezeResponse{Freeze: &pb.Freeze{By: "admin/eve", Since: stamp(0)}, Write: &pb.WriteInfo{Index: 30}, Text: "the cluster is frozen"})
+		},
+		"withdrawn-all-frozen": func(p *Printer) error {
+			return p.WithdrawnAll(&pb.WithdrawAllResponse{Freeze: freeze, Write: &pb.WriteInfo{Index: 24}})
+		},
+		"unfrozen": func(p *Printer) error {
+			return p.Unfrozen(&pb.UnfreezeResponse{Write: &pb.WriteInfo{Index: 31}, Text: "the freeze by operator/alice since 2026-03-01T12:00:00Z is over: policies decide again"})
+		},
+		"quarantined": func(p *Printer) error {
+			return p.Quarantined(&pb.QuarantineDetectorResponse{Write: &pb.WriteInfo{Index: 32}, Text: "flowmon is in quarantine until it is released"})
+		},
+		"released": func(p *Printer) error {
+			return p.Released(&pb.ReleaseDetectorResponse{Text: "\"flowmon\" is in no quarantine", Write: &pb.WriteInfo{}})
+		},
+		"detectors": func(p *Printer) error {
+			return p.Detectors(&pb.ListDetectorsResponse{Read: read, Detectors: []*pb.DetectorStatus{
+				{Name: "fnm", Mitigations: 3, Rules: 7, Most: 4000}, {Name: "flowmon", Mitigations: 1, Rules: 2, Quarantine: quarantine},
+			}})
+		},
+		"customer-manual": func(p *Printer) error {
+			return p.Customer(&pb.GetDocumentResponse{Read: read, Document: &pb.Document{Document: &pb.Document_Customer{Customer: &pb.Customer{
+				Id: "uni-a", Official: []string{"203.0.113.0/24"}, MaxRules: 40, Mitigation: "manual", ManualVectors: []string{"syn_flood"},
+			}}}})
+		},
 		"cluster-leaderless": func(p *Printer) error {
 			return p.Cluster(&pb.StatusResponse{Cluster: "demo", Term: 5, Read: old})
 		},

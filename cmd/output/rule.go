@@ -188,6 +188,7 @@ func (p *Printer) Cluster(r *pb.StatusResponse) error {
 	}
 	p.line("cluster", r.GetCluster())
 	p.toned("leader", leader)
+	p.frozen(r.GetFreeze())
 	p.line("term", fmt.Sprint(r.GetTerm()))
 	p.line("active", fmt.Sprintf("%s, %s", count(int(r.GetActiveMitigations()), "mitigation"), count(int(r.GetRules()), "rule")))
 	p.line("inventory", fmt.Sprintf("%s, %s", count(int(r.GetCustomers()), "customer"), count(int(r.GetLinks()), "link")))
@@ -204,6 +205,7 @@ func (p *Printer) Cluster(r *pb.StatusResponse) error {
 		t.add(p.nodeCells(n)...)
 	}
 	p.table(t)
+	p.quarantined(r.GetQuarantines())
 	for _, n := range r.GetNodes() {
 		detail, tone := n.GetDetail(), red
 		switch {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -11,7 +12,7 @@ import (
 )
 
 func (a *app) clusterCommand() *cobra.Command {
-	return a.group("cluster", "show the cluster", "", a.clusterStatus())
+	return a.group("cluster", "show the cluster, and freeze it", "", a.clusterStatus(), a.clusterFreeze(), a.clusterUnfreeze())
 }
 
 func (a *app) clusterStatus() *cobra.Command {
@@ -23,4 +24,46 @@ func (a *app) clusterStatus() *cobra.Command {
 			}
 			return p.Cluster(r)
 		})
+}
+
+func (a *app) clusterFreeze() *cobra.Command {
+	var w writeFlags
+	var limit time.Duration
+	cmd := a.command("freeze --reason TEXT", "stop policies: nothing starts by itself until it is unfrozen",
+		"While the cluster is frozen, policies start, escalate and revive nothing: signals are observed. What is active stays, is\n"+
+			"renewed, ends, expires and can be withdrawn as ever, protection that is added narrows it, and operators start what\n"+
+			"they want: a freeze is for the time in which people decide. To withdraw everything as well, in one step, use\n"+
+			"tidegate mitigation withdraw-all --freeze.", exactly(),
+		func(ctx context.Context, c *client.Client, p *output.Printer, _ []string) error {
+			reason, err := w.why()
+			if err != nil {
+				return err
+			}
+			r, err := c.Cluster.Freeze(ctx, &pb.FreezeRequest{RequestId: w.id(a), Reason: reason, Duration: within(limit)})
+			if err != nil {
+				return err
+			}
+			return p.Frozen(r)
+		})
+	cmd.Flags().DurationVar(&limit, "for", 0, "how long, e.g. 2h (default: until it is unfrozen)")
+	w.add(cmd)
+	return cmd
+}
+
+func (a *app) clusterUnfreeze() *cobra.Command {
+	var w writeFlags
+	cmd := a.command("unfreeze --reason TEXT", "let policies decide again", "", exactly(),
+		func(ctx context.Context, c *client.Client, p *output.Printer, _ []string) error {
+			reason, err := w.why()
+			if err != nil {
+				return err
+			}
+			r, err := c.Cluster.Unfreeze(ctx, &pb.UnfreezeRequest{RequestId: w.id(a), Reason: reason})
+			if err != nil {
+				return err
+			}
+			return p.Unfrozen(r)
+		})
+	w.add(cmd)
+	return cmd
 }

@@ -55,19 +55,28 @@ func (a *app) mitigationWithdraw() *cobra.Command {
 func (a *app) mitigationWithdrawAll() *cobra.Command {
 	var w writeFlags
 	var customer string
+	var freeze bool
+	var limit time.Duration
 	cmd := a.command("withdraw-all --reason TEXT", "end every mitigation, or every one of a customer", "", exactly(),
 		func(ctx context.Context, c *client.Client, p *output.Printer, _ []string) error {
 			reason, err := w.why()
 			if err != nil {
 				return err
 			}
-			r, err := c.Mitigations.WithdrawAll(ctx, &pb.WithdrawAllRequest{RequestId: w.id(a), Reason: reason, Customer: customer})
+			if limit != 0 && !freeze {
+				return &client.UsageError{Text: "--freeze-for limits a freeze, and --freeze is missing"}
+			}
+			r, err := c.Mitigations.WithdrawAll(ctx, &pb.WithdrawAllRequest{
+				RequestId: w.id(a), Reason: reason, Customer: customer, Freeze: freeze, FreezeFor: within(limit),
+			})
 			if err != nil {
 				return err
 			}
 			return p.WithdrawnAll(r)
 		})
 	cmd.Flags().StringVar(&customer, "customer", "", "only those of this customer")
+	cmd.Flags().BoolVar(&freeze, "freeze", false, "freeze the cluster in the same log entry, so that nothing starts again by itself")
+	cmd.Flags().DurationVar(&limit, "freeze-for", 0, "how long, e.g. 2h (default: until it is unfrozen)")
 	w.add(cmd)
 	return cmd
 }

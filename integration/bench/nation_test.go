@@ -77,7 +77,8 @@ func yamlOf(docs []policy.Document) string {
 		case *policy.Policy:
 			fmt.Fprintf(&b, "kind: Policy\nname: %s\nvectors: [%s]\naction: {discard: true}\nlifetime: %s\n", d.Name, d.Vectors[0], d.Lifetime)
 		case *policy.Safeguards:
-			fmt.Fprintf(&b, "kind: Safeguards\nname: %s\nmax_mitigations: %d\n", d.Name, d.MaxMitigations)
+			fmt.Fprintf(&b, "kind: Safeguards\nname: %s\nmax_mitigations: %d\noperator_share: 0\nsource_share: 0\nmax_starts_per_minute: 0\n"+
+				"max_starts_per_minute_per_source: 0\nmax_rules_per_minute: 0\n", d.Name, d.MaxMitigations) // one detector, as fast as it can
 		case *policy.ProtectedBlock:
 			fmt.Fprintf(&b, "kind: ProtectedBlock\nname: %s\npurpose: %s\nprefixes: [%s]\n", d.Name, d.Kind, d.Prefixes[0])
 		case *policy.Customer:

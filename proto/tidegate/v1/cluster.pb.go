@@ -255,8 +255,11 @@ type StatusResponse struct {
 	Customers         uint32                 `protobuf:"varint,7,opt,name=customers,proto3" json:"customers,omitempty"`
 	Links             uint32                 `protobuf:"varint,8,opt,name=links,proto3" json:"links,omitempty"`
 	Read              *ReadInfo              `protobuf:"bytes,9,opt,name=read,proto3" json:"read,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Set while the cluster is frozen.
+	Freeze        *Freeze       `protobuf:"bytes,20,opt,name=freeze,proto3" json:"freeze,omitempty"`
+	Quarantines   []*Quarantine `protobuf:"bytes,21,rep,name=quarantines,proto3" json:"quarantines,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
@@ -352,6 +355,735 @@ func (x *StatusResponse) GetRead() *ReadInfo {
 	return nil
 }
 
+func (x *StatusResponse) GetFreeze() *Freeze {
+	if x != nil {
+		return x.Freeze
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetQuarantines() []*Quarantine {
+	if x != nil {
+		return x.Quarantines
+	}
+	return nil
+}
+
+// Quarantine says that a detector's signals are observed only. What its signals started stays to its end.
+type Quarantine struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Detector string                 `protobuf:"bytes,1,opt,name=detector,proto3" json:"detector,omitempty"`
+	By       string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	Reason   string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Since    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
+	// Unset: until it is released.
+	Until *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=until,proto3" json:"until,omitempty"`
+	// True when the leader did it by itself, by the safeguards' thresholds.
+	Automatic     bool `protobuf:"varint,6,opt,name=automatic,proto3" json:"automatic,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Quarantine) Reset() {
+	*x = Quarantine{}
+	mi := &file_tidegate_v1_cluster_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Quarantine) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Quarantine) ProtoMessage() {}
+
+func (x *Quarantine) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_cluster_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Quarantine.ProtoReflect.Descriptor instead.
+func (*Quarantine) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_cluster_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Quarantine) GetDetector() string {
+	if x != nil {
+		return x.Detector
+	}
+	return ""
+}
+
+func (x *Quarantine) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Quarantine) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Quarantine) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Quarantine) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *Quarantine) GetAutomatic() bool {
+	if x != nil {
+		return x.Automatic
+	}
+	return false
+}
+
+type FreezeRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Reason    string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Unset: until it is unfrozen.
+	Duration      *durationpb.Duration `protobuf:"bytes,3,opt,name=duration,proto3" json:"duration,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FreezeRequest) Reset() {
+	*x = FreezeRequest{}
+	mi := &file_tidegate_v1_cluster_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FreezeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FreezeRequest) ProtoMessage() {}
+
+func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_cluster_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FreezeRequest.ProtoReflect.Descriptor instead.
+func (*FreezeRequest) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_cluster_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *FreezeRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *FreezeRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *FreezeRequest) GetDuration() *durationpb.Duration {
+	if x != nil {
+		return x.Duration
+	}
+	return nil
+}
+
+type FreezeResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Freeze *Freeze                `protobuf:"bytes,1,opt,name=freeze,proto3" json:"freeze,omitempty"`
+	Write  *WriteInfo             `protobuf:"bytes,2,opt,name=write,proto3" json:"write,omitempty"`
+	// One sentence: what holds now.
+	Text          string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FreezeResponse) Reset() {
+	*x = FreezeResponse{}
+	mi := &file_tidegate_v1_cluster_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FreezeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FreezeResponse) ProtoMessage() {}
+
+func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_cluster_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FreezeResponse.ProtoReflect.Descriptor instead.
+func (*FreezeResponse) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_cluster_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *FreezeResponse) GetFreeze() *Freeze {
+	if x != nil {
+		return x.Freeze
+	}
+	return nil
+}
+
+func (x *FreezeResponse) GetWrite() *WriteInfo {
+	if x != nil {
+		return x.Write
+	}
+	return nil
+}
+
+func (x *FreezeResponse) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+type UnfreezeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RequestId     string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnfreezeRequest) Reset() {
+	*x = UnfreezeRequest{}
+	mi := &file_tidegate_v1_cluster_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnfreezeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnfreezeRequest) ProtoMessage() {}
+
+func (x *UnfreezeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_cluster_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnfreezeRequest.ProtoReflect.Descriptor instead.
+func (*UnfreezeRequest) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_cluster_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *UnfreezeRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *UnfreezeRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type UnfreezeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Write         *WriteInfo             `protobuf:"bytes,1,opt,name=write,proto3" json:"write,omitempty"`
+	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnfreezeResponse) Reset() {
+	*x = UnfreezeResponse{}
+	mi := &file_tidegate_v1_cluster_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnfreezeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnfreezeResponse) ProtoMessage() {}
+
+func (x *UnfreezeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_cluster_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnfreezeResponse.ProtoReflect.Descriptor instead.
+func (*UnfreezeResponse) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_cluster_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *UnfreezeResponse) GetWrite() *WriteInfo {
+	if x != nil {
+		return x.Write
+	}
+	return nil
+}
+
+func (x *UnfreezeResponse) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+type QuarantineDetectorRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Reason    string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The detector's name, as in its certificate.
+	Detector string `protobuf:"bytes,3,opt,name=detector,proto3" json:"detector,omitempty"`
+	// Unset: until it is released.
+	Duration      *durationpb.Duration `protobuf:"bytes,4,opt,name=duration,proto3" json:"duration,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuarantineDetectorRequest) Reset() {
+	*x = QuarantineDetectorRequest{}
+	mi := &file_tidegate_v1_cluster_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuarantineDetectorRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuarantineDetectorRequest) ProtoMessage() {}
+
+func (x *QuarantineDetectorRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_cluster_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuarantineDetectorRequest.ProtoReflect.Descriptor instead.
+func (*QuarantineDetectorRequest) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_cluster_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *QuarantineDetectorRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *QuarantineDetectorRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *QuarantineDetectorRequest) GetDetector() string {
+	if x != nil {
+		return x.Detector
+	}
+	return ""
+}
+
+func (x *QuarantineDetectorRequest) GetDuration() *durationpb.Duration {
+	if x != nil {
+		return x.Duration
+	}
+	return nil
+}
+
+type QuarantineDetectorResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Write         *WriteInfo             `protobuf:"bytes,1,opt,name=write,proto3" json:"write,omitempty"`
+	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuarantineDetectorResponse) Reset() {
+	*x = QuarantineDetectorResponse{}
+	mi := &file_tidegate_v1_cluster_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuarantineDetectorResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuarantineDetectorResponse) ProtoMessage() {}
+
+func (x *QuarantineDetectorResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_cluster_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuarantineDetectorResponse.ProtoReflect.Descriptor instead.
+func (*QuarantineDetectorResponse) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_cluster_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *QuarantineDetectorResponse) GetWrite() *WriteInfo {
+	if x != nil {
+		return x.Write
+	}
+	return nil
+}
+
+func (x *QuarantineDetectorResponse) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+type ReleaseDetectorRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RequestId     string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Detector      string                 `protobuf:"bytes,3,opt,name=detector,proto3" json:"detector,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseDetectorRequest) Reset() {
+	*x = ReleaseDetectorRequest{}
+	mi := &file_tidegate_v1_cluster_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseDetectorRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseDetectorRequest) ProtoMessage() {}
+
+func (x *ReleaseDetectorRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_cluster_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseDetectorRequest.ProtoReflect.Descriptor instead.
+func (*ReleaseDetectorRequest) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_cluster_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ReleaseDetectorRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ReleaseDetectorRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ReleaseDetectorRequest) GetDetector() string {
+	if x != nil {
+		return x.Detector
+	}
+	return ""
+}
+
+type ReleaseDetectorResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Write         *WriteInfo             `protobuf:"bytes,1,opt,name=write,proto3" json:"write,omitempty"`
+	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseDetectorResponse) Reset() {
+	*x = ReleaseDetectorResponse{}
+	mi := &file_tidegate_v1_cluster_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseDetectorResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseDetectorResponse) ProtoMessage() {}
+
+func (x *ReleaseDetectorResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_cluster_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseDetectorResponse.ProtoReflect.Descriptor instead.
+func (*ReleaseDetectorResponse) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_cluster_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ReleaseDetectorResponse) GetWrite() *WriteInfo {
+	if x != nil {
+		return x.Write
+	}
+	return nil
+}
+
+func (x *ReleaseDetectorResponse) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+type ListDetectorsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDetectorsRequest) Reset() {
+	*x = ListDetectorsRequest{}
+	mi := &file_tidegate_v1_cluster_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDetectorsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDetectorsRequest) ProtoMessage() {}
+
+func (x *ListDetectorsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_cluster_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDetectorsRequest.ProtoReflect.Descriptor instead.
+func (*ListDetectorsRequest) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_cluster_proto_rawDescGZIP(), []int{12}
+}
+
+type ListDetectorsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Detectors     []*DetectorStatus      `protobuf:"bytes,1,rep,name=detectors,proto3" json:"detectors,omitempty"`
+	Read          *ReadInfo              `protobuf:"bytes,2,opt,name=read,proto3" json:"read,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDetectorsResponse) Reset() {
+	*x = ListDetectorsResponse{}
+	mi := &file_tidegate_v1_cluster_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDetectorsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDetectorsResponse) ProtoMessage() {}
+
+func (x *ListDetectorsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_cluster_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDetectorsResponse.ProtoReflect.Descriptor instead.
+func (*ListDetectorsResponse) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_cluster_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ListDetectorsResponse) GetDetectors() []*DetectorStatus {
+	if x != nil {
+		return x.Detectors
+	}
+	return nil
+}
+
+func (x *ListDetectorsResponse) GetRead() *ReadInfo {
+	if x != nil {
+		return x.Read
+	}
+	return nil
+}
+
+// DetectorStatus is what a detector has under way.
+type DetectorStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Active mitigations that its signals started, and the rules of these.
+	Mitigations uint32 `protobuf:"varint,2,opt,name=mitigations,proto3" json:"mitigations,omitempty"`
+	Rules       uint32 `protobuf:"varint,3,opt,name=rules,proto3" json:"rules,omitempty"`
+	// How many mitigations the safeguards let it have; 0: no bound of its own.
+	Most uint32 `protobuf:"varint,4,opt,name=most,proto3" json:"most,omitempty"`
+	// Set while it is in quarantine.
+	Quarantine    *Quarantine `protobuf:"bytes,5,opt,name=quarantine,proto3" json:"quarantine,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DetectorStatus) Reset() {
+	*x = DetectorStatus{}
+	mi := &file_tidegate_v1_cluster_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DetectorStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DetectorStatus) ProtoMessage() {}
+
+func (x *DetectorStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_cluster_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DetectorStatus.ProtoReflect.Descriptor instead.
+func (*DetectorStatus) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_cluster_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *DetectorStatus) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DetectorStatus) GetMitigations() uint32 {
+	if x != nil {
+		return x.Mitigations
+	}
+	return 0
+}
+
+func (x *DetectorStatus) GetRules() uint32 {
+	if x != nil {
+		return x.Rules
+	}
+	return 0
+}
+
+func (x *DetectorStatus) GetMost() uint32 {
+	if x != nil {
+		return x.Most
+	}
+	return 0
+}
+
+func (x *DetectorStatus) GetQuarantine() *Quarantine {
+	if x != nil {
+		return x.Quarantine
+	}
+	return nil
+}
+
 var File_tidegate_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_tidegate_v1_cluster_proto_rawDesc = "" +
@@ -378,7 +1110,7 @@ const file_tidegate_v1_cluster_proto_rawDesc = "" +
 	"\astarted\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x12\x18\n" +
 	"\aunready\x18\x11 \x01(\tR\aunready\x12)\n" +
 	"\x03out\x18\x12 \x01(\v2\x17.tidegate.v1.SpeakerOutR\x03out\"\x0f\n" +
-	"\rStatusRequest\"\xa3\x02\n" +
+	"\rStatusRequest\"\x8b\x03\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x16\n" +
 	"\x06leader\x18\x02 \x01(\tR\x06leader\x12\x12\n" +
@@ -388,9 +1120,69 @@ const file_tidegate_v1_cluster_proto_rawDesc = "" +
 	"\x05rules\x18\x06 \x01(\rR\x05rules\x12\x1c\n" +
 	"\tcustomers\x18\a \x01(\rR\tcustomers\x12\x14\n" +
 	"\x05links\x18\b \x01(\rR\x05links\x12)\n" +
-	"\x04read\x18\t \x01(\v2\x15.tidegate.v1.ReadInfoR\x04read2S\n" +
+	"\x04read\x18\t \x01(\v2\x15.tidegate.v1.ReadInfoR\x04read\x12+\n" +
+	"\x06freeze\x18\x14 \x01(\v2\x13.tidegate.v1.FreezeR\x06freeze\x129\n" +
+	"\vquarantines\x18\x15 \x03(\v2\x17.tidegate.v1.QuarantineR\vquarantines\"\xd2\x01\n" +
+	"\n" +
+	"Quarantine\x12\x1a\n" +
+	"\bdetector\x18\x01 \x01(\tR\bdetector\x12\x0e\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x120\n" +
+	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x1c\n" +
+	"\tautomatic\x18\x06 \x01(\bR\tautomatic\"}\n" +
+	"\rFreezeRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x125\n" +
+	"\bduration\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bduration\"\x7f\n" +
+	"\x0eFreezeResponse\x12+\n" +
+	"\x06freeze\x18\x01 \x01(\v2\x13.tidegate.v1.FreezeR\x06freeze\x12,\n" +
+	"\x05write\x18\x02 \x01(\v2\x16.tidegate.v1.WriteInfoR\x05write\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"H\n" +
+	"\x0fUnfreezeRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"T\n" +
+	"\x10UnfreezeResponse\x12,\n" +
+	"\x05write\x18\x01 \x01(\v2\x16.tidegate.v1.WriteInfoR\x05write\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\xa5\x01\n" +
+	"\x19QuarantineDetectorRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1a\n" +
+	"\bdetector\x18\x03 \x01(\tR\bdetector\x125\n" +
+	"\bduration\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\bduration\"^\n" +
+	"\x1aQuarantineDetectorResponse\x12,\n" +
+	"\x05write\x18\x01 \x01(\v2\x16.tidegate.v1.WriteInfoR\x05write\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"k\n" +
+	"\x16ReleaseDetectorRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1a\n" +
+	"\bdetector\x18\x03 \x01(\tR\bdetector\"[\n" +
+	"\x17ReleaseDetectorResponse\x12,\n" +
+	"\x05write\x18\x01 \x01(\v2\x16.tidegate.v1.WriteInfoR\x05write\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\x16\n" +
+	"\x14ListDetectorsRequest\"}\n" +
+	"\x15ListDetectorsResponse\x129\n" +
+	"\tdetectors\x18\x01 \x03(\v2\x1b.tidegate.v1.DetectorStatusR\tdetectors\x12)\n" +
+	"\x04read\x18\x02 \x01(\v2\x15.tidegate.v1.ReadInfoR\x04read\"\xa9\x01\n" +
+	"\x0eDetectorStatus\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
+	"\vmitigations\x18\x02 \x01(\rR\vmitigations\x12\x14\n" +
+	"\x05rules\x18\x03 \x01(\rR\x05rules\x12\x12\n" +
+	"\x04most\x18\x04 \x01(\rR\x04most\x127\n" +
+	"\n" +
+	"quarantine\x18\x05 \x01(\v2\x17.tidegate.v1.QuarantineR\n" +
+	"quarantine2\xfc\x03\n" +
 	"\x0eClusterService\x12A\n" +
-	"\x06Status\x12\x1a.tidegate.v1.StatusRequest\x1a\x1b.tidegate.v1.StatusResponseB;Z9github.com/tidegate/tidegate/proto/tidegate/v1;tidegatev1b\x06proto3"
+	"\x06Status\x12\x1a.tidegate.v1.StatusRequest\x1a\x1b.tidegate.v1.StatusResponse\x12A\n" +
+	"\x06Freeze\x12\x1a.tidegate.v1.FreezeRequest\x1a\x1b.tidegate.v1.FreezeResponse\x12G\n" +
+	"\bUnfreeze\x12\x1c.tidegate.v1.UnfreezeRequest\x1a\x1d.tidegate.v1.UnfreezeResponse\x12e\n" +
+	"\x12QuarantineDetector\x12&.tidegate.v1.QuarantineDetectorRequest\x1a'.tidegate.v1.QuarantineDetectorResponse\x12\\\n" +
+	"\x0fReleaseDetector\x12#.tidegate.v1.ReleaseDetectorRequest\x1a$.tidegate.v1.ReleaseDetectorResponse\x12V\n" +
+	"\rListDetectors\x12!.tidegate.v1.ListDetectorsRequest\x1a\".tidegate.v1.ListDetectorsResponseB;Z9github.com/tidegate/tidegate/proto/tidegate/v1;tidegatev1b\x06proto3"
 
 var (
 	file_tidegate_v1_cluster_proto_rawDescOnce sync.Once
@@ -404,30 +1196,68 @@ func file_tidegate_v1_cluster_proto_rawDescGZIP() []byte {
 	return file_tidegate_v1_cluster_proto_rawDescData
 }
 
-var file_tidegate_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_tidegate_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_tidegate_v1_cluster_proto_goTypes = []any{
-	(*Node)(nil),                  // 0: tidegate.v1.Node
-	(*StatusRequest)(nil),         // 1: tidegate.v1.StatusRequest
-	(*StatusResponse)(nil),        // 2: tidegate.v1.StatusResponse
-	(*durationpb.Duration)(nil),   // 3: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
-	(*SpeakerOut)(nil),            // 5: tidegate.v1.SpeakerOut
-	(*ReadInfo)(nil),              // 6: tidegate.v1.ReadInfo
+	(*Node)(nil),                       // 0: tidegate.v1.Node
+	(*StatusRequest)(nil),              // 1: tidegate.v1.StatusRequest
+	(*StatusResponse)(nil),             // 2: tidegate.v1.StatusResponse
+	(*Quarantine)(nil),                 // 3: tidegate.v1.Quarantine
+	(*FreezeRequest)(nil),              // 4: tidegate.v1.FreezeRequest
+	(*FreezeResponse)(nil),             // 5: tidegate.v1.FreezeResponse
+	(*UnfreezeRequest)(nil),            // 6: tidegate.v1.UnfreezeRequest
+	(*UnfreezeResponse)(nil),           // 7: tidegate.v1.UnfreezeResponse
+	(*QuarantineDetectorRequest)(nil),  // 8: tidegate.v1.QuarantineDetectorRequest
+	(*QuarantineDetectorResponse)(nil), // 9: tidegate.v1.QuarantineDetectorResponse
+	(*ReleaseDetectorRequest)(nil),     // 10: tidegate.v1.ReleaseDetectorRequest
+	(*ReleaseDetectorResponse)(nil),    // 11: tidegate.v1.ReleaseDetectorResponse
+	(*ListDetectorsRequest)(nil),       // 12: tidegate.v1.ListDetectorsRequest
+	(*ListDetectorsResponse)(nil),      // 13: tidegate.v1.ListDetectorsResponse
+	(*DetectorStatus)(nil),             // 14: tidegate.v1.DetectorStatus
+	(*durationpb.Duration)(nil),        // 15: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),      // 16: google.protobuf.Timestamp
+	(*SpeakerOut)(nil),                 // 17: tidegate.v1.SpeakerOut
+	(*ReadInfo)(nil),                   // 18: tidegate.v1.ReadInfo
+	(*Freeze)(nil),                     // 19: tidegate.v1.Freeze
+	(*WriteInfo)(nil),                  // 20: tidegate.v1.WriteInfo
 }
 var file_tidegate_v1_cluster_proto_depIdxs = []int32{
-	3, // 0: tidegate.v1.Node.since_leader_contact:type_name -> google.protobuf.Duration
-	3, // 1: tidegate.v1.Node.lease_remaining:type_name -> google.protobuf.Duration
-	4, // 2: tidegate.v1.Node.started:type_name -> google.protobuf.Timestamp
-	5, // 3: tidegate.v1.Node.out:type_name -> tidegate.v1.SpeakerOut
-	0, // 4: tidegate.v1.StatusResponse.nodes:type_name -> tidegate.v1.Node
-	6, // 5: tidegate.v1.StatusResponse.read:type_name -> tidegate.v1.ReadInfo
-	1, // 6: tidegate.v1.ClusterService.Status:input_type -> tidegate.v1.StatusRequest
-	2, // 7: tidegate.v1.ClusterService.Status:output_type -> tidegate.v1.StatusResponse
-	7, // [7:8] is the sub-list for method output_type
-	6, // [6:7] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	15, // 0: tidegate.v1.Node.since_leader_contact:type_name -> google.protobuf.Duration
+	15, // 1: tidegate.v1.Node.lease_remaining:type_name -> google.protobuf.Duration
+	16, // 2: tidegate.v1.Node.started:type_name -> google.protobuf.Timestamp
+	17, // 3: tidegate.v1.Node.out:type_name -> tidegate.v1.SpeakerOut
+	0,  // 4: tidegate.v1.StatusResponse.nodes:type_name -> tidegate.v1.Node
+	18, // 5: tidegate.v1.StatusResponse.read:type_name -> tidegate.v1.ReadInfo
+	19, // 6: tidegate.v1.StatusResponse.freeze:type_name -> tidegate.v1.Freeze
+	3,  // 7: tidegate.v1.StatusResponse.quarantines:type_name -> tidegate.v1.Quarantine
+	16, // 8: tidegate.v1.Quarantine.since:type_name -> google.protobuf.Timestamp
+	16, // 9: tidegate.v1.Quarantine.until:type_name -> google.protobuf.Timestamp
+	15, // 10: tidegate.v1.FreezeRequest.duration:type_name -> google.protobuf.Duration
+	19, // 11: tidegate.v1.FreezeResponse.freeze:type_name -> tidegate.v1.Freeze
+	20, // 12: tidegate.v1.FreezeResponse.write:type_name -> tidegate.v1.WriteInfo
+	20, // 13: tidegate.v1.UnfreezeResponse.write:type_name -> tidegate.v1.WriteInfo
+	15, // 14: tidegate.v1.QuarantineDetectorRequest.duration:type_name -> google.protobuf.Duration
+	20, // 15: tidegate.v1.QuarantineDetectorResponse.write:type_name -> tidegate.v1.WriteInfo
+	20, // 16: tidegate.v1.ReleaseDetectorResponse.write:type_name -> tidegate.v1.WriteInfo
+	14, // 17: tidegate.v1.ListDetectorsResponse.detectors:type_name -> tidegate.v1.DetectorStatus
+	18, // 18: tidegate.v1.ListDetectorsResponse.read:type_name -> tidegate.v1.ReadInfo
+	3,  // 19: tidegate.v1.DetectorStatus.quarantine:type_name -> tidegate.v1.Quarantine
+	1,  // 20: tidegate.v1.ClusterService.Status:input_type -> tidegate.v1.StatusRequest
+	4,  // 21: tidegate.v1.ClusterService.Freeze:input_type -> tidegate.v1.FreezeRequest
+	6,  // 22: tidegate.v1.ClusterService.Unfreeze:input_type -> tidegate.v1.UnfreezeRequest
+	8,  // 23: tidegate.v1.ClusterService.QuarantineDetector:input_type -> tidegate.v1.QuarantineDetectorRequest
+	10, // 24: tidegate.v1.ClusterService.ReleaseDetector:input_type -> tidegate.v1.ReleaseDetectorRequest
+	12, // 25: tidegate.v1.ClusterService.ListDetectors:input_type -> tidegate.v1.ListDetectorsRequest
+	2,  // 26: tidegate.v1.ClusterService.Status:output_type -> tidegate.v1.StatusResponse
+	5,  // 27: tidegate.v1.ClusterService.Freeze:output_type -> tidegate.v1.FreezeResponse
+	7,  // 28: tidegate.v1.ClusterService.Unfreeze:output_type -> tidegate.v1.UnfreezeResponse
+	9,  // 29: tidegate.v1.ClusterService.QuarantineDetector:output_type -> tidegate.v1.QuarantineDetectorResponse
+	11, // 30: tidegate.v1.ClusterService.ReleaseDetector:output_type -> tidegate.v1.ReleaseDetectorResponse
+	13, // 31: tidegate.v1.ClusterService.ListDetectors:output_type -> tidegate.v1.ListDetectorsResponse
+	26, // [26:32] is the sub-list for method output_type
+	20, // [20:26] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_v1_cluster_proto_init() }
@@ -443,7 +1273,7 @@ func file_tidegate_v1_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_v1_cluster_proto_rawDesc), len(file_tidegate_v1_cluster_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,16 +19,32 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ClusterService_Status_FullMethodName = "/tidegate.v1.ClusterService/Status"
+	ClusterService_Status_FullMethodName             = "/tidegate.v1.ClusterService/Status"
+	ClusterService_Freeze_FullMethodName             = "/tidegate.v1.ClusterService/Freeze"
+	ClusterService_Unfreeze_FullMethodName           = "/tidegate.v1.ClusterService/Unfreeze"
+	ClusterService_QuarantineDetector_FullMethodName = "/tidegate.v1.ClusterService/QuarantineDetector"
+	ClusterService_ReleaseDetector_FullMethodName    = "/tidegate.v1.ClusterService/ReleaseDetector"
+	ClusterService_ListDetectors_FullMethodName      = "/tidegate.v1.ClusterService/ListDetectors"
 )
 
 // ClusterServiceClient is the client API for ClusterService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// ClusterService shows the cluster.
+// ClusterService shows the cluster, and holds policies and detectors back.
 type ClusterServiceClient interface {
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
+	// Freeze stops policies: they start, escalate and revive nothing. What is active stays, ends and is withdrawn as ever,
+	// and operators start what they want.
+	Freeze(ctx context.Context, in *FreezeRequest, opts ...grpc.CallOption) (*FreezeResponse, error)
+	// Unfreeze lets policies decide again.
+	Unfreeze(ctx context.Context, in *UnfreezeRequest, opts ...grpc.CallOption) (*UnfreezeResponse, error)
+	// QuarantineDetector has a detector's signals observed only.
+	QuarantineDetector(ctx context.Context, in *QuarantineDetectorRequest, opts ...grpc.CallOption) (*QuarantineDetectorResponse, error)
+	// ReleaseDetector ends the quarantine of a detector.
+	ReleaseDetector(ctx context.Context, in *ReleaseDetectorRequest, opts ...grpc.CallOption) (*ReleaseDetectorResponse, error)
+	// ListDetectors shows the detectors that started what is active, and those in quarantine.
+	ListDetectors(ctx context.Context, in *ListDetectorsRequest, opts ...grpc.CallOption) (*ListDetectorsResponse, error)
 }
 
 type clusterServiceClient struct {
@@ -49,13 +65,74 @@ func (c *clusterServiceClient) Status(ctx context.Context, in *StatusRequest, op
 	return out, nil
 }
 
+func (c *clusterServiceClient) Freeze(ctx context.Context, in *FreezeRequest, opts ...grpc.CallOption) (*FreezeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FreezeResponse)
+	err := c.cc.Invoke(ctx, ClusterService_Freeze_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterServiceClient) Unfreeze(ctx context.Context, in *UnfreezeRequest, opts ...grpc.CallOption) (*UnfreezeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UnfreezeResponse)
+	err := c.cc.Invoke(ctx, ClusterService_Unfreeze_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterServiceClient) QuarantineDetector(ctx context.Context, in *QuarantineDetectorRequest, opts ...grpc.CallOption) (*QuarantineDetectorResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(QuarantineDetectorResponse)
+	err := c.cc.Invoke(ctx, ClusterService_QuarantineDetector_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterServiceClient) ReleaseDetector(ctx context.Context, in *ReleaseDetectorRequest, opts ...grpc.CallOption) (*ReleaseDetectorResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReleaseDetectorResponse)
+	err := c.cc.Invoke(ctx, ClusterService_ReleaseDetector_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterServiceClient) ListDetectors(ctx context.Context, in *ListDetectorsRequest, opts ...grpc.CallOption) (*ListDetectorsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListDetectorsResponse)
+	err := c.cc.Invoke(ctx, ClusterService_ListDetectors_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ClusterServiceServer is the server API for ClusterService service.
 // All implementations must embed UnimplementedClusterServiceServer
 // for forward compatibility.
 //
-// ClusterService shows the cluster.
+// ClusterService shows the cluster, and holds policies and detectors back.
 type ClusterServiceServer interface {
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
+	// Freeze stops policies: they start, escalate and revive nothing. What is active stays, ends and is withdrawn as ever,
+	// and operators start what they want.
+	Freeze(context.Context, *FreezeRequest) (*FreezeResponse, error)
+	// Unfreeze lets policies decide again.
+	Unfreeze(context.Context, *UnfreezeRequest) (*UnfreezeResponse, error)
+	// QuarantineDetector has a detector's signals observed only.
+	QuarantineDetector(context.Context, *QuarantineDetectorRequest) (*QuarantineDetectorResponse, error)
+	// ReleaseDetector ends the quarantine of a detector.
+	ReleaseDetector(context.Context, *ReleaseDetectorRequest) (*ReleaseDetectorResponse, error)
+	// ListDetectors shows the detectors that started what is active, and those in quarantine.
+	ListDetectors(context.Context, *ListDetectorsRequest) (*ListDetectorsResponse, error)
 	mustEmbedUnimplementedClusterServiceServer()
 }
 
@@ -68,6 +145,21 @@ type UnimplementedClusterServiceServer struct{}
 
 func (UnimplementedClusterServiceServer) Status(context.Context, *StatusRequest) (*StatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
+}
+func (UnimplementedClusterServiceServer) Freeze(context.Context, *FreezeRequest) (*FreezeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Freeze not implemented")
+}
+func (UnimplementedClusterServiceServer) Unfreeze(context.Context, *UnfreezeRequest) (*UnfreezeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Unfreeze not implemented")
+}
+func (UnimplementedClusterServiceServer) QuarantineDetector(context.Context, *QuarantineDetectorRequest) (*QuarantineDetectorResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method QuarantineDetector not implemented")
+}
+func (UnimplementedClusterServiceServer) ReleaseDetector(context.Context, *ReleaseDetectorRequest) (*ReleaseDetectorResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReleaseDetector not implemented")
+}
+func (UnimplementedClusterServiceServer) ListDetectors(context.Context, *ListDetectorsRequest) (*ListDetectorsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListDetectors not implemented")
 }
 func (UnimplementedClusterServiceServer) mustEmbedUnimplementedClusterServiceServer() {}
 func (UnimplementedClusterServiceServer) testEmbeddedByValue()                        {}
@@ -108,6 +200,96 @@ func _ClusterService_Status_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ClusterService_Freeze_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FreezeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServiceServer).Freeze(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ClusterService_Freeze_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServiceServer).Freeze(ctx, req.(*FreezeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ClusterService_Unfreeze_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UnfreezeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServiceServer).Unfreeze(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ClusterService_Unfreeze_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServiceServer).Unfreeze(ctx, req.(*UnfreezeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ClusterService_QuarantineDetector_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(QuarantineDetectorRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServiceServer).QuarantineDetector(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ClusterService_QuarantineDetector_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServiceServer).QuarantineDetector(ctx, req.(*QuarantineDetectorRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ClusterService_ReleaseDetector_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReleaseDetectorRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServiceServer).ReleaseDetector(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ClusterService_ReleaseDetector_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServiceServer).ReleaseDetector(ctx, req.(*ReleaseDetectorRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ClusterService_ListDetectors_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListDetectorsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServiceServer).ListDetectors(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ClusterService_ListDetectors_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServiceServer).ListDetectors(ctx, req.(*ListDetectorsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ClusterService_ServiceDesc is the grpc.ServiceDesc for ClusterService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -118,6 +300,26 @@ var ClusterService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Status",
 			Handler:    _ClusterService_Status_Handler,
+		},
+		{
+			MethodName: "Freeze",
+			Handler:    _ClusterService_Freeze_Handler,
+		},
+		{
+			MethodName: "Unfreeze",
+			Handler:    _ClusterService_Unfreeze_Handler,
+		},
+		{
+			MethodName: "QuarantineDetector",
+			Handler:    _ClusterService_QuarantineDetector_Handler,
+		},
+		{
+			MethodName: "ReleaseDetector",
+			Handler:    _ClusterService_ReleaseDetector_Handler,
+		},
+		{
+			MethodName: "ListDetectors",
+			Handler:    _ClusterService_ListDetectors_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -182,6 +182,12 @@ type Customer struct {
 	MaxMitigations uint32   `protobuf:"varint,7,opt,name=max_mitigations,json=maxMitigations,proto3" json:"max_mitigations,omitempty"`
 	// Words of the operator's own that policies can ask for.
 	Tags []string `protobuf:"bytes,20,rep,name=tags,proto3" json:"tags,omitempty"`
+	// Rules of the customer's active mitigations; 0 means only the safeguards' limits.
+	MaxRules uint32 `protobuf:"varint,21,opt,name=max_rules,json=maxRules,proto3" json:"max_rules,omitempty"`
+	// Who may mitigate for the customer: auto (the default) is policies and operators, manual operators only, none nobody.
+	Mitigation string `protobuf:"bytes,22,opt,name=mitigation,proto3" json:"mitigation,omitempty"`
+	// Signals of these vectors are observed only.
+	ManualVectors []string `protobuf:"bytes,23,rep,name=manual_vectors,json=manualVectors,proto3" json:"manual_vectors,omitempty"`
 	// What no mitigation keeps from the customer.
 	Services      []*Service `protobuf:"bytes,25,rep,name=services,proto3" json:"services,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -270,6 +276,27 @@ func (x *Customer) GetMaxMitigations() uint32 {
 func (x *Customer) GetTags() []string {
 	if x != nil {
 		return x.Tags
+	}
+	return nil
+}
+
+func (x *Customer) GetMaxRules() uint32 {
+	if x != nil {
+		return x.MaxRules
+	}
+	return 0
+}
+
+func (x *Customer) GetMitigation() string {
+	if x != nil {
+		return x.Mitigation
+	}
+	return ""
+}
+
+func (x *Customer) GetManualVectors() []string {
+	if x != nil {
+		return x.ManualVectors
 	}
 	return nil
 }
@@ -725,7 +752,9 @@ type Policy struct {
 	// How long a mitigation stays announced after its attack is over; unset: it ends at once.
 	Quiet *durationpb.Duration `protobuf:"bytes,41,opt,name=quiet,proto3" json:"quiet,omitempty"`
 	// Relax is never (the default) or auto: after the quiet time one step down for another one.
-	Relax         string `protobuf:"bytes,42,opt,name=relax,proto3" json:"relax,omitempty"`
+	Relax string `protobuf:"bytes,42,opt,name=relax,proto3" json:"relax,omitempty"`
+	// Mitigations that the policy may start within an hour; 0 means no limit of its own.
+	MaxPerHour    uint32 `protobuf:"varint,43,opt,name=max_per_hour,json=maxPerHour,proto3" json:"max_per_hour,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -900,6 +929,13 @@ func (x *Policy) GetRelax() string {
 	return ""
 }
 
+func (x *Policy) GetMaxPerHour() uint32 {
+	if x != nil {
+		return x.MaxPerHour
+	}
+	return 0
+}
+
 // Detector says how far a detection system is believed. One without a document is trusted fully.
 type Detector struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -979,6 +1015,23 @@ type Safeguards struct {
 	ShortestRtbhIpv6 *uint32 `protobuf:"varint,10,opt,name=shortest_rtbh_ipv6,json=shortestRtbhIpv6,proto3,oneof" json:"shortest_rtbh_ipv6,omitempty"`
 	// Blackhole routes that one mitigation may have.
 	MaxRtbhRoutes *uint32 `protobuf:"varint,11,opt,name=max_rtbh_routes,json=maxRtbhRoutes,proto3,oneof" json:"max_rtbh_routes,omitempty"`
+	// The widest target of each action, where that is narrower than widest_ipv4 and widest_ipv6.
+	Widest *WidestByAction `protobuf:"bytes,30,opt,name=widest,proto3" json:"widest,omitempty"`
+	// What a signal must state before a policy takes each action, whatever the policy asks for.
+	MinConfidence *ConfidenceByAction `protobuf:"bytes,31,opt,name=min_confidence,json=minConfidence,proto3" json:"min_confidence,omitempty"`
+	// Rules of all active mitigations together; 0 means no limit but the routers'.
+	MaxRules *uint32 `protobuf:"varint,32,opt,name=max_rules,json=maxRules,proto3,oneof" json:"max_rules,omitempty"`
+	// The part of each budget that is kept for operators, in percent.
+	OperatorShare *float64 `protobuf:"fixed64,33,opt,name=operator_share,json=operatorShare,proto3,oneof" json:"operator_share,omitempty"`
+	// The part of what is left to policies that one detector may fill, in percent; 0 means all of it.
+	SourceShare *float64 `protobuf:"fixed64,34,opt,name=source_share,json=sourceShare,proto3,oneof" json:"source_share,omitempty"`
+	// What policies start, and steps that they take, within a minute: in all, and by the signals of one detector; and the
+	// rules of these. 0 means no limit.
+	MaxStartsPerMinute          *uint32 `protobuf:"varint,35,opt,name=max_starts_per_minute,json=maxStartsPerMinute,proto3,oneof" json:"max_starts_per_minute,omitempty"`
+	MaxStartsPerMinutePerSource *uint32 `protobuf:"varint,36,opt,name=max_starts_per_minute_per_source,json=maxStartsPerMinutePerSource,proto3,oneof" json:"max_starts_per_minute_per_source,omitempty"`
+	MaxRulesPerMinute           *uint32 `protobuf:"varint,37,opt,name=max_rules_per_minute,json=maxRulesPerMinute,proto3,oneof" json:"max_rules_per_minute,omitempty"`
+	// When a detector is put into quarantine by itself.
+	Quarantine    *QuarantineThresholds `protobuf:"bytes,38,opt,name=quarantine,proto3" json:"quarantine,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1090,6 +1143,351 @@ func (x *Safeguards) GetMaxRtbhRoutes() uint32 {
 	return 0
 }
 
+func (x *Safeguards) GetWidest() *WidestByAction {
+	if x != nil {
+		return x.Widest
+	}
+	return nil
+}
+
+func (x *Safeguards) GetMinConfidence() *ConfidenceByAction {
+	if x != nil {
+		return x.MinConfidence
+	}
+	return nil
+}
+
+func (x *Safeguards) GetMaxRules() uint32 {
+	if x != nil && x.MaxRules != nil {
+		return *x.MaxRules
+	}
+	return 0
+}
+
+func (x *Safeguards) GetOperatorShare() float64 {
+	if x != nil && x.OperatorShare != nil {
+		return *x.OperatorShare
+	}
+	return 0
+}
+
+func (x *Safeguards) GetSourceShare() float64 {
+	if x != nil && x.SourceShare != nil {
+		return *x.SourceShare
+	}
+	return 0
+}
+
+func (x *Safeguards) GetMaxStartsPerMinute() uint32 {
+	if x != nil && x.MaxStartsPerMinute != nil {
+		return *x.MaxStartsPerMinute
+	}
+	return 0
+}
+
+func (x *Safeguards) GetMaxStartsPerMinutePerSource() uint32 {
+	if x != nil && x.MaxStartsPerMinutePerSource != nil {
+		return *x.MaxStartsPerMinutePerSource
+	}
+	return 0
+}
+
+func (x *Safeguards) GetMaxRulesPerMinute() uint32 {
+	if x != nil && x.MaxRulesPerMinute != nil {
+		return *x.MaxRulesPerMinute
+	}
+	return 0
+}
+
+func (x *Safeguards) GetQuarantine() *QuarantineThresholds {
+	if x != nil {
+		return x.Quarantine
+	}
+	return nil
+}
+
+// Widths are the shortest permitted prefix lengths of a target; 0 means that of every action.
+type Widths struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ipv4          uint32                 `protobuf:"varint,1,opt,name=ipv4,proto3" json:"ipv4,omitempty"`
+	Ipv6          uint32                 `protobuf:"varint,2,opt,name=ipv6,proto3" json:"ipv6,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Widths) Reset() {
+	*x = Widths{}
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Widths) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Widths) ProtoMessage() {}
+
+func (x *Widths) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Widths.ProtoReflect.Descriptor instead.
+func (*Widths) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Widths) GetIpv4() uint32 {
+	if x != nil {
+		return x.Ipv4
+	}
+	return 0
+}
+
+func (x *Widths) GetIpv6() uint32 {
+	if x != nil {
+		return x.Ipv6
+	}
+	return 0
+}
+
+// WidestByAction bounds targets by what is done to them.
+type WidestByAction struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Discard *Widths                `protobuf:"bytes,1,opt,name=discard,proto3" json:"discard,omitempty"`
+	// Of bytes or packets.
+	Rate *Widths `protobuf:"bytes,2,opt,name=rate,proto3" json:"rate,omitempty"`
+	// Into a VRF or to an address, copies included.
+	Redirect      *Widths `protobuf:"bytes,3,opt,name=redirect,proto3" json:"redirect,omitempty"`
+	Rtbh          *Widths `protobuf:"bytes,4,opt,name=rtbh,proto3" json:"rtbh,omitempty"`
+	Mark          *Widths `protobuf:"bytes,5,opt,name=mark,proto3" json:"mark,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WidestByAction) Reset() {
+	*x = WidestByAction{}
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WidestByAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WidestByAction) ProtoMessage() {}
+
+func (x *WidestByAction) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WidestByAction.ProtoReflect.Descriptor instead.
+func (*WidestByAction) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *WidestByAction) GetDiscard() *Widths {
+	if x != nil {
+		return x.Discard
+	}
+	return nil
+}
+
+func (x *WidestByAction) GetRate() *Widths {
+	if x != nil {
+		return x.Rate
+	}
+	return nil
+}
+
+func (x *WidestByAction) GetRedirect() *Widths {
+	if x != nil {
+		return x.Redirect
+	}
+	return nil
+}
+
+func (x *WidestByAction) GetRtbh() *Widths {
+	if x != nil {
+		return x.Rtbh
+	}
+	return nil
+}
+
+func (x *WidestByAction) GetMark() *Widths {
+	if x != nil {
+		return x.Mark
+	}
+	return nil
+}
+
+// ConfidenceByAction is a confidence from 0 to 1 for each action.
+type ConfidenceByAction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Discard       float64                `protobuf:"fixed64,1,opt,name=discard,proto3" json:"discard,omitempty"`
+	Rate          float64                `protobuf:"fixed64,2,opt,name=rate,proto3" json:"rate,omitempty"`
+	Redirect      float64                `protobuf:"fixed64,3,opt,name=redirect,proto3" json:"redirect,omitempty"`
+	Rtbh          float64                `protobuf:"fixed64,4,opt,name=rtbh,proto3" json:"rtbh,omitempty"`
+	Mark          float64                `protobuf:"fixed64,5,opt,name=mark,proto3" json:"mark,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfidenceByAction) Reset() {
+	*x = ConfidenceByAction{}
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfidenceByAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfidenceByAction) ProtoMessage() {}
+
+func (x *ConfidenceByAction) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfidenceByAction.ProtoReflect.Descriptor instead.
+func (*ConfidenceByAction) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ConfidenceByAction) GetDiscard() float64 {
+	if x != nil {
+		return x.Discard
+	}
+	return 0
+}
+
+func (x *ConfidenceByAction) GetRate() float64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *ConfidenceByAction) GetRedirect() float64 {
+	if x != nil {
+		return x.Redirect
+	}
+	return 0
+}
+
+func (x *ConfidenceByAction) GetRtbh() float64 {
+	if x != nil {
+		return x.Rtbh
+	}
+	return 0
+}
+
+func (x *ConfidenceByAction) GetMark() float64 {
+	if x != nil {
+		return x.Mark
+	}
+	return 0
+}
+
+// QuarantineThresholds say when a detector is put into quarantine by itself; 0 means never for that reason.
+type QuarantineThresholds struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Attacks on addresses that nobody may act on, within ten minutes, if they are more than half of those it reported.
+	WrongTargets *uint32 `protobuf:"varint,1,opt,name=wrong_targets,json=wrongTargets,proto3,oneof" json:"wrong_targets,omitempty"`
+	// Signals with the sequence number of another one, within ten minutes.
+	SeqConflicts *uint32 `protobuf:"varint,2,opt,name=seq_conflicts,json=seqConflicts,proto3,oneof" json:"seq_conflicts,omitempty"`
+	// Minutes in a row in which it went beyond max_starts_per_minute_per_source.
+	TooFastMinutes *uint32 `protobuf:"varint,3,opt,name=too_fast_minutes,json=tooFastMinutes,proto3,oneof" json:"too_fast_minutes,omitempty"`
+	// How long it stays there.
+	Duration      *durationpb.Duration `protobuf:"bytes,4,opt,name=duration,proto3" json:"duration,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuarantineThresholds) Reset() {
+	*x = QuarantineThresholds{}
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuarantineThresholds) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuarantineThresholds) ProtoMessage() {}
+
+func (x *QuarantineThresholds) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuarantineThresholds.ProtoReflect.Descriptor instead.
+func (*QuarantineThresholds) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *QuarantineThresholds) GetWrongTargets() uint32 {
+	if x != nil && x.WrongTargets != nil {
+		return *x.WrongTargets
+	}
+	return 0
+}
+
+func (x *QuarantineThresholds) GetSeqConflicts() uint32 {
+	if x != nil && x.SeqConflicts != nil {
+		return *x.SeqConflicts
+	}
+	return 0
+}
+
+func (x *QuarantineThresholds) GetTooFastMinutes() uint32 {
+	if x != nil && x.TooFastMinutes != nil {
+		return *x.TooFastMinutes
+	}
+	return 0
+}
+
+func (x *QuarantineThresholds) GetDuration() *durationpb.Duration {
+	if x != nil {
+		return x.Duration
+	}
+	return nil
+}
+
 // DocumentRef names a document.
 type DocumentRef struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1102,7 +1500,7 @@ type DocumentRef struct {
 
 func (x *DocumentRef) Reset() {
 	*x = DocumentRef{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[9]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1114,7 +1512,7 @@ func (x *DocumentRef) String() string {
 func (*DocumentRef) ProtoMessage() {}
 
 func (x *DocumentRef) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[9]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1127,7 +1525,7 @@ func (x *DocumentRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DocumentRef.ProtoReflect.Descriptor instead.
 func (*DocumentRef) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{9}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DocumentRef) GetKind() string {
@@ -1167,7 +1565,7 @@ type Plan struct {
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[10]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1179,7 +1577,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[10]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1192,7 +1590,7 @@ func (x *Plan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan.ProtoReflect.Descriptor instead.
 func (*Plan) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{10}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Plan) GetAdded() []*DocumentRef {
@@ -1290,7 +1688,7 @@ type PlanRequest struct {
 
 func (x *PlanRequest) Reset() {
 	*x = PlanRequest{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[11]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1302,7 +1700,7 @@ func (x *PlanRequest) String() string {
 func (*PlanRequest) ProtoMessage() {}
 
 func (x *PlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[11]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1315,7 +1713,7 @@ func (x *PlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRequest.ProtoReflect.Descriptor instead.
 func (*PlanRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{11}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PlanRequest) GetDocuments() []*Document {
@@ -1350,7 +1748,7 @@ type PlanResponse struct {
 
 func (x *PlanResponse) Reset() {
 	*x = PlanResponse{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[12]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1362,7 +1760,7 @@ func (x *PlanResponse) String() string {
 func (*PlanResponse) ProtoMessage() {}
 
 func (x *PlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[12]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1375,7 +1773,7 @@ func (x *PlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanResponse.ProtoReflect.Descriptor instead.
 func (*PlanResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{12}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PlanResponse) GetVerdict() *Verdict {
@@ -1414,7 +1812,7 @@ type ApplyRequest struct {
 
 func (x *ApplyRequest) Reset() {
 	*x = ApplyRequest{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[13]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1426,7 +1824,7 @@ func (x *ApplyRequest) String() string {
 func (*ApplyRequest) ProtoMessage() {}
 
 func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[13]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1439,7 +1837,7 @@ func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
 func (*ApplyRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{13}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ApplyRequest) GetRequestId() string {
@@ -1487,7 +1885,7 @@ type ApplyResponse struct {
 
 func (x *ApplyResponse) Reset() {
 	*x = ApplyResponse{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[14]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1499,7 +1897,7 @@ func (x *ApplyResponse) String() string {
 func (*ApplyResponse) ProtoMessage() {}
 
 func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[14]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1512,7 +1910,7 @@ func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyResponse.ProtoReflect.Descriptor instead.
 func (*ApplyResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{14}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ApplyResponse) GetPlan() *Plan {
@@ -1538,7 +1936,7 @@ type GetDocumentRequest struct {
 
 func (x *GetDocumentRequest) Reset() {
 	*x = GetDocumentRequest{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[15]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1550,7 +1948,7 @@ func (x *GetDocumentRequest) String() string {
 func (*GetDocumentRequest) ProtoMessage() {}
 
 func (x *GetDocumentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[15]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1563,7 +1961,7 @@ func (x *GetDocumentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDocumentRequest.ProtoReflect.Descriptor instead.
 func (*GetDocumentRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{15}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetDocumentRequest) GetRef() *DocumentRef {
@@ -1583,7 +1981,7 @@ type GetDocumentResponse struct {
 
 func (x *GetDocumentResponse) Reset() {
 	*x = GetDocumentResponse{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[16]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1595,7 +1993,7 @@ func (x *GetDocumentResponse) String() string {
 func (*GetDocumentResponse) ProtoMessage() {}
 
 func (x *GetDocumentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[16]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1608,7 +2006,7 @@ func (x *GetDocumentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDocumentResponse.ProtoReflect.Descriptor instead.
 func (*GetDocumentResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{16}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetDocumentResponse) GetDocument() *Document {
@@ -1635,7 +2033,7 @@ type ListDocumentsRequest struct {
 
 func (x *ListDocumentsRequest) Reset() {
 	*x = ListDocumentsRequest{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[17]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1647,7 +2045,7 @@ func (x *ListDocumentsRequest) String() string {
 func (*ListDocumentsRequest) ProtoMessage() {}
 
 func (x *ListDocumentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[17]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1660,7 +2058,7 @@ func (x *ListDocumentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDocumentsRequest.ProtoReflect.Descriptor instead.
 func (*ListDocumentsRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{17}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListDocumentsRequest) GetKind() string {
@@ -1680,7 +2078,7 @@ type ListDocumentsResponse struct {
 
 func (x *ListDocumentsResponse) Reset() {
 	*x = ListDocumentsResponse{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[18]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1692,7 +2090,7 @@ func (x *ListDocumentsResponse) String() string {
 func (*ListDocumentsResponse) ProtoMessage() {}
 
 func (x *ListDocumentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[18]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1705,7 +2103,7 @@ func (x *ListDocumentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDocumentsResponse.ProtoReflect.Descriptor instead.
 func (*ListDocumentsResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{18}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListDocumentsResponse) GetDocuments() []*Document {
@@ -1731,7 +2129,7 @@ type LookupRequest struct {
 
 func (x *LookupRequest) Reset() {
 	*x = LookupRequest{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[19]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1743,7 +2141,7 @@ func (x *LookupRequest) String() string {
 func (*LookupRequest) ProtoMessage() {}
 
 func (x *LookupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[19]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1756,7 +2154,7 @@ func (x *LookupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupRequest.ProtoReflect.Descriptor instead.
 func (*LookupRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{19}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *LookupRequest) GetAddress() string {
@@ -1786,7 +2184,7 @@ type LookupResponse struct {
 
 func (x *LookupResponse) Reset() {
 	*x = LookupResponse{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[20]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1798,7 +2196,7 @@ func (x *LookupResponse) String() string {
 func (*LookupResponse) ProtoMessage() {}
 
 func (x *LookupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[20]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1811,7 +2209,7 @@ func (x *LookupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupResponse.ProtoReflect.Descriptor instead.
 func (*LookupResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{20}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *LookupResponse) GetCustomer() string {
@@ -1892,7 +2290,7 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"safeguards\x123\n" +
 	"\bdetector\x18\x06 \x01(\v2\x15.tidegate.v1.DetectorH\x00R\bdetectorB\n" +
 	"\n" +
-	"\bdocument\"\x96\x02\n" +
+	"\bdocument\"\xfa\x02\n" +
 	"\bCustomer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1a\n" +
@@ -1901,7 +2299,12 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\x05links\x18\x05 \x03(\v2\x11.tidegate.v1.LinkR\x05links\x12\x1a\n" +
 	"\bcontacts\x18\x06 \x03(\tR\bcontacts\x12'\n" +
 	"\x0fmax_mitigations\x18\a \x01(\rR\x0emaxMitigations\x12\x12\n" +
-	"\x04tags\x18\x14 \x03(\tR\x04tags\x120\n" +
+	"\x04tags\x18\x14 \x03(\tR\x04tags\x12\x1b\n" +
+	"\tmax_rules\x18\x15 \x01(\rR\bmaxRules\x12\x1e\n" +
+	"\n" +
+	"mitigation\x18\x16 \x01(\tR\n" +
+	"mitigation\x12%\n" +
+	"\x0emanual_vectors\x18\x17 \x03(\tR\rmanualVectors\x120\n" +
 	"\bservices\x18\x19 \x03(\v2\x14.tidegate.v1.ServiceR\bservices\"k\n" +
 	"\aService\x12\x1a\n" +
 	"\bprefixes\x18\x01 \x03(\tR\bprefixes\x12\x1a\n" +
@@ -1942,7 +2345,7 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\fdiscard_ipv6\x18\x10 \x01(\tR\vdiscardIpv6\x12'\n" +
 	"\x0faccept_untested\x18\x11 \x01(\bR\x0eacceptUntested\x12\x1f\n" +
 	"\vmax_entries\x18\x12 \x01(\rR\n" +
-	"maxEntries\"\xfc\x04\n" +
+	"maxEntries\"\x9e\x05\n" +
 	"\x06Policy\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bpriority\x18\x02 \x01(\x05R\bpriority\x12\x18\n" +
@@ -1965,12 +2368,15 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\x0fmax_mitigations\x18\x1c \x01(\rR\x0emaxMitigations\x12)\n" +
 	"\x06ladder\x18( \x03(\v2\x11.tidegate.v1.StepR\x06ladder\x12/\n" +
 	"\x05quiet\x18) \x01(\v2\x19.google.protobuf.DurationR\x05quiet\x12\x14\n" +
-	"\x05relax\x18* \x01(\tR\x05relax\"W\n" +
+	"\x05relax\x18* \x01(\tR\x05relax\x12 \n" +
+	"\fmax_per_hour\x18+ \x01(\rR\n" +
+	"maxPerHour\"W\n" +
 	"\bDetector\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
 	"\x05trust\x18\x02 \x01(\x01H\x00R\x05trust\x88\x01\x01\x12\x12\n" +
 	"\x04note\x18\x03 \x01(\tR\x04noteB\b\n" +
-	"\x06_trust\"\xb8\x05\n" +
+	"\x06_trust\"\xb2\n" +
+	"\n" +
 	"\n" +
 	"Safeguards\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12$\n" +
@@ -1987,7 +2393,19 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\x12shortest_rtbh_ipv4\x18\t \x01(\rH\x05R\x10shortestRtbhIpv4\x88\x01\x01\x121\n" +
 	"\x12shortest_rtbh_ipv6\x18\n" +
 	" \x01(\rH\x06R\x10shortestRtbhIpv6\x88\x01\x01\x12+\n" +
-	"\x0fmax_rtbh_routes\x18\v \x01(\rH\aR\rmaxRtbhRoutes\x88\x01\x01B\x0e\n" +
+	"\x0fmax_rtbh_routes\x18\v \x01(\rH\aR\rmaxRtbhRoutes\x88\x01\x01\x123\n" +
+	"\x06widest\x18\x1e \x01(\v2\x1b.tidegate.v1.WidestByActionR\x06widest\x12F\n" +
+	"\x0emin_confidence\x18\x1f \x01(\v2\x1f.tidegate.v1.ConfidenceByActionR\rminConfidence\x12 \n" +
+	"\tmax_rules\x18  \x01(\rH\bR\bmaxRules\x88\x01\x01\x12*\n" +
+	"\x0eoperator_share\x18! \x01(\x01H\tR\roperatorShare\x88\x01\x01\x12&\n" +
+	"\fsource_share\x18\" \x01(\x01H\n" +
+	"R\vsourceShare\x88\x01\x01\x126\n" +
+	"\x15max_starts_per_minute\x18# \x01(\rH\vR\x12maxStartsPerMinute\x88\x01\x01\x12J\n" +
+	" max_starts_per_minute_per_source\x18$ \x01(\rH\fR\x1bmaxStartsPerMinutePerSource\x88\x01\x01\x124\n" +
+	"\x14max_rules_per_minute\x18% \x01(\rH\rR\x11maxRulesPerMinute\x88\x01\x01\x12A\n" +
+	"\n" +
+	"quarantine\x18& \x01(\v2!.tidegate.v1.QuarantineThresholdsR\n" +
+	"quarantineB\x0e\n" +
 	"\f_widest_ipv4B\x0e\n" +
 	"\f_widest_ipv6B\r\n" +
 	"\v_max_piecesB\x12\n" +
@@ -1995,7 +2413,37 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\x1a_max_removed_links_percentB\x15\n" +
 	"\x13_shortest_rtbh_ipv4B\x15\n" +
 	"\x13_shortest_rtbh_ipv6B\x12\n" +
-	"\x10_max_rtbh_routes\"5\n" +
+	"\x10_max_rtbh_routesB\f\n" +
+	"\n" +
+	"_max_rulesB\x11\n" +
+	"\x0f_operator_shareB\x0f\n" +
+	"\r_source_shareB\x18\n" +
+	"\x16_max_starts_per_minuteB#\n" +
+	"!_max_starts_per_minute_per_sourceB\x17\n" +
+	"\x15_max_rules_per_minute\"0\n" +
+	"\x06Widths\x12\x12\n" +
+	"\x04ipv4\x18\x01 \x01(\rR\x04ipv4\x12\x12\n" +
+	"\x04ipv6\x18\x02 \x01(\rR\x04ipv6\"\xeb\x01\n" +
+	"\x0eWidestByAction\x12-\n" +
+	"\adiscard\x18\x01 \x01(\v2\x13.tidegate.v1.WidthsR\adiscard\x12'\n" +
+	"\x04rate\x18\x02 \x01(\v2\x13.tidegate.v1.WidthsR\x04rate\x12/\n" +
+	"\bredirect\x18\x03 \x01(\v2\x13.tidegate.v1.WidthsR\bredirect\x12'\n" +
+	"\x04rtbh\x18\x04 \x01(\v2\x13.tidegate.v1.WidthsR\x04rtbh\x12'\n" +
+	"\x04mark\x18\x05 \x01(\v2\x13.tidegate.v1.WidthsR\x04mark\"\x86\x01\n" +
+	"\x12ConfidenceByAction\x12\x18\n" +
+	"\adiscard\x18\x01 \x01(\x01R\adiscard\x12\x12\n" +
+	"\x04rate\x18\x02 \x01(\x01R\x04rate\x12\x1a\n" +
+	"\bredirect\x18\x03 \x01(\x01R\bredirect\x12\x12\n" +
+	"\x04rtbh\x18\x04 \x01(\x01R\x04rtbh\x12\x12\n" +
+	"\x04mark\x18\x05 \x01(\x01R\x04mark\"\x89\x02\n" +
+	"\x14QuarantineThresholds\x12(\n" +
+	"\rwrong_targets\x18\x01 \x01(\rH\x00R\fwrongTargets\x88\x01\x01\x12(\n" +
+	"\rseq_conflicts\x18\x02 \x01(\rH\x01R\fseqConflicts\x88\x01\x01\x12-\n" +
+	"\x10too_fast_minutes\x18\x03 \x01(\rH\x02R\x0etooFastMinutes\x88\x01\x01\x125\n" +
+	"\bduration\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\bdurationB\x10\n" +
+	"\x0e_wrong_targetsB\x10\n" +
+	"\x0e_seq_conflictsB\x13\n" +
+	"\x11_too_fast_minutes\"5\n" +
 	"\vDocumentRef\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"\xd0\x03\n" +
@@ -2077,7 +2525,7 @@ func file_tidegate_v1_inventory_proto_rawDescGZIP() []byte {
 	return file_tidegate_v1_inventory_proto_rawDescData
 }
 
-var file_tidegate_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_tidegate_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_tidegate_v1_inventory_proto_goTypes = []any{
 	(*Document)(nil),              // 0: tidegate.v1.Document
 	(*Customer)(nil),              // 1: tidegate.v1.Customer
@@ -2088,25 +2536,29 @@ var file_tidegate_v1_inventory_proto_goTypes = []any{
 	(*Policy)(nil),                // 6: tidegate.v1.Policy
 	(*Detector)(nil),              // 7: tidegate.v1.Detector
 	(*Safeguards)(nil),            // 8: tidegate.v1.Safeguards
-	(*DocumentRef)(nil),           // 9: tidegate.v1.DocumentRef
-	(*Plan)(nil),                  // 10: tidegate.v1.Plan
-	(*PlanRequest)(nil),           // 11: tidegate.v1.PlanRequest
-	(*PlanResponse)(nil),          // 12: tidegate.v1.PlanResponse
-	(*ApplyRequest)(nil),          // 13: tidegate.v1.ApplyRequest
-	(*ApplyResponse)(nil),         // 14: tidegate.v1.ApplyResponse
-	(*GetDocumentRequest)(nil),    // 15: tidegate.v1.GetDocumentRequest
-	(*GetDocumentResponse)(nil),   // 16: tidegate.v1.GetDocumentResponse
-	(*ListDocumentsRequest)(nil),  // 17: tidegate.v1.ListDocumentsRequest
-	(*ListDocumentsResponse)(nil), // 18: tidegate.v1.ListDocumentsResponse
-	(*LookupRequest)(nil),         // 19: tidegate.v1.LookupRequest
-	(*LookupResponse)(nil),        // 20: tidegate.v1.LookupResponse
-	(*Action)(nil),                // 21: tidegate.v1.Action
-	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
-	(*Step)(nil),                  // 23: tidegate.v1.Step
-	(*Verdict)(nil),               // 24: tidegate.v1.Verdict
-	(*ReadInfo)(nil),              // 25: tidegate.v1.ReadInfo
-	(*WriteInfo)(nil),             // 26: tidegate.v1.WriteInfo
-	(*Exemption)(nil),             // 27: tidegate.v1.Exemption
+	(*Widths)(nil),                // 9: tidegate.v1.Widths
+	(*WidestByAction)(nil),        // 10: tidegate.v1.WidestByAction
+	(*ConfidenceByAction)(nil),    // 11: tidegate.v1.ConfidenceByAction
+	(*QuarantineThresholds)(nil),  // 12: tidegate.v1.QuarantineThresholds
+	(*DocumentRef)(nil),           // 13: tidegate.v1.DocumentRef
+	(*Plan)(nil),                  // 14: tidegate.v1.Plan
+	(*PlanRequest)(nil),           // 15: tidegate.v1.PlanRequest
+	(*PlanResponse)(nil),          // 16: tidegate.v1.PlanResponse
+	(*ApplyRequest)(nil),          // 17: tidegate.v1.ApplyRequest
+	(*ApplyResponse)(nil),         // 18: tidegate.v1.ApplyResponse
+	(*GetDocumentRequest)(nil),    // 19: tidegate.v1.GetDocumentRequest
+	(*GetDocumentResponse)(nil),   // 20: tidegate.v1.GetDocumentResponse
+	(*ListDocumentsRequest)(nil),  // 21: tidegate.v1.ListDocumentsRequest
+	(*ListDocumentsResponse)(nil), // 22: tidegate.v1.ListDocumentsResponse
+	(*LookupRequest)(nil),         // 23: tidegate.v1.LookupRequest
+	(*LookupResponse)(nil),        // 24: tidegate.v1.LookupResponse
+	(*Action)(nil),                // 25: tidegate.v1.Action
+	(*durationpb.Duration)(nil),   // 26: google.protobuf.Duration
+	(*Step)(nil),                  // 27: tidegate.v1.Step
+	(*Verdict)(nil),               // 28: tidegate.v1.Verdict
+	(*ReadInfo)(nil),              // 29: tidegate.v1.ReadInfo
+	(*WriteInfo)(nil),             // 30: tidegate.v1.WriteInfo
+	(*Exemption)(nil),             // 31: tidegate.v1.Exemption
 }
 var file_tidegate_v1_inventory_proto_depIdxs = []int32{
 	1,  // 0: tidegate.v1.Document.customer:type_name -> tidegate.v1.Customer
@@ -2117,45 +2569,54 @@ var file_tidegate_v1_inventory_proto_depIdxs = []int32{
 	7,  // 5: tidegate.v1.Document.detector:type_name -> tidegate.v1.Detector
 	3,  // 6: tidegate.v1.Customer.links:type_name -> tidegate.v1.Link
 	2,  // 7: tidegate.v1.Customer.services:type_name -> tidegate.v1.Service
-	21, // 8: tidegate.v1.Policy.action:type_name -> tidegate.v1.Action
-	22, // 9: tidegate.v1.Policy.lifetime:type_name -> google.protobuf.Duration
-	23, // 10: tidegate.v1.Policy.ladder:type_name -> tidegate.v1.Step
-	22, // 11: tidegate.v1.Policy.quiet:type_name -> google.protobuf.Duration
-	22, // 12: tidegate.v1.Safeguards.default_lifetime:type_name -> google.protobuf.Duration
-	22, // 13: tidegate.v1.Safeguards.max_lifetime:type_name -> google.protobuf.Duration
-	9,  // 14: tidegate.v1.Plan.added:type_name -> tidegate.v1.DocumentRef
-	9,  // 15: tidegate.v1.Plan.changed:type_name -> tidegate.v1.DocumentRef
-	9,  // 16: tidegate.v1.Plan.removed:type_name -> tidegate.v1.DocumentRef
-	0,  // 17: tidegate.v1.PlanRequest.documents:type_name -> tidegate.v1.Document
-	24, // 18: tidegate.v1.PlanResponse.verdict:type_name -> tidegate.v1.Verdict
-	10, // 19: tidegate.v1.PlanResponse.plan:type_name -> tidegate.v1.Plan
-	25, // 20: tidegate.v1.PlanResponse.read:type_name -> tidegate.v1.ReadInfo
-	0,  // 21: tidegate.v1.ApplyRequest.documents:type_name -> tidegate.v1.Document
-	10, // 22: tidegate.v1.ApplyResponse.plan:type_name -> tidegate.v1.Plan
-	26, // 23: tidegate.v1.ApplyResponse.write:type_name -> tidegate.v1.WriteInfo
-	9,  // 24: tidegate.v1.GetDocumentRequest.ref:type_name -> tidegate.v1.DocumentRef
-	0,  // 25: tidegate.v1.GetDocumentResponse.document:type_name -> tidegate.v1.Document
-	25, // 26: tidegate.v1.GetDocumentResponse.read:type_name -> tidegate.v1.ReadInfo
-	0,  // 27: tidegate.v1.ListDocumentsResponse.documents:type_name -> tidegate.v1.Document
-	25, // 28: tidegate.v1.ListDocumentsResponse.read:type_name -> tidegate.v1.ReadInfo
-	27, // 29: tidegate.v1.LookupResponse.protection:type_name -> tidegate.v1.Exemption
-	3,  // 30: tidegate.v1.LookupResponse.link:type_name -> tidegate.v1.Link
-	25, // 31: tidegate.v1.LookupResponse.read:type_name -> tidegate.v1.ReadInfo
-	11, // 32: tidegate.v1.InventoryService.Plan:input_type -> tidegate.v1.PlanRequest
-	13, // 33: tidegate.v1.InventoryService.Apply:input_type -> tidegate.v1.ApplyRequest
-	15, // 34: tidegate.v1.InventoryService.GetDocument:input_type -> tidegate.v1.GetDocumentRequest
-	17, // 35: tidegate.v1.InventoryService.ListDocuments:input_type -> tidegate.v1.ListDocumentsRequest
-	19, // 36: tidegate.v1.InventoryService.Lookup:input_type -> tidegate.v1.LookupRequest
-	12, // 37: tidegate.v1.InventoryService.Plan:output_type -> tidegate.v1.PlanResponse
-	14, // 38: tidegate.v1.InventoryService.Apply:output_type -> tidegate.v1.ApplyResponse
-	16, // 39: tidegate.v1.InventoryService.GetDocument:output_type -> tidegate.v1.GetDocumentResponse
-	18, // 40: tidegate.v1.InventoryService.ListDocuments:output_type -> tidegate.v1.ListDocumentsResponse
-	20, // 41: tidegate.v1.InventoryService.Lookup:output_type -> tidegate.v1.LookupResponse
-	37, // [37:42] is the sub-list for method output_type
-	32, // [32:37] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	25, // 8: tidegate.v1.Policy.action:type_name -> tidegate.v1.Action
+	26, // 9: tidegate.v1.Policy.lifetime:type_name -> google.protobuf.Duration
+	27, // 10: tidegate.v1.Policy.ladder:type_name -> tidegate.v1.Step
+	26, // 11: tidegate.v1.Policy.quiet:type_name -> google.protobuf.Duration
+	26, // 12: tidegate.v1.Safeguards.default_lifetime:type_name -> google.protobuf.Duration
+	26, // 13: tidegate.v1.Safeguards.max_lifetime:type_name -> google.protobuf.Duration
+	10, // 14: tidegate.v1.Safeguards.widest:type_name -> tidegate.v1.WidestByAction
+	11, // 15: tidegate.v1.Safeguards.min_confidence:type_name -> tidegate.v1.ConfidenceByAction
+	12, // 16: tidegate.v1.Safeguards.quarantine:type_name -> tidegate.v1.QuarantineThresholds
+	9,  // 17: tidegate.v1.WidestByAction.discard:type_name -> tidegate.v1.Widths
+	9,  // 18: tidegate.v1.WidestByAction.rate:type_name -> tidegate.v1.Widths
+	9,  // 19: tidegate.v1.WidestByAction.redirect:type_name -> tidegate.v1.Widths
+	9,  // 20: tidegate.v1.WidestByAction.rtbh:type_name -> tidegate.v1.Widths
+	9,  // 21: tidegate.v1.WidestByAction.mark:type_name -> tidegate.v1.Widths
+	26, // 22: tidegate.v1.QuarantineThresholds.duration:type_name -> google.protobuf.Duration
+	13, // 23: tidegate.v1.Plan.added:type_name -> tidegate.v1.DocumentRef
+	13, // 24: tidegate.v1.Plan.changed:type_name -> tidegate.v1.DocumentRef
+	13, // 25: tidegate.v1.Plan.removed:type_name -> tidegate.v1.DocumentRef
+	0,  // 26: tidegate.v1.PlanRequest.documents:type_name -> tidegate.v1.Document
+	28, // 27: tidegate.v1.PlanResponse.verdict:type_name -> tidegate.v1.Verdict
+	14, // 28: tidegate.v1.PlanResponse.plan:type_name -> tidegate.v1.Plan
+	29, // 29: tidegate.v1.PlanResponse.read:type_name -> tidegate.v1.ReadInfo
+	0,  // 30: tidegate.v1.ApplyRequest.documents:type_name -> tidegate.v1.Document
+	14, // 31: tidegate.v1.ApplyResponse.plan:type_name -> tidegate.v1.Plan
+	30, // 32: tidegate.v1.ApplyResponse.write:type_name -> tidegate.v1.WriteInfo
+	13, // 33: tidegate.v1.GetDocumentRequest.ref:type_name -> tidegate.v1.DocumentRef
+	0,  // 34: tidegate.v1.GetDocumentResponse.document:type_name -> tidegate.v1.Document
+	29, // 35: tidegate.v1.GetDocumentResponse.read:type_name -> tidegate.v1.ReadInfo
+	0,  // 36: tidegate.v1.ListDocumentsResponse.documents:type_name -> tidegate.v1.Document
+	29, // 37: tidegate.v1.ListDocumentsResponse.read:type_name -> tidegate.v1.ReadInfo
+	31, // 38: tidegate.v1.LookupResponse.protection:type_name -> tidegate.v1.Exemption
+	3,  // 39: tidegate.v1.LookupResponse.link:type_name -> tidegate.v1.Link
+	29, // 40: tidegate.v1.LookupResponse.read:type_name -> tidegate.v1.ReadInfo
+	15, // 41: tidegate.v1.InventoryService.Plan:input_type -> tidegate.v1.PlanRequest
+	17, // 42: tidegate.v1.InventoryService.Apply:input_type -> tidegate.v1.ApplyRequest
+	19, // 43: tidegate.v1.InventoryService.GetDocument:input_type -> tidegate.v1.GetDocumentRequest
+	21, // 44: tidegate.v1.InventoryService.ListDocuments:input_type -> tidegate.v1.ListDocumentsRequest
+	23, // 45: tidegate.v1.InventoryService.Lookup:input_type -> tidegate.v1.LookupRequest
+	16, // 46: tidegate.v1.InventoryService.Plan:output_type -> tidegate.v1.PlanResponse
+	18, // 47: tidegate.v1.InventoryService.Apply:output_type -> tidegate.v1.ApplyResponse
+	20, // 48: tidegate.v1.InventoryService.GetDocument:output_type -> tidegate.v1.GetDocumentResponse
+	22, // 49: tidegate.v1.InventoryService.ListDocuments:output_type -> tidegate.v1.ListDocumentsResponse
+	24, // 50: tidegate.v1.InventoryService.Lookup:output_type -> tidegate.v1.LookupResponse
+	46, // [46:51] is the sub-list for method output_type
+	41, // [41:46] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_v1_inventory_proto_init() }
@@ -2174,13 +2635,14 @@ func file_tidegate_v1_inventory_proto_init() {
 	}
 	file_tidegate_v1_inventory_proto_msgTypes[7].OneofWrappers = []any{}
 	file_tidegate_v1_inventory_proto_msgTypes[8].OneofWrappers = []any{}
+	file_tidegate_v1_inventory_proto_msgTypes[12].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_v1_inventory_proto_rawDesc), len(file_tidegate_v1_inventory_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

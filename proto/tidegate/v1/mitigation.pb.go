@@ -878,8 +878,10 @@ type Mitigation struct {
 	// What the rules cost, by router profile. Only where one mitigation is asked for or started.
 	Prices []*Price `protobuf:"bytes,32,rep,name=prices,proto3" json:"prices,omitempty"`
 	// Allowed services of the customer that the rules leave alone, in words.
-	Spared        []string    `protobuf:"bytes,60,rep,name=spared,proto3" json:"spared,omitempty"`
-	NearMisses    []*NearMiss `protobuf:"bytes,70,rep,name=near_misses,json=nearMisses,proto3" json:"near_misses,omitempty"`
+	Spared     []string    `protobuf:"bytes,60,rep,name=spared,proto3" json:"spared,omitempty"`
+	NearMisses []*NearMiss `protobuf:"bytes,70,rep,name=near_misses,json=nearMisses,proto3" json:"near_misses,omitempty"`
+	// The detector whose signal started it; empty from an operator.
+	Source        string `protobuf:"bytes,80,opt,name=source,proto3" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1222,6 +1224,83 @@ func (x *Mitigation) GetNearMisses() []*NearMiss {
 	return nil
 }
 
+func (x *Mitigation) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+// Freeze says that nothing starts by itself.
+type Freeze struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	By     string                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
+	Reason string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Since  *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	// Unset: until it is unfrozen.
+	Until         *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Freeze) Reset() {
+	*x = Freeze{}
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Freeze) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Freeze) ProtoMessage() {}
+
+func (x *Freeze) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Freeze.ProtoReflect.Descriptor instead.
+func (*Freeze) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Freeze) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Freeze) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Freeze) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Freeze) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
 // NearMiss is a policy that lacked one thing to take a signal, or that would have taken it had it been asked first.
 type NearMiss struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1233,7 +1312,7 @@ type NearMiss struct {
 
 func (x *NearMiss) Reset() {
 	*x = NearMiss{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[11]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1245,7 +1324,7 @@ func (x *NearMiss) String() string {
 func (*NearMiss) ProtoMessage() {}
 
 func (x *NearMiss) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[11]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1258,7 +1337,7 @@ func (x *NearMiss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NearMiss.ProtoReflect.Descriptor instead.
 func (*NearMiss) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{11}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *NearMiss) GetPolicy() string {
@@ -1292,7 +1371,7 @@ type Price struct {
 
 func (x *Price) Reset() {
 	*x = Price{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[12]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1304,7 +1383,7 @@ func (x *Price) String() string {
 func (*Price) ProtoMessage() {}
 
 func (x *Price) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[12]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1317,7 +1396,7 @@ func (x *Price) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Price.ProtoReflect.Descriptor instead.
 func (*Price) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{12}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Price) GetProfile() string {
@@ -1370,7 +1449,7 @@ type RouterRoom struct {
 
 func (x *RouterRoom) Reset() {
 	*x = RouterRoom{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1382,7 +1461,7 @@ func (x *RouterRoom) String() string {
 func (*RouterRoom) ProtoMessage() {}
 
 func (x *RouterRoom) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1395,7 +1474,7 @@ func (x *RouterRoom) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterRoom.ProtoReflect.Descriptor instead.
 func (*RouterRoom) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{13}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RouterRoom) GetRouter() string {
@@ -1451,7 +1530,7 @@ type StartRequest struct {
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +1542,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +1555,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{14}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StartRequest) GetRequestId() string {
@@ -1539,7 +1618,7 @@ type StartResponse struct {
 
 func (x *StartResponse) Reset() {
 	*x = StartResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1551,7 +1630,7 @@ func (x *StartResponse) String() string {
 func (*StartResponse) ProtoMessage() {}
 
 func (x *StartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1564,7 +1643,7 @@ func (x *StartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResponse.ProtoReflect.Descriptor instead.
 func (*StartResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{15}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StartResponse) GetVerdict() *Verdict {
@@ -1597,7 +1676,7 @@ type PreviewRequest struct {
 
 func (x *PreviewRequest) Reset() {
 	*x = PreviewRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1609,7 +1688,7 @@ func (x *PreviewRequest) String() string {
 func (*PreviewRequest) ProtoMessage() {}
 
 func (x *PreviewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1622,7 +1701,7 @@ func (x *PreviewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewRequest.ProtoReflect.Descriptor instead.
 func (*PreviewRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{16}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PreviewRequest) GetStart() *StartRequest {
@@ -1643,7 +1722,7 @@ type PreviewResponse struct {
 
 func (x *PreviewResponse) Reset() {
 	*x = PreviewResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1655,7 +1734,7 @@ func (x *PreviewResponse) String() string {
 func (*PreviewResponse) ProtoMessage() {}
 
 func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1668,7 +1747,7 @@ func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewResponse.ProtoReflect.Descriptor instead.
 func (*PreviewResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{17}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PreviewResponse) GetVerdict() *Verdict {
@@ -1701,7 +1780,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1713,7 +1792,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1726,7 +1805,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{18}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetRequest) GetId() string {
@@ -1746,7 +1825,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1758,7 +1837,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1771,7 +1850,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{19}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetResponse) GetMitigation() *Mitigation {
@@ -1801,7 +1880,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1813,7 +1892,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1826,7 +1905,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{20}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListRequest) GetCustomer() string {
@@ -1851,16 +1930,18 @@ func (x *ListRequest) GetLimit() uint32 {
 }
 
 type ListResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Mitigations   []*Mitigation          `protobuf:"bytes,1,rep,name=mitigations,proto3" json:"mitigations,omitempty"`
-	Read          *ReadInfo              `protobuf:"bytes,2,opt,name=read,proto3" json:"read,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Mitigations []*Mitigation          `protobuf:"bytes,1,rep,name=mitigations,proto3" json:"mitigations,omitempty"`
+	Read        *ReadInfo              `protobuf:"bytes,2,opt,name=read,proto3" json:"read,omitempty"`
+	// Set while the cluster is frozen.
+	Freeze        *Freeze `protobuf:"bytes,20,opt,name=freeze,proto3" json:"freeze,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1872,7 +1953,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1885,7 +1966,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{21}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListResponse) GetMitigations() []*Mitigation {
@@ -1902,6 +1983,13 @@ func (x *ListResponse) GetRead() *ReadInfo {
 	return nil
 }
 
+func (x *ListResponse) GetFreeze() *Freeze {
+	if x != nil {
+		return x.Freeze
+	}
+	return nil
+}
+
 type WatchRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Customer      string                 `protobuf:"bytes,1,opt,name=customer,proto3" json:"customer,omitempty"`
@@ -1911,7 +1999,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1923,7 +2011,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1936,7 +2024,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{22}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WatchRequest) GetCustomer() string {
@@ -1956,7 +2044,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1968,7 +2056,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1981,7 +2069,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{23}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WatchResponse) GetMitigation() *Mitigation {
@@ -2011,7 +2099,7 @@ type ExtendRequest struct {
 
 func (x *ExtendRequest) Reset() {
 	*x = ExtendRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[24]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2023,7 +2111,7 @@ func (x *ExtendRequest) String() string {
 func (*ExtendRequest) ProtoMessage() {}
 
 func (x *ExtendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[24]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2036,7 +2124,7 @@ func (x *ExtendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendRequest.ProtoReflect.Descriptor instead.
 func (*ExtendRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{24}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ExtendRequest) GetRequestId() string {
@@ -2077,7 +2165,7 @@ type ExtendResponse struct {
 
 func (x *ExtendResponse) Reset() {
 	*x = ExtendResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[25]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2089,7 +2177,7 @@ func (x *ExtendResponse) String() string {
 func (*ExtendResponse) ProtoMessage() {}
 
 func (x *ExtendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[25]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2102,7 +2190,7 @@ func (x *ExtendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendResponse.ProtoReflect.Descriptor instead.
 func (*ExtendResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{25}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ExtendResponse) GetMitigation() *Mitigation {
@@ -2130,7 +2218,7 @@ type WithdrawRequest struct {
 
 func (x *WithdrawRequest) Reset() {
 	*x = WithdrawRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[26]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2142,7 +2230,7 @@ func (x *WithdrawRequest) String() string {
 func (*WithdrawRequest) ProtoMessage() {}
 
 func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[26]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2155,7 +2243,7 @@ func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawRequest.ProtoReflect.Descriptor instead.
 func (*WithdrawRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{26}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WithdrawRequest) GetRequestId() string {
@@ -2192,7 +2280,7 @@ type WithdrawResponse struct {
 
 func (x *WithdrawResponse) Reset() {
 	*x = WithdrawResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[27]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2204,7 +2292,7 @@ func (x *WithdrawResponse) String() string {
 func (*WithdrawResponse) ProtoMessage() {}
 
 func (x *WithdrawResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[27]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2217,7 +2305,7 @@ func (x *WithdrawResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawResponse.ProtoReflect.Descriptor instead.
 func (*WithdrawResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{27}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WithdrawResponse) GetMitigation() *Mitigation {
@@ -2246,14 +2334,18 @@ type WithdrawAllRequest struct {
 	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	Reason    string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Only those of this customer; empty for all.
-	Customer      string `protobuf:"bytes,3,opt,name=customer,proto3" json:"customer,omitempty"`
+	Customer string `protobuf:"bytes,3,opt,name=customer,proto3" json:"customer,omitempty"`
+	// Freezes the cluster in the same log entry, so that nothing starts again by itself; not with a customer.
+	Freeze bool `protobuf:"varint,20,opt,name=freeze,proto3" json:"freeze,omitempty"`
+	// Unset: until it is unfrozen.
+	FreezeFor     *durationpb.Duration `protobuf:"bytes,21,opt,name=freeze_for,json=freezeFor,proto3" json:"freeze_for,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WithdrawAllRequest) Reset() {
 	*x = WithdrawAllRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[28]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2265,7 +2357,7 @@ func (x *WithdrawAllRequest) String() string {
 func (*WithdrawAllRequest) ProtoMessage() {}
 
 func (x *WithdrawAllRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[28]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2278,7 +2370,7 @@ func (x *WithdrawAllRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawAllRequest.ProtoReflect.Descriptor instead.
 func (*WithdrawAllRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{28}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *WithdrawAllRequest) GetRequestId() string {
@@ -2302,18 +2394,34 @@ func (x *WithdrawAllRequest) GetCustomer() string {
 	return ""
 }
 
+func (x *WithdrawAllRequest) GetFreeze() bool {
+	if x != nil {
+		return x.Freeze
+	}
+	return false
+}
+
+func (x *WithdrawAllRequest) GetFreezeFor() *durationpb.Duration {
+	if x != nil {
+		return x.FreezeFor
+	}
+	return nil
+}
+
 type WithdrawAllResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Ids           []string               `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
-	Write         *WriteInfo             `protobuf:"bytes,2,opt,name=write,proto3" json:"write,omitempty"`
-	GoneAtLatest  *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=gone_at_latest,json=goneAtLatest,proto3" json:"gone_at_latest,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Ids          []string               `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	Write        *WriteInfo             `protobuf:"bytes,2,opt,name=write,proto3" json:"write,omitempty"`
+	GoneAtLatest *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=gone_at_latest,json=goneAtLatest,proto3" json:"gone_at_latest,omitempty"`
+	// Set while the cluster is frozen.
+	Freeze        *Freeze `protobuf:"bytes,20,opt,name=freeze,proto3" json:"freeze,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WithdrawAllResponse) Reset() {
 	*x = WithdrawAllResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[29]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2325,7 +2433,7 @@ func (x *WithdrawAllResponse) String() string {
 func (*WithdrawAllResponse) ProtoMessage() {}
 
 func (x *WithdrawAllResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[29]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2338,7 +2446,7 @@ func (x *WithdrawAllResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawAllResponse.ProtoReflect.Descriptor instead.
 func (*WithdrawAllResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{29}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *WithdrawAllResponse) GetIds() []string {
@@ -2358,6 +2466,13 @@ func (x *WithdrawAllResponse) GetWrite() *WriteInfo {
 func (x *WithdrawAllResponse) GetGoneAtLatest() *timestamppb.Timestamp {
 	if x != nil {
 		return x.GoneAtLatest
+	}
+	return nil
+}
+
+func (x *WithdrawAllResponse) GetFreeze() *Freeze {
+	if x != nil {
+		return x.Freeze
 	}
 	return nil
 }
@@ -2424,7 +2539,7 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\x04what\x18\x03 \x01(\tR\x04what\x12\x0e\n" +
 	"\x02by\x18\x04 \x01(\tR\x02by\x12\x12\n" +
 	"\x04code\x18\x05 \x01(\tR\x04code\x12\x12\n" +
-	"\x04text\x18\x06 \x01(\tR\x04text\"\x8b\f\n" +
+	"\x04text\x18\x06 \x01(\tR\x04text\"\xa3\f\n" +
 	"\n" +
 	"Mitigation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
@@ -2478,7 +2593,13 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\x06prices\x18  \x03(\v2\x12.tidegate.v1.PriceR\x06prices\x12\x16\n" +
 	"\x06spared\x18< \x03(\tR\x06spared\x126\n" +
 	"\vnear_misses\x18F \x03(\v2\x15.tidegate.v1.NearMissR\n" +
-	"nearMisses\"4\n" +
+	"nearMisses\x12\x16\n" +
+	"\x06source\x18P \x01(\tR\x06source\"\x94\x01\n" +
+	"\x06Freeze\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x120\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"4\n" +
 	"\bNearMiss\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\"\xa5\x01\n" +
@@ -2530,10 +2651,11 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\vListRequest\x12\x1a\n" +
 	"\bcustomer\x18\x01 \x01(\tR\bcustomer\x12!\n" +
 	"\finclude_over\x18\x02 \x01(\bR\vincludeOver\x12\x14\n" +
-	"\x05limit\x18\x03 \x01(\rR\x05limit\"t\n" +
+	"\x05limit\x18\x03 \x01(\rR\x05limit\"\xa1\x01\n" +
 	"\fListResponse\x129\n" +
 	"\vmitigations\x18\x01 \x03(\v2\x17.tidegate.v1.MitigationR\vmitigations\x12)\n" +
-	"\x04read\x18\x02 \x01(\v2\x15.tidegate.v1.ReadInfoR\x04read\"*\n" +
+	"\x04read\x18\x02 \x01(\v2\x15.tidegate.v1.ReadInfoR\x04read\x12+\n" +
+	"\x06freeze\x18\x14 \x01(\v2\x13.tidegate.v1.FreezeR\x06freeze\"*\n" +
 	"\fWatchRequest\x12\x1a\n" +
 	"\bcustomer\x18\x01 \x01(\tR\bcustomer\"s\n" +
 	"\rWatchResponse\x127\n" +
@@ -2562,16 +2684,20 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"mitigation\x18\x01 \x01(\v2\x17.tidegate.v1.MitigationR\n" +
 	"mitigation\x12,\n" +
 	"\x05write\x18\x02 \x01(\v2\x16.tidegate.v1.WriteInfoR\x05write\x12@\n" +
-	"\x0egone_at_latest\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\fgoneAtLatest\"g\n" +
+	"\x0egone_at_latest\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\fgoneAtLatest\"\xb9\x01\n" +
 	"\x12WithdrawAllRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1a\n" +
-	"\bcustomer\x18\x03 \x01(\tR\bcustomer\"\x97\x01\n" +
+	"\bcustomer\x18\x03 \x01(\tR\bcustomer\x12\x16\n" +
+	"\x06freeze\x18\x14 \x01(\bR\x06freeze\x128\n" +
+	"\n" +
+	"freeze_for\x18\x15 \x01(\v2\x19.google.protobuf.DurationR\tfreezeFor\"\xc4\x01\n" +
 	"\x13WithdrawAllResponse\x12\x10\n" +
 	"\x03ids\x18\x01 \x03(\tR\x03ids\x12,\n" +
 	"\x05write\x18\x02 \x01(\v2\x16.tidegate.v1.WriteInfoR\x05write\x12@\n" +
-	"\x0egone_at_latest\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\fgoneAtLatest*\xc5\x01\n" +
+	"\x0egone_at_latest\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\fgoneAtLatest\x12+\n" +
+	"\x06freeze\x18\x14 \x01(\v2\x13.tidegate.v1.FreezeR\x06freeze*\xc5\x01\n" +
 	"\vVerdictKind\x12\x1c\n" +
 	"\x18VERDICT_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16VERDICT_KIND_MITIGATED\x10\x01\x12\x17\n" +
@@ -2603,7 +2729,7 @@ func file_tidegate_v1_mitigation_proto_rawDescGZIP() []byte {
 }
 
 var file_tidegate_v1_mitigation_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tidegate_v1_mitigation_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_tidegate_v1_mitigation_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_tidegate_v1_mitigation_proto_goTypes = []any{
 	(VerdictKind)(0),              // 0: tidegate.v1.VerdictKind
 	(*ReadInfo)(nil),              // 1: tidegate.v1.ReadInfo
@@ -2617,98 +2743,104 @@ var file_tidegate_v1_mitigation_proto_goTypes = []any{
 	(*Step)(nil),                  // 9: tidegate.v1.Step
 	(*Event)(nil),                 // 10: tidegate.v1.Event
 	(*Mitigation)(nil),            // 11: tidegate.v1.Mitigation
-	(*NearMiss)(nil),              // 12: tidegate.v1.NearMiss
-	(*Price)(nil),                 // 13: tidegate.v1.Price
-	(*RouterRoom)(nil),            // 14: tidegate.v1.RouterRoom
-	(*StartRequest)(nil),          // 15: tidegate.v1.StartRequest
-	(*StartResponse)(nil),         // 16: tidegate.v1.StartResponse
-	(*PreviewRequest)(nil),        // 17: tidegate.v1.PreviewRequest
-	(*PreviewResponse)(nil),       // 18: tidegate.v1.PreviewResponse
-	(*GetRequest)(nil),            // 19: tidegate.v1.GetRequest
-	(*GetResponse)(nil),           // 20: tidegate.v1.GetResponse
-	(*ListRequest)(nil),           // 21: tidegate.v1.ListRequest
-	(*ListResponse)(nil),          // 22: tidegate.v1.ListResponse
-	(*WatchRequest)(nil),          // 23: tidegate.v1.WatchRequest
-	(*WatchResponse)(nil),         // 24: tidegate.v1.WatchResponse
-	(*ExtendRequest)(nil),         // 25: tidegate.v1.ExtendRequest
-	(*ExtendResponse)(nil),        // 26: tidegate.v1.ExtendResponse
-	(*WithdrawRequest)(nil),       // 27: tidegate.v1.WithdrawRequest
-	(*WithdrawResponse)(nil),      // 28: tidegate.v1.WithdrawResponse
-	(*WithdrawAllRequest)(nil),    // 29: tidegate.v1.WithdrawAllRequest
-	(*WithdrawAllResponse)(nil),   // 30: tidegate.v1.WithdrawAllResponse
-	(*durationpb.Duration)(nil),   // 31: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
+	(*Freeze)(nil),                // 12: tidegate.v1.Freeze
+	(*NearMiss)(nil),              // 13: tidegate.v1.NearMiss
+	(*Price)(nil),                 // 14: tidegate.v1.Price
+	(*RouterRoom)(nil),            // 15: tidegate.v1.RouterRoom
+	(*StartRequest)(nil),          // 16: tidegate.v1.StartRequest
+	(*StartResponse)(nil),         // 17: tidegate.v1.StartResponse
+	(*PreviewRequest)(nil),        // 18: tidegate.v1.PreviewRequest
+	(*PreviewResponse)(nil),       // 19: tidegate.v1.PreviewResponse
+	(*GetRequest)(nil),            // 20: tidegate.v1.GetRequest
+	(*GetResponse)(nil),           // 21: tidegate.v1.GetResponse
+	(*ListRequest)(nil),           // 22: tidegate.v1.ListRequest
+	(*ListResponse)(nil),          // 23: tidegate.v1.ListResponse
+	(*WatchRequest)(nil),          // 24: tidegate.v1.WatchRequest
+	(*WatchResponse)(nil),         // 25: tidegate.v1.WatchResponse
+	(*ExtendRequest)(nil),         // 26: tidegate.v1.ExtendRequest
+	(*ExtendResponse)(nil),        // 27: tidegate.v1.ExtendResponse
+	(*WithdrawRequest)(nil),       // 28: tidegate.v1.WithdrawRequest
+	(*WithdrawResponse)(nil),      // 29: tidegate.v1.WithdrawResponse
+	(*WithdrawAllRequest)(nil),    // 30: tidegate.v1.WithdrawAllRequest
+	(*WithdrawAllResponse)(nil),   // 31: tidegate.v1.WithdrawAllResponse
+	(*durationpb.Duration)(nil),   // 32: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
 }
 var file_tidegate_v1_mitigation_proto_depIdxs = []int32{
-	31, // 0: tidegate.v1.ReadInfo.age:type_name -> google.protobuf.Duration
+	32, // 0: tidegate.v1.ReadInfo.age:type_name -> google.protobuf.Duration
 	0,  // 1: tidegate.v1.Verdict.kind:type_name -> tidegate.v1.VerdictKind
-	31, // 2: tidegate.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
+	32, // 2: tidegate.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
 	3,  // 3: tidegate.v1.Verdict.violations:type_name -> tidegate.v1.FieldViolation
-	32, // 4: tidegate.v1.Cause.since:type_name -> google.protobuf.Timestamp
+	33, // 4: tidegate.v1.Cause.since:type_name -> google.protobuf.Timestamp
 	5,  // 5: tidegate.v1.Step.action:type_name -> tidegate.v1.Action
-	31, // 6: tidegate.v1.Step.after:type_name -> google.protobuf.Duration
-	32, // 7: tidegate.v1.Event.at:type_name -> google.protobuf.Timestamp
+	32, // 6: tidegate.v1.Step.after:type_name -> google.protobuf.Duration
+	33, // 7: tidegate.v1.Event.at:type_name -> google.protobuf.Timestamp
 	5,  // 8: tidegate.v1.Mitigation.action:type_name -> tidegate.v1.Action
 	6,  // 9: tidegate.v1.Mitigation.exempt:type_name -> tidegate.v1.Exemption
-	31, // 10: tidegate.v1.Mitigation.lifetime:type_name -> google.protobuf.Duration
-	32, // 11: tidegate.v1.Mitigation.created:type_name -> google.protobuf.Timestamp
-	32, // 12: tidegate.v1.Mitigation.expires:type_name -> google.protobuf.Timestamp
+	32, // 10: tidegate.v1.Mitigation.lifetime:type_name -> google.protobuf.Duration
+	33, // 11: tidegate.v1.Mitigation.created:type_name -> google.protobuf.Timestamp
+	33, // 12: tidegate.v1.Mitigation.expires:type_name -> google.protobuf.Timestamp
 	8,  // 13: tidegate.v1.Mitigation.causes:type_name -> tidegate.v1.Cause
-	32, // 14: tidegate.v1.Mitigation.ended_at:type_name -> google.protobuf.Timestamp
+	33, // 14: tidegate.v1.Mitigation.ended_at:type_name -> google.protobuf.Timestamp
 	7,  // 15: tidegate.v1.Mitigation.overridden:type_name -> tidegate.v1.Override
 	9,  // 16: tidegate.v1.Mitigation.ladder:type_name -> tidegate.v1.Step
-	32, // 17: tidegate.v1.Mitigation.step_since:type_name -> google.protobuf.Timestamp
-	32, // 18: tidegate.v1.Mitigation.next_step:type_name -> google.protobuf.Timestamp
+	33, // 17: tidegate.v1.Mitigation.step_since:type_name -> google.protobuf.Timestamp
+	33, // 18: tidegate.v1.Mitigation.next_step:type_name -> google.protobuf.Timestamp
 	10, // 19: tidegate.v1.Mitigation.history:type_name -> tidegate.v1.Event
-	31, // 20: tidegate.v1.Mitigation.quiet_time:type_name -> google.protobuf.Duration
-	32, // 21: tidegate.v1.Mitigation.ends_at:type_name -> google.protobuf.Timestamp
-	13, // 22: tidegate.v1.Mitigation.prices:type_name -> tidegate.v1.Price
-	12, // 23: tidegate.v1.Mitigation.near_misses:type_name -> tidegate.v1.NearMiss
-	14, // 24: tidegate.v1.Price.routers:type_name -> tidegate.v1.RouterRoom
-	5,  // 25: tidegate.v1.StartRequest.action:type_name -> tidegate.v1.Action
-	31, // 26: tidegate.v1.StartRequest.lifetime:type_name -> google.protobuf.Duration
-	4,  // 27: tidegate.v1.StartResponse.verdict:type_name -> tidegate.v1.Verdict
-	11, // 28: tidegate.v1.StartResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	2,  // 29: tidegate.v1.StartResponse.write:type_name -> tidegate.v1.WriteInfo
-	15, // 30: tidegate.v1.PreviewRequest.start:type_name -> tidegate.v1.StartRequest
-	4,  // 31: tidegate.v1.PreviewResponse.verdict:type_name -> tidegate.v1.Verdict
-	11, // 32: tidegate.v1.PreviewResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	1,  // 33: tidegate.v1.PreviewResponse.read:type_name -> tidegate.v1.ReadInfo
-	11, // 34: tidegate.v1.GetResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	1,  // 35: tidegate.v1.GetResponse.read:type_name -> tidegate.v1.ReadInfo
-	11, // 36: tidegate.v1.ListResponse.mitigations:type_name -> tidegate.v1.Mitigation
-	1,  // 37: tidegate.v1.ListResponse.read:type_name -> tidegate.v1.ReadInfo
-	11, // 38: tidegate.v1.WatchResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	1,  // 39: tidegate.v1.WatchResponse.read:type_name -> tidegate.v1.ReadInfo
-	31, // 40: tidegate.v1.ExtendRequest.lifetime:type_name -> google.protobuf.Duration
-	11, // 41: tidegate.v1.ExtendResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	2,  // 42: tidegate.v1.ExtendResponse.write:type_name -> tidegate.v1.WriteInfo
-	11, // 43: tidegate.v1.WithdrawResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	2,  // 44: tidegate.v1.WithdrawResponse.write:type_name -> tidegate.v1.WriteInfo
-	32, // 45: tidegate.v1.WithdrawResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
-	2,  // 46: tidegate.v1.WithdrawAllResponse.write:type_name -> tidegate.v1.WriteInfo
-	32, // 47: tidegate.v1.WithdrawAllResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
-	15, // 48: tidegate.v1.MitigationService.Start:input_type -> tidegate.v1.StartRequest
-	17, // 49: tidegate.v1.MitigationService.Preview:input_type -> tidegate.v1.PreviewRequest
-	19, // 50: tidegate.v1.MitigationService.Get:input_type -> tidegate.v1.GetRequest
-	21, // 51: tidegate.v1.MitigationService.List:input_type -> tidegate.v1.ListRequest
-	23, // 52: tidegate.v1.MitigationService.Watch:input_type -> tidegate.v1.WatchRequest
-	25, // 53: tidegate.v1.MitigationService.Extend:input_type -> tidegate.v1.ExtendRequest
-	27, // 54: tidegate.v1.MitigationService.Withdraw:input_type -> tidegate.v1.WithdrawRequest
-	29, // 55: tidegate.v1.MitigationService.WithdrawAll:input_type -> tidegate.v1.WithdrawAllRequest
-	16, // 56: tidegate.v1.MitigationService.Start:output_type -> tidegate.v1.StartResponse
-	18, // 57: tidegate.v1.MitigationService.Preview:output_type -> tidegate.v1.PreviewResponse
-	20, // 58: tidegate.v1.MitigationService.Get:output_type -> tidegate.v1.GetResponse
-	22, // 59: tidegate.v1.MitigationService.List:output_type -> tidegate.v1.ListResponse
-	24, // 60: tidegate.v1.MitigationService.Watch:output_type -> tidegate.v1.WatchResponse
-	26, // 61: tidegate.v1.MitigationService.Extend:output_type -> tidegate.v1.ExtendResponse
-	28, // 62: tidegate.v1.MitigationService.Withdraw:output_type -> tidegate.v1.WithdrawResponse
-	30, // 63: tidegate.v1.MitigationService.WithdrawAll:output_type -> tidegate.v1.WithdrawAllResponse
-	56, // [56:64] is the sub-list for method output_type
-	48, // [48:56] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	32, // 20: tidegate.v1.Mitigation.quiet_time:type_name -> google.protobuf.Duration
+	33, // 21: tidegate.v1.Mitigation.ends_at:type_name -> google.protobuf.Timestamp
+	14, // 22: tidegate.v1.Mitigation.prices:type_name -> tidegate.v1.Price
+	13, // 23: tidegate.v1.Mitigation.near_misses:type_name -> tidegate.v1.NearMiss
+	33, // 24: tidegate.v1.Freeze.since:type_name -> google.protobuf.Timestamp
+	33, // 25: tidegate.v1.Freeze.until:type_name -> google.protobuf.Timestamp
+	15, // 26: tidegate.v1.Price.routers:type_name -> tidegate.v1.RouterRoom
+	5,  // 27: tidegate.v1.StartRequest.action:type_name -> tidegate.v1.Action
+	32, // 28: tidegate.v1.StartRequest.lifetime:type_name -> google.protobuf.Duration
+	4,  // 29: tidegate.v1.StartResponse.verdict:type_name -> tidegate.v1.Verdict
+	11, // 30: tidegate.v1.StartResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	2,  // 31: tidegate.v1.StartResponse.write:type_name -> tidegate.v1.WriteInfo
+	16, // 32: tidegate.v1.PreviewRequest.start:type_name -> tidegate.v1.StartRequest
+	4,  // 33: tidegate.v1.PreviewResponse.verdict:type_name -> tidegate.v1.Verdict
+	11, // 34: tidegate.v1.PreviewResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	1,  // 35: tidegate.v1.PreviewResponse.read:type_name -> tidegate.v1.ReadInfo
+	11, // 36: tidegate.v1.GetResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	1,  // 37: tidegate.v1.GetResponse.read:type_name -> tidegate.v1.ReadInfo
+	11, // 38: tidegate.v1.ListResponse.mitigations:type_name -> tidegate.v1.Mitigation
+	1,  // 39: tidegate.v1.ListResponse.read:type_name -> tidegate.v1.ReadInfo
+	12, // 40: tidegate.v1.ListResponse.freeze:type_name -> tidegate.v1.Freeze
+	11, // 41: tidegate.v1.WatchResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	1,  // 42: tidegate.v1.WatchResponse.read:type_name -> tidegate.v1.ReadInfo
+	32, // 43: tidegate.v1.ExtendRequest.lifetime:type_name -> google.protobuf.Duration
+	11, // 44: tidegate.v1.ExtendResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	2,  // 45: tidegate.v1.ExtendResponse.write:type_name -> tidegate.v1.WriteInfo
+	11, // 46: tidegate.v1.WithdrawResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	2,  // 47: tidegate.v1.WithdrawResponse.write:type_name -> tidegate.v1.WriteInfo
+	33, // 48: tidegate.v1.WithdrawResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
+	32, // 49: tidegate.v1.WithdrawAllRequest.freeze_for:type_name -> google.protobuf.Duration
+	2,  // 50: tidegate.v1.WithdrawAllResponse.write:type_name -> tidegate.v1.WriteInfo
+	33, // 51: tidegate.v1.WithdrawAllResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
+	12, // 52: tidegate.v1.WithdrawAllResponse.freeze:type_name -> tidegate.v1.Freeze
+	16, // 53: tidegate.v1.MitigationService.Start:input_type -> tidegate.v1.StartRequest
+	18, // 54: tidegate.v1.MitigationService.Preview:input_type -> tidegate.v1.PreviewRequest
+	20, // 55: tidegate.v1.MitigationService.Get:input_type -> tidegate.v1.GetRequest
+	22, // 56: tidegate.v1.MitigationService.List:input_type -> tidegate.v1.ListRequest
+	24, // 57: tidegate.v1.MitigationService.Watch:input_type -> tidegate.v1.WatchRequest
+	26, // 58: tidegate.v1.MitigationService.Extend:input_type -> tidegate.v1.ExtendRequest
+	28, // 59: tidegate.v1.MitigationService.Withdraw:input_type -> tidegate.v1.WithdrawRequest
+	30, // 60: tidegate.v1.MitigationService.WithdrawAll:input_type -> tidegate.v1.WithdrawAllRequest
+	17, // 61: tidegate.v1.MitigationService.Start:output_type -> tidegate.v1.StartResponse
+	19, // 62: tidegate.v1.MitigationService.Preview:output_type -> tidegate.v1.PreviewResponse
+	21, // 63: tidegate.v1.MitigationService.Get:output_type -> tidegate.v1.GetResponse
+	23, // 64: tidegate.v1.MitigationService.List:output_type -> tidegate.v1.ListResponse
+	25, // 65: tidegate.v1.MitigationService.Watch:output_type -> tidegate.v1.WatchResponse
+	27, // 66: tidegate.v1.MitigationService.Extend:output_type -> tidegate.v1.ExtendResponse
+	29, // 67: tidegate.v1.MitigationService.Withdraw:output_type -> tidegate.v1.WithdrawResponse
+	31, // 68: tidegate.v1.MitigationService.WithdrawAll:output_type -> tidegate.v1.WithdrawAllResponse
+	61, // [61:69] is the sub-list for method output_type
+	53, // [53:61] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_v1_mitigation_proto_init() }
@@ -2722,7 +2854,7 @@ func file_tidegate_v1_mitigation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_v1_mitigation_proto_rawDesc), len(file_tidegate_v1_mitigation_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   30,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

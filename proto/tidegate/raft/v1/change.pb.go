@@ -33,6 +33,10 @@ type Change struct {
 	//	*Change_PutResult
 	//	*Change_PutLease
 	//	*Change_EndMitigation
+	//	*Change_PutFreeze
+	//	*Change_EndFreeze
+	//	*Change_PutQuarantine
+	//	*Change_EndQuarantine
 	Change        isChange_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -138,6 +142,42 @@ func (x *Change) GetEndMitigation() *EndMitigation {
 	return nil
 }
 
+func (x *Change) GetPutFreeze() *PutFreeze {
+	if x != nil {
+		if x, ok := x.Change.(*Change_PutFreeze); ok {
+			return x.PutFreeze
+		}
+	}
+	return nil
+}
+
+func (x *Change) GetEndFreeze() *EndFreeze {
+	if x != nil {
+		if x, ok := x.Change.(*Change_EndFreeze); ok {
+			return x.EndFreeze
+		}
+	}
+	return nil
+}
+
+func (x *Change) GetPutQuarantine() *PutQuarantine {
+	if x != nil {
+		if x, ok := x.Change.(*Change_PutQuarantine); ok {
+			return x.PutQuarantine
+		}
+	}
+	return nil
+}
+
+func (x *Change) GetEndQuarantine() *EndQuarantine {
+	if x != nil {
+		if x, ok := x.Change.(*Change_EndQuarantine); ok {
+			return x.EndQuarantine
+		}
+	}
+	return nil
+}
+
 type isChange_Change interface {
 	isChange_Change()
 }
@@ -170,6 +210,22 @@ type Change_EndMitigation struct {
 	EndMitigation *EndMitigation `protobuf:"bytes,7,opt,name=end_mitigation,json=endMitigation,proto3,oneof"`
 }
 
+type Change_PutFreeze struct {
+	PutFreeze *PutFreeze `protobuf:"bytes,15,opt,name=put_freeze,json=putFreeze,proto3,oneof"`
+}
+
+type Change_EndFreeze struct {
+	EndFreeze *EndFreeze `protobuf:"bytes,16,opt,name=end_freeze,json=endFreeze,proto3,oneof"`
+}
+
+type Change_PutQuarantine struct {
+	PutQuarantine *PutQuarantine `protobuf:"bytes,17,opt,name=put_quarantine,json=putQuarantine,proto3,oneof"`
+}
+
+type Change_EndQuarantine struct {
+	EndQuarantine *EndQuarantine `protobuf:"bytes,18,opt,name=end_quarantine,json=endQuarantine,proto3,oneof"`
+}
+
 func (*Change_PutDocument) isChange_Change() {}
 
 func (*Change_DeleteDocument) isChange_Change() {}
@@ -183,6 +239,14 @@ func (*Change_PutResult) isChange_Change() {}
 func (*Change_PutLease) isChange_Change() {}
 
 func (*Change_EndMitigation) isChange_Change() {}
+
+func (*Change_PutFreeze) isChange_Change() {}
+
+func (*Change_EndFreeze) isChange_Change() {}
+
+func (*Change_PutQuarantine) isChange_Change() {}
+
+func (*Change_EndQuarantine) isChange_Change() {}
 
 // PutDocument adds or replaces a document.
 type PutDocument struct {
@@ -488,6 +552,178 @@ func (x *PutResult) GetResult() *Result {
 	return nil
 }
 
+// PutFreeze freezes the cluster.
+type PutFreeze struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Freeze        *Freeze                `protobuf:"bytes,1,opt,name=freeze,proto3" json:"freeze,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutFreeze) Reset() {
+	*x = PutFreeze{}
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutFreeze) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutFreeze) ProtoMessage() {}
+
+func (x *PutFreeze) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutFreeze.ProtoReflect.Descriptor instead.
+func (*PutFreeze) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PutFreeze) GetFreeze() *Freeze {
+	if x != nil {
+		return x.Freeze
+	}
+	return nil
+}
+
+// EndFreeze ends the freeze.
+type EndFreeze struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndFreeze) Reset() {
+	*x = EndFreeze{}
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndFreeze) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndFreeze) ProtoMessage() {}
+
+func (x *EndFreeze) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndFreeze.ProtoReflect.Descriptor instead.
+func (*EndFreeze) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{8}
+}
+
+// PutQuarantine puts a detector into quarantine.
+type PutQuarantine struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Quarantine    *Quarantine            `protobuf:"bytes,1,opt,name=quarantine,proto3" json:"quarantine,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutQuarantine) Reset() {
+	*x = PutQuarantine{}
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutQuarantine) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutQuarantine) ProtoMessage() {}
+
+func (x *PutQuarantine) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutQuarantine.ProtoReflect.Descriptor instead.
+func (*PutQuarantine) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *PutQuarantine) GetQuarantine() *Quarantine {
+	if x != nil {
+		return x.Quarantine
+	}
+	return nil
+}
+
+// EndQuarantine releases a detector.
+type EndQuarantine struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Source        string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndQuarantine) Reset() {
+	*x = EndQuarantine{}
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndQuarantine) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndQuarantine) ProtoMessage() {}
+
+func (x *EndQuarantine) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndQuarantine.ProtoReflect.Descriptor instead.
+func (*EndQuarantine) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *EndQuarantine) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
 // PutLease records that a leader with a quorum is alive.
 type PutLease struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -497,7 +733,7 @@ type PutLease struct {
 
 func (x *PutLease) Reset() {
 	*x = PutLease{}
-	mi := &file_tidegate_raft_v1_change_proto_msgTypes[7]
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -509,7 +745,7 @@ func (x *PutLease) String() string {
 func (*PutLease) ProtoMessage() {}
 
 func (x *PutLease) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_change_proto_msgTypes[7]
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -522,14 +758,14 @@ func (x *PutLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutLease.ProtoReflect.Descriptor instead.
 func (*PutLease) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{7}
+	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{11}
 }
 
 var File_tidegate_raft_v1_change_proto protoreflect.FileDescriptor
 
 const file_tidegate_raft_v1_change_proto_rawDesc = "" +
 	"\n" +
-	"\x1dtidegate/raft/v1/change.proto\x12\x10tidegate.raft.v1\x1a\x1ftidegate/raft/v1/document.proto\x1a!tidegate/raft/v1/mitigation.proto\"\xee\x03\n" +
+	"\x1dtidegate/raft/v1/change.proto\x12\x10tidegate.raft.v1\x1a\x1ftidegate/raft/v1/document.proto\x1a!tidegate/raft/v1/mitigation.proto\"\xfe\x05\n" +
 	"\x06Change\x12B\n" +
 	"\fput_document\x18\x01 \x01(\v2\x1d.tidegate.raft.v1.PutDocumentH\x00R\vputDocument\x12K\n" +
 	"\x0fdelete_document\x18\x02 \x01(\v2 .tidegate.raft.v1.DeleteDocumentH\x00R\x0edeleteDocument\x12H\n" +
@@ -539,7 +775,13 @@ const file_tidegate_raft_v1_change_proto_rawDesc = "" +
 	"\n" +
 	"put_result\x18\x05 \x01(\v2\x1b.tidegate.raft.v1.PutResultH\x00R\tputResult\x129\n" +
 	"\tput_lease\x18\x06 \x01(\v2\x1a.tidegate.raft.v1.PutLeaseH\x00R\bputLease\x12H\n" +
-	"\x0eend_mitigation\x18\a \x01(\v2\x1f.tidegate.raft.v1.EndMitigationH\x00R\rendMitigationB\b\n" +
+	"\x0eend_mitigation\x18\a \x01(\v2\x1f.tidegate.raft.v1.EndMitigationH\x00R\rendMitigation\x12<\n" +
+	"\n" +
+	"put_freeze\x18\x0f \x01(\v2\x1b.tidegate.raft.v1.PutFreezeH\x00R\tputFreeze\x12<\n" +
+	"\n" +
+	"end_freeze\x18\x10 \x01(\v2\x1b.tidegate.raft.v1.EndFreezeH\x00R\tendFreeze\x12H\n" +
+	"\x0eput_quarantine\x18\x11 \x01(\v2\x1f.tidegate.raft.v1.PutQuarantineH\x00R\rputQuarantine\x12H\n" +
+	"\x0eend_quarantine\x18\x12 \x01(\v2\x1f.tidegate.raft.v1.EndQuarantineH\x00R\rendQuarantineB\b\n" +
 	"\x06change\"E\n" +
 	"\vPutDocument\x126\n" +
 	"\bdocument\x18\x01 \x01(\v2\x1a.tidegate.raft.v1.DocumentR\bdocument\"X\n" +
@@ -558,7 +800,16 @@ const file_tidegate_raft_v1_change_proto_rawDesc = "" +
 	"\tPutAttack\x120\n" +
 	"\x06attack\x18\x01 \x01(\v2\x18.tidegate.raft.v1.AttackR\x06attack\"=\n" +
 	"\tPutResult\x120\n" +
-	"\x06result\x18\x01 \x01(\v2\x18.tidegate.raft.v1.ResultR\x06result\"\n" +
+	"\x06result\x18\x01 \x01(\v2\x18.tidegate.raft.v1.ResultR\x06result\"=\n" +
+	"\tPutFreeze\x120\n" +
+	"\x06freeze\x18\x01 \x01(\v2\x18.tidegate.raft.v1.FreezeR\x06freeze\"\v\n" +
+	"\tEndFreeze\"M\n" +
+	"\rPutQuarantine\x12<\n" +
+	"\n" +
+	"quarantine\x18\x01 \x01(\v2\x1c.tidegate.raft.v1.QuarantineR\n" +
+	"quarantine\"'\n" +
+	"\rEndQuarantine\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\"\n" +
 	"\n" +
 	"\bPutLeaseB<Z:github.com/tidegate/tidegate/proto/tidegate/raft/v1;raftv1b\x06proto3"
 
@@ -574,7 +825,7 @@ func file_tidegate_raft_v1_change_proto_rawDescGZIP() []byte {
 	return file_tidegate_raft_v1_change_proto_rawDescData
 }
 
-var file_tidegate_raft_v1_change_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_tidegate_raft_v1_change_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_tidegate_raft_v1_change_proto_goTypes = []any{
 	(*Change)(nil),         // 0: tidegate.raft.v1.Change
 	(*PutDocument)(nil),    // 1: tidegate.raft.v1.PutDocument
@@ -583,13 +834,19 @@ var file_tidegate_raft_v1_change_proto_goTypes = []any{
 	(*EndMitigation)(nil),  // 4: tidegate.raft.v1.EndMitigation
 	(*PutAttack)(nil),      // 5: tidegate.raft.v1.PutAttack
 	(*PutResult)(nil),      // 6: tidegate.raft.v1.PutResult
-	(*PutLease)(nil),       // 7: tidegate.raft.v1.PutLease
-	(*Document)(nil),       // 8: tidegate.raft.v1.Document
-	(DocumentKind)(0),      // 9: tidegate.raft.v1.DocumentKind
-	(*Mitigation)(nil),     // 10: tidegate.raft.v1.Mitigation
-	(EndCause)(0),          // 11: tidegate.raft.v1.EndCause
-	(*Attack)(nil),         // 12: tidegate.raft.v1.Attack
-	(*Result)(nil),         // 13: tidegate.raft.v1.Result
+	(*PutFreeze)(nil),      // 7: tidegate.raft.v1.PutFreeze
+	(*EndFreeze)(nil),      // 8: tidegate.raft.v1.EndFreeze
+	(*PutQuarantine)(nil),  // 9: tidegate.raft.v1.PutQuarantine
+	(*EndQuarantine)(nil),  // 10: tidegate.raft.v1.EndQuarantine
+	(*PutLease)(nil),       // 11: tidegate.raft.v1.PutLease
+	(*Document)(nil),       // 12: tidegate.raft.v1.Document
+	(DocumentKind)(0),      // 13: tidegate.raft.v1.DocumentKind
+	(*Mitigation)(nil),     // 14: tidegate.raft.v1.Mitigation
+	(EndCause)(0),          // 15: tidegate.raft.v1.EndCause
+	(*Attack)(nil),         // 16: tidegate.raft.v1.Attack
+	(*Result)(nil),         // 17: tidegate.raft.v1.Result
+	(*Freeze)(nil),         // 18: tidegate.raft.v1.Freeze
+	(*Quarantine)(nil),     // 19: tidegate.raft.v1.Quarantine
 }
 var file_tidegate_raft_v1_change_proto_depIdxs = []int32{
 	1,  // 0: tidegate.raft.v1.Change.put_document:type_name -> tidegate.raft.v1.PutDocument
@@ -597,19 +854,25 @@ var file_tidegate_raft_v1_change_proto_depIdxs = []int32{
 	3,  // 2: tidegate.raft.v1.Change.put_mitigation:type_name -> tidegate.raft.v1.PutMitigation
 	5,  // 3: tidegate.raft.v1.Change.put_attack:type_name -> tidegate.raft.v1.PutAttack
 	6,  // 4: tidegate.raft.v1.Change.put_result:type_name -> tidegate.raft.v1.PutResult
-	7,  // 5: tidegate.raft.v1.Change.put_lease:type_name -> tidegate.raft.v1.PutLease
+	11, // 5: tidegate.raft.v1.Change.put_lease:type_name -> tidegate.raft.v1.PutLease
 	4,  // 6: tidegate.raft.v1.Change.end_mitigation:type_name -> tidegate.raft.v1.EndMitigation
-	8,  // 7: tidegate.raft.v1.PutDocument.document:type_name -> tidegate.raft.v1.Document
-	9,  // 8: tidegate.raft.v1.DeleteDocument.kind:type_name -> tidegate.raft.v1.DocumentKind
-	10, // 9: tidegate.raft.v1.PutMitigation.mitigation:type_name -> tidegate.raft.v1.Mitigation
-	11, // 10: tidegate.raft.v1.EndMitigation.cause:type_name -> tidegate.raft.v1.EndCause
-	12, // 11: tidegate.raft.v1.PutAttack.attack:type_name -> tidegate.raft.v1.Attack
-	13, // 12: tidegate.raft.v1.PutResult.result:type_name -> tidegate.raft.v1.Result
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	7,  // 7: tidegate.raft.v1.Change.put_freeze:type_name -> tidegate.raft.v1.PutFreeze
+	8,  // 8: tidegate.raft.v1.Change.end_freeze:type_name -> tidegate.raft.v1.EndFreeze
+	9,  // 9: tidegate.raft.v1.Change.put_quarantine:type_name -> tidegate.raft.v1.PutQuarantine
+	10, // 10: tidegate.raft.v1.Change.end_quarantine:type_name -> tidegate.raft.v1.EndQuarantine
+	12, // 11: tidegate.raft.v1.PutDocument.document:type_name -> tidegate.raft.v1.Document
+	13, // 12: tidegate.raft.v1.DeleteDocument.kind:type_name -> tidegate.raft.v1.DocumentKind
+	14, // 13: tidegate.raft.v1.PutMitigation.mitigation:type_name -> tidegate.raft.v1.Mitigation
+	15, // 14: tidegate.raft.v1.EndMitigation.cause:type_name -> tidegate.raft.v1.EndCause
+	16, // 15: tidegate.raft.v1.PutAttack.attack:type_name -> tidegate.raft.v1.Attack
+	17, // 16: tidegate.raft.v1.PutResult.result:type_name -> tidegate.raft.v1.Result
+	18, // 17: tidegate.raft.v1.PutFreeze.freeze:type_name -> tidegate.raft.v1.Freeze
+	19, // 18: tidegate.raft.v1.PutQuarantine.quarantine:type_name -> tidegate.raft.v1.Quarantine
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_raft_v1_change_proto_init() }
@@ -627,6 +890,10 @@ func file_tidegate_raft_v1_change_proto_init() {
 		(*Change_PutResult)(nil),
 		(*Change_PutLease)(nil),
 		(*Change_EndMitigation)(nil),
+		(*Change_PutFreeze)(nil),
+		(*Change_EndFreeze)(nil),
+		(*Change_PutQuarantine)(nil),
+		(*Change_EndQuarantine)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -634,7 +901,7 @@ func file_tidegate_raft_v1_change_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_raft_v1_change_proto_rawDesc), len(file_tidegate_raft_v1_change_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

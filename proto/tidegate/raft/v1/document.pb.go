@@ -413,9 +413,13 @@ type Customer struct {
 	Contacts       []string               `protobuf:"bytes,6,rep,name=contacts,proto3" json:"contacts,omitempty"`
 	MaxMitigations int64                  `protobuf:"varint,7,opt,name=max_mitigations,json=maxMitigations,proto3" json:"max_mitigations,omitempty"`
 	Tags           []string               `protobuf:"bytes,20,rep,name=tags,proto3" json:"tags,omitempty"`
-	Services       []*Service             `protobuf:"bytes,25,rep,name=services,proto3" json:"services,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	MaxRules       int64                  `protobuf:"varint,21,opt,name=max_rules,json=maxRules,proto3" json:"max_rules,omitempty"`
+	// Empty, manual or none.
+	Mitigation    string     `protobuf:"bytes,22,opt,name=mitigation,proto3" json:"mitigation,omitempty"`
+	ManualVectors []string   `protobuf:"bytes,23,rep,name=manual_vectors,json=manualVectors,proto3" json:"manual_vectors,omitempty"`
+	Services      []*Service `protobuf:"bytes,25,rep,name=services,proto3" json:"services,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Customer) Reset() {
@@ -500,6 +504,27 @@ func (x *Customer) GetMaxMitigations() int64 {
 func (x *Customer) GetTags() []string {
 	if x != nil {
 		return x.Tags
+	}
+	return nil
+}
+
+func (x *Customer) GetMaxRules() int64 {
+	if x != nil {
+		return x.MaxRules
+	}
+	return 0
+}
+
+func (x *Customer) GetMitigation() string {
+	if x != nil {
+		return x.Mitigation
+	}
+	return ""
+}
+
+func (x *Customer) GetManualVectors() []string {
+	if x != nil {
+		return x.ManualVectors
 	}
 	return nil
 }
@@ -990,6 +1015,7 @@ type Policy struct {
 	Quiet          *durationpb.Duration `protobuf:"bytes,41,opt,name=quiet,proto3" json:"quiet,omitempty"`
 	// Empty, or auto.
 	Relax         string `protobuf:"bytes,42,opt,name=relax,proto3" json:"relax,omitempty"`
+	MaxPerHour    int64  `protobuf:"varint,43,opt,name=max_per_hour,json=maxPerHour,proto3" json:"max_per_hour,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1164,6 +1190,13 @@ func (x *Policy) GetRelax() string {
 	return ""
 }
 
+func (x *Policy) GetMaxPerHour() int64 {
+	if x != nil {
+		return x.MaxPerHour
+	}
+	return 0
+}
+
 // Step is one step of a ladder.
 type Step struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -1302,9 +1335,19 @@ type Safeguards struct {
 	ShortestRtbhIpv4 uint32 `protobuf:"varint,9,opt,name=shortest_rtbh_ipv4,json=shortestRtbhIpv4,proto3" json:"shortest_rtbh_ipv4,omitempty"`
 	ShortestRtbhIpv6 uint32 `protobuf:"varint,10,opt,name=shortest_rtbh_ipv6,json=shortestRtbhIpv6,proto3" json:"shortest_rtbh_ipv6,omitempty"`
 	// Blackhole routes of one mitigation; 0: 8.
-	MaxRtbhRoutes int64 `protobuf:"varint,11,opt,name=max_rtbh_routes,json=maxRtbhRoutes,proto3" json:"max_rtbh_routes,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	MaxRtbhRoutes int64               `protobuf:"varint,11,opt,name=max_rtbh_routes,json=maxRtbhRoutes,proto3" json:"max_rtbh_routes,omitempty"`
+	Widest        *WidestByAction     `protobuf:"bytes,30,opt,name=widest,proto3" json:"widest,omitempty"`
+	MinConfidence *ConfidenceByAction `protobuf:"bytes,31,opt,name=min_confidence,json=minConfidence,proto3" json:"min_confidence,omitempty"`
+	MaxRules      int64               `protobuf:"varint,32,opt,name=max_rules,json=maxRules,proto3" json:"max_rules,omitempty"`
+	// Percent.
+	OperatorShare               float64               `protobuf:"fixed64,33,opt,name=operator_share,json=operatorShare,proto3" json:"operator_share,omitempty"`
+	SourceShare                 float64               `protobuf:"fixed64,34,opt,name=source_share,json=sourceShare,proto3" json:"source_share,omitempty"`
+	MaxStartsPerMinute          int64                 `protobuf:"varint,35,opt,name=max_starts_per_minute,json=maxStartsPerMinute,proto3" json:"max_starts_per_minute,omitempty"`
+	MaxStartsPerMinutePerSource int64                 `protobuf:"varint,36,opt,name=max_starts_per_minute_per_source,json=maxStartsPerMinutePerSource,proto3" json:"max_starts_per_minute_per_source,omitempty"`
+	MaxRulesPerMinute           int64                 `protobuf:"varint,37,opt,name=max_rules_per_minute,json=maxRulesPerMinute,proto3" json:"max_rules_per_minute,omitempty"`
+	Quarantine                  *QuarantineThresholds `protobuf:"bytes,38,opt,name=quarantine,proto3" json:"quarantine,omitempty"`
+	unknownFields               protoimpl.UnknownFields
+	sizeCache                   protoimpl.SizeCache
 }
 
 func (x *Safeguards) Reset() {
@@ -1414,6 +1457,345 @@ func (x *Safeguards) GetMaxRtbhRoutes() int64 {
 	return 0
 }
 
+func (x *Safeguards) GetWidest() *WidestByAction {
+	if x != nil {
+		return x.Widest
+	}
+	return nil
+}
+
+func (x *Safeguards) GetMinConfidence() *ConfidenceByAction {
+	if x != nil {
+		return x.MinConfidence
+	}
+	return nil
+}
+
+func (x *Safeguards) GetMaxRules() int64 {
+	if x != nil {
+		return x.MaxRules
+	}
+	return 0
+}
+
+func (x *Safeguards) GetOperatorShare() float64 {
+	if x != nil {
+		return x.OperatorShare
+	}
+	return 0
+}
+
+func (x *Safeguards) GetSourceShare() float64 {
+	if x != nil {
+		return x.SourceShare
+	}
+	return 0
+}
+
+func (x *Safeguards) GetMaxStartsPerMinute() int64 {
+	if x != nil {
+		return x.MaxStartsPerMinute
+	}
+	return 0
+}
+
+func (x *Safeguards) GetMaxStartsPerMinutePerSource() int64 {
+	if x != nil {
+		return x.MaxStartsPerMinutePerSource
+	}
+	return 0
+}
+
+func (x *Safeguards) GetMaxRulesPerMinute() int64 {
+	if x != nil {
+		return x.MaxRulesPerMinute
+	}
+	return 0
+}
+
+func (x *Safeguards) GetQuarantine() *QuarantineThresholds {
+	if x != nil {
+		return x.Quarantine
+	}
+	return nil
+}
+
+// Widths are prefix lengths by family.
+type Widths struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ipv4          uint32                 `protobuf:"varint,1,opt,name=ipv4,proto3" json:"ipv4,omitempty"`
+	Ipv6          uint32                 `protobuf:"varint,2,opt,name=ipv6,proto3" json:"ipv6,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Widths) Reset() {
+	*x = Widths{}
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Widths) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Widths) ProtoMessage() {}
+
+func (x *Widths) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Widths.ProtoReflect.Descriptor instead.
+func (*Widths) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Widths) GetIpv4() uint32 {
+	if x != nil {
+		return x.Ipv4
+	}
+	return 0
+}
+
+func (x *Widths) GetIpv6() uint32 {
+	if x != nil {
+		return x.Ipv6
+	}
+	return 0
+}
+
+// WidestByAction bounds targets by what is done to them.
+type WidestByAction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Discard       *Widths                `protobuf:"bytes,1,opt,name=discard,proto3" json:"discard,omitempty"`
+	Rate          *Widths                `protobuf:"bytes,2,opt,name=rate,proto3" json:"rate,omitempty"`
+	Redirect      *Widths                `protobuf:"bytes,3,opt,name=redirect,proto3" json:"redirect,omitempty"`
+	Rtbh          *Widths                `protobuf:"bytes,4,opt,name=rtbh,proto3" json:"rtbh,omitempty"`
+	Mark          *Widths                `protobuf:"bytes,5,opt,name=mark,proto3" json:"mark,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WidestByAction) Reset() {
+	*x = WidestByAction{}
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WidestByAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WidestByAction) ProtoMessage() {}
+
+func (x *WidestByAction) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WidestByAction.ProtoReflect.Descriptor instead.
+func (*WidestByAction) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *WidestByAction) GetDiscard() *Widths {
+	if x != nil {
+		return x.Discard
+	}
+	return nil
+}
+
+func (x *WidestByAction) GetRate() *Widths {
+	if x != nil {
+		return x.Rate
+	}
+	return nil
+}
+
+func (x *WidestByAction) GetRedirect() *Widths {
+	if x != nil {
+		return x.Redirect
+	}
+	return nil
+}
+
+func (x *WidestByAction) GetRtbh() *Widths {
+	if x != nil {
+		return x.Rtbh
+	}
+	return nil
+}
+
+func (x *WidestByAction) GetMark() *Widths {
+	if x != nil {
+		return x.Mark
+	}
+	return nil
+}
+
+// ConfidenceByAction is a confidence for each action.
+type ConfidenceByAction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Discard       float64                `protobuf:"fixed64,1,opt,name=discard,proto3" json:"discard,omitempty"`
+	Rate          float64                `protobuf:"fixed64,2,opt,name=rate,proto3" json:"rate,omitempty"`
+	Redirect      float64                `protobuf:"fixed64,3,opt,name=redirect,proto3" json:"redirect,omitempty"`
+	Rtbh          float64                `protobuf:"fixed64,4,opt,name=rtbh,proto3" json:"rtbh,omitempty"`
+	Mark          float64                `protobuf:"fixed64,5,opt,name=mark,proto3" json:"mark,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfidenceByAction) Reset() {
+	*x = ConfidenceByAction{}
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfidenceByAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfidenceByAction) ProtoMessage() {}
+
+func (x *ConfidenceByAction) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfidenceByAction.ProtoReflect.Descriptor instead.
+func (*ConfidenceByAction) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ConfidenceByAction) GetDiscard() float64 {
+	if x != nil {
+		return x.Discard
+	}
+	return 0
+}
+
+func (x *ConfidenceByAction) GetRate() float64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *ConfidenceByAction) GetRedirect() float64 {
+	if x != nil {
+		return x.Redirect
+	}
+	return 0
+}
+
+func (x *ConfidenceByAction) GetRtbh() float64 {
+	if x != nil {
+		return x.Rtbh
+	}
+	return 0
+}
+
+func (x *ConfidenceByAction) GetMark() float64 {
+	if x != nil {
+		return x.Mark
+	}
+	return 0
+}
+
+// QuarantineThresholds say when a detector is put into quarantine.
+type QuarantineThresholds struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	WrongTargets   int64                  `protobuf:"varint,1,opt,name=wrong_targets,json=wrongTargets,proto3" json:"wrong_targets,omitempty"`
+	SeqConflicts   int64                  `protobuf:"varint,2,opt,name=seq_conflicts,json=seqConflicts,proto3" json:"seq_conflicts,omitempty"`
+	TooFastMinutes int64                  `protobuf:"varint,3,opt,name=too_fast_minutes,json=tooFastMinutes,proto3" json:"too_fast_minutes,omitempty"`
+	Duration       *durationpb.Duration   `protobuf:"bytes,4,opt,name=duration,proto3" json:"duration,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *QuarantineThresholds) Reset() {
+	*x = QuarantineThresholds{}
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuarantineThresholds) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuarantineThresholds) ProtoMessage() {}
+
+func (x *QuarantineThresholds) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuarantineThresholds.ProtoReflect.Descriptor instead.
+func (*QuarantineThresholds) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *QuarantineThresholds) GetWrongTargets() int64 {
+	if x != nil {
+		return x.WrongTargets
+	}
+	return 0
+}
+
+func (x *QuarantineThresholds) GetSeqConflicts() int64 {
+	if x != nil {
+		return x.SeqConflicts
+	}
+	return 0
+}
+
+func (x *QuarantineThresholds) GetTooFastMinutes() int64 {
+	if x != nil {
+		return x.TooFastMinutes
+	}
+	return 0
+}
+
+func (x *QuarantineThresholds) GetDuration() *durationpb.Duration {
+	if x != nil {
+		return x.Duration
+	}
+	return nil
+}
+
 var File_tidegate_raft_v1_document_proto protoreflect.FileDescriptor
 
 const file_tidegate_raft_v1_document_proto_rawDesc = "" +
@@ -1429,7 +1811,7 @@ const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	"safeguards\x128\n" +
 	"\bdetector\x18\x06 \x01(\v2\x1a.tidegate.raft.v1.DetectorH\x00R\bdetectorB\n" +
 	"\n" +
-	"\bdocument\"\xa0\x02\n" +
+	"\bdocument\"\x84\x03\n" +
 	"\bCustomer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1a\n" +
@@ -1438,7 +1820,12 @@ const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	"\x05links\x18\x05 \x03(\v2\x16.tidegate.raft.v1.LinkR\x05links\x12\x1a\n" +
 	"\bcontacts\x18\x06 \x03(\tR\bcontacts\x12'\n" +
 	"\x0fmax_mitigations\x18\a \x01(\x03R\x0emaxMitigations\x12\x12\n" +
-	"\x04tags\x18\x14 \x03(\tR\x04tags\x125\n" +
+	"\x04tags\x18\x14 \x03(\tR\x04tags\x12\x1b\n" +
+	"\tmax_rules\x18\x15 \x01(\x03R\bmaxRules\x12\x1e\n" +
+	"\n" +
+	"mitigation\x18\x16 \x01(\tR\n" +
+	"mitigation\x12%\n" +
+	"\x0emanual_vectors\x18\x17 \x03(\tR\rmanualVectors\x125\n" +
 	"\bservices\x18\x19 \x03(\v2\x19.tidegate.raft.v1.ServiceR\bservices\"\x88\x01\n" +
 	"\aService\x12\x1a\n" +
 	"\bprefixes\x18\x01 \x03(\fR\bprefixes\x12\x1a\n" +
@@ -1482,7 +1869,7 @@ const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	"\fdiscard_ipv6\x18\x10 \x01(\fR\vdiscardIpv6\x12'\n" +
 	"\x0faccept_untested\x18\x11 \x01(\bR\x0eacceptUntested\x12\x1f\n" +
 	"\vmax_entries\x18\x12 \x01(\x03R\n" +
-	"maxEntries\"\x86\x05\n" +
+	"maxEntries\"\xa8\x05\n" +
 	"\x06Policy\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bpriority\x18\x02 \x01(\x03R\bpriority\x12\x18\n" +
@@ -1505,7 +1892,9 @@ const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	"\x0fmax_mitigations\x18\x1c \x01(\x03R\x0emaxMitigations\x12.\n" +
 	"\x06ladder\x18( \x03(\v2\x16.tidegate.raft.v1.StepR\x06ladder\x12/\n" +
 	"\x05quiet\x18) \x01(\v2\x19.google.protobuf.DurationR\x05quiet\x12\x14\n" +
-	"\x05relax\x18* \x01(\tR\x05relax\"\x90\x01\n" +
+	"\x05relax\x18* \x01(\tR\x05relax\x12 \n" +
+	"\fmax_per_hour\x18+ \x01(\x03R\n" +
+	"maxPerHour\"\x90\x01\n" +
 	"\x04Step\x120\n" +
 	"\x06action\x18\x01 \x01(\v2\x18.tidegate.raft.v1.ActionR\x06action\x12/\n" +
 	"\x05after\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05after\x12%\n" +
@@ -1513,7 +1902,7 @@ const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	"\bDetector\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05trust\x18\x02 \x01(\x01R\x05trust\x12\x12\n" +
-	"\x04note\x18\x03 \x01(\tR\x04note\"\xed\x03\n" +
+	"\x04note\x18\x03 \x01(\tR\x04note\"\xce\a\n" +
 	"\n" +
 	"Safeguards\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
@@ -1530,7 +1919,38 @@ const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	"\x12shortest_rtbh_ipv4\x18\t \x01(\rR\x10shortestRtbhIpv4\x12,\n" +
 	"\x12shortest_rtbh_ipv6\x18\n" +
 	" \x01(\rR\x10shortestRtbhIpv6\x12&\n" +
-	"\x0fmax_rtbh_routes\x18\v \x01(\x03R\rmaxRtbhRoutes*\xda\x01\n" +
+	"\x0fmax_rtbh_routes\x18\v \x01(\x03R\rmaxRtbhRoutes\x128\n" +
+	"\x06widest\x18\x1e \x01(\v2 .tidegate.raft.v1.WidestByActionR\x06widest\x12K\n" +
+	"\x0emin_confidence\x18\x1f \x01(\v2$.tidegate.raft.v1.ConfidenceByActionR\rminConfidence\x12\x1b\n" +
+	"\tmax_rules\x18  \x01(\x03R\bmaxRules\x12%\n" +
+	"\x0eoperator_share\x18! \x01(\x01R\roperatorShare\x12!\n" +
+	"\fsource_share\x18\" \x01(\x01R\vsourceShare\x121\n" +
+	"\x15max_starts_per_minute\x18# \x01(\x03R\x12maxStartsPerMinute\x12E\n" +
+	" max_starts_per_minute_per_source\x18$ \x01(\x03R\x1bmaxStartsPerMinutePerSource\x12/\n" +
+	"\x14max_rules_per_minute\x18% \x01(\x03R\x11maxRulesPerMinute\x12F\n" +
+	"\n" +
+	"quarantine\x18& \x01(\v2&.tidegate.raft.v1.QuarantineThresholdsR\n" +
+	"quarantine\"0\n" +
+	"\x06Widths\x12\x12\n" +
+	"\x04ipv4\x18\x01 \x01(\rR\x04ipv4\x12\x12\n" +
+	"\x04ipv6\x18\x02 \x01(\rR\x04ipv6\"\x84\x02\n" +
+	"\x0eWidestByAction\x122\n" +
+	"\adiscard\x18\x01 \x01(\v2\x18.tidegate.raft.v1.WidthsR\adiscard\x12,\n" +
+	"\x04rate\x18\x02 \x01(\v2\x18.tidegate.raft.v1.WidthsR\x04rate\x124\n" +
+	"\bredirect\x18\x03 \x01(\v2\x18.tidegate.raft.v1.WidthsR\bredirect\x12,\n" +
+	"\x04rtbh\x18\x04 \x01(\v2\x18.tidegate.raft.v1.WidthsR\x04rtbh\x12,\n" +
+	"\x04mark\x18\x05 \x01(\v2\x18.tidegate.raft.v1.WidthsR\x04mark\"\x86\x01\n" +
+	"\x12ConfidenceByAction\x12\x18\n" +
+	"\adiscard\x18\x01 \x01(\x01R\adiscard\x12\x12\n" +
+	"\x04rate\x18\x02 \x01(\x01R\x04rate\x12\x1a\n" +
+	"\bredirect\x18\x03 \x01(\x01R\bredirect\x12\x12\n" +
+	"\x04rtbh\x18\x04 \x01(\x01R\x04rtbh\x12\x12\n" +
+	"\x04mark\x18\x05 \x01(\x01R\x04mark\"\xc1\x01\n" +
+	"\x14QuarantineThresholds\x12#\n" +
+	"\rwrong_targets\x18\x01 \x01(\x03R\fwrongTargets\x12#\n" +
+	"\rseq_conflicts\x18\x02 \x01(\x03R\fseqConflicts\x12(\n" +
+	"\x10too_fast_minutes\x18\x03 \x01(\x03R\x0etooFastMinutes\x125\n" +
+	"\bduration\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\bduration*\xda\x01\n" +
 	"\fDocumentKind\x12\x1d\n" +
 	"\x19DOCUMENT_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16DOCUMENT_KIND_CUSTOMER\x10\x01\x12!\n" +
@@ -1573,27 +1993,31 @@ func file_tidegate_raft_v1_document_proto_rawDescGZIP() []byte {
 }
 
 var file_tidegate_raft_v1_document_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_tidegate_raft_v1_document_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_tidegate_raft_v1_document_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_tidegate_raft_v1_document_proto_goTypes = []any{
-	(DocumentKind)(0),           // 0: tidegate.raft.v1.DocumentKind
-	(LinkState)(0),              // 1: tidegate.raft.v1.LinkState
-	(BlockKind)(0),              // 2: tidegate.raft.v1.BlockKind
-	(Validation)(0),             // 3: tidegate.raft.v1.Validation
-	(*Document)(nil),            // 4: tidegate.raft.v1.Document
-	(*Customer)(nil),            // 5: tidegate.raft.v1.Customer
-	(*Service)(nil),             // 6: tidegate.raft.v1.Service
-	(*PortRange)(nil),           // 7: tidegate.raft.v1.PortRange
-	(*Link)(nil),                // 8: tidegate.raft.v1.Link
-	(*ProtectedBlock)(nil),      // 9: tidegate.raft.v1.ProtectedBlock
-	(*Router)(nil),              // 10: tidegate.raft.v1.Router
-	(*Policy)(nil),              // 11: tidegate.raft.v1.Policy
-	(*Step)(nil),                // 12: tidegate.raft.v1.Step
-	(*Detector)(nil),            // 13: tidegate.raft.v1.Detector
-	(*Safeguards)(nil),          // 14: tidegate.raft.v1.Safeguards
-	(Family)(0),                 // 15: tidegate.raft.v1.Family
-	(RouteKind)(0),              // 16: tidegate.raft.v1.RouteKind
-	(*Action)(nil),              // 17: tidegate.raft.v1.Action
-	(*durationpb.Duration)(nil), // 18: google.protobuf.Duration
+	(DocumentKind)(0),            // 0: tidegate.raft.v1.DocumentKind
+	(LinkState)(0),               // 1: tidegate.raft.v1.LinkState
+	(BlockKind)(0),               // 2: tidegate.raft.v1.BlockKind
+	(Validation)(0),              // 3: tidegate.raft.v1.Validation
+	(*Document)(nil),             // 4: tidegate.raft.v1.Document
+	(*Customer)(nil),             // 5: tidegate.raft.v1.Customer
+	(*Service)(nil),              // 6: tidegate.raft.v1.Service
+	(*PortRange)(nil),            // 7: tidegate.raft.v1.PortRange
+	(*Link)(nil),                 // 8: tidegate.raft.v1.Link
+	(*ProtectedBlock)(nil),       // 9: tidegate.raft.v1.ProtectedBlock
+	(*Router)(nil),               // 10: tidegate.raft.v1.Router
+	(*Policy)(nil),               // 11: tidegate.raft.v1.Policy
+	(*Step)(nil),                 // 12: tidegate.raft.v1.Step
+	(*Detector)(nil),             // 13: tidegate.raft.v1.Detector
+	(*Safeguards)(nil),           // 14: tidegate.raft.v1.Safeguards
+	(*Widths)(nil),               // 15: tidegate.raft.v1.Widths
+	(*WidestByAction)(nil),       // 16: tidegate.raft.v1.WidestByAction
+	(*ConfidenceByAction)(nil),   // 17: tidegate.raft.v1.ConfidenceByAction
+	(*QuarantineThresholds)(nil), // 18: tidegate.raft.v1.QuarantineThresholds
+	(Family)(0),                  // 19: tidegate.raft.v1.Family
+	(RouteKind)(0),               // 20: tidegate.raft.v1.RouteKind
+	(*Action)(nil),               // 21: tidegate.raft.v1.Action
+	(*durationpb.Duration)(nil),  // 22: google.protobuf.Duration
 }
 var file_tidegate_raft_v1_document_proto_depIdxs = []int32{
 	5,  // 0: tidegate.raft.v1.Document.customer:type_name -> tidegate.raft.v1.Customer
@@ -1607,22 +2031,31 @@ var file_tidegate_raft_v1_document_proto_depIdxs = []int32{
 	7,  // 8: tidegate.raft.v1.Service.ports:type_name -> tidegate.raft.v1.PortRange
 	1,  // 9: tidegate.raft.v1.Link.state:type_name -> tidegate.raft.v1.LinkState
 	2,  // 10: tidegate.raft.v1.ProtectedBlock.purpose:type_name -> tidegate.raft.v1.BlockKind
-	15, // 11: tidegate.raft.v1.Router.families:type_name -> tidegate.raft.v1.Family
+	19, // 11: tidegate.raft.v1.Router.families:type_name -> tidegate.raft.v1.Family
 	3,  // 12: tidegate.raft.v1.Router.validation:type_name -> tidegate.raft.v1.Validation
-	16, // 13: tidegate.raft.v1.Router.carries:type_name -> tidegate.raft.v1.RouteKind
-	17, // 14: tidegate.raft.v1.Policy.action:type_name -> tidegate.raft.v1.Action
-	18, // 15: tidegate.raft.v1.Policy.lifetime:type_name -> google.protobuf.Duration
+	20, // 13: tidegate.raft.v1.Router.carries:type_name -> tidegate.raft.v1.RouteKind
+	21, // 14: tidegate.raft.v1.Policy.action:type_name -> tidegate.raft.v1.Action
+	22, // 15: tidegate.raft.v1.Policy.lifetime:type_name -> google.protobuf.Duration
 	12, // 16: tidegate.raft.v1.Policy.ladder:type_name -> tidegate.raft.v1.Step
-	18, // 17: tidegate.raft.v1.Policy.quiet:type_name -> google.protobuf.Duration
-	17, // 18: tidegate.raft.v1.Step.action:type_name -> tidegate.raft.v1.Action
-	18, // 19: tidegate.raft.v1.Step.after:type_name -> google.protobuf.Duration
-	18, // 20: tidegate.raft.v1.Safeguards.default_lifetime:type_name -> google.protobuf.Duration
-	18, // 21: tidegate.raft.v1.Safeguards.max_lifetime:type_name -> google.protobuf.Duration
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	22, // 17: tidegate.raft.v1.Policy.quiet:type_name -> google.protobuf.Duration
+	21, // 18: tidegate.raft.v1.Step.action:type_name -> tidegate.raft.v1.Action
+	22, // 19: tidegate.raft.v1.Step.after:type_name -> google.protobuf.Duration
+	22, // 20: tidegate.raft.v1.Safeguards.default_lifetime:type_name -> google.protobuf.Duration
+	22, // 21: tidegate.raft.v1.Safeguards.max_lifetime:type_name -> google.protobuf.Duration
+	16, // 22: tidegate.raft.v1.Safeguards.widest:type_name -> tidegate.raft.v1.WidestByAction
+	17, // 23: tidegate.raft.v1.Safeguards.min_confidence:type_name -> tidegate.raft.v1.ConfidenceByAction
+	18, // 24: tidegate.raft.v1.Safeguards.quarantine:type_name -> tidegate.raft.v1.QuarantineThresholds
+	15, // 25: tidegate.raft.v1.WidestByAction.discard:type_name -> tidegate.raft.v1.Widths
+	15, // 26: tidegate.raft.v1.WidestByAction.rate:type_name -> tidegate.raft.v1.Widths
+	15, // 27: tidegate.raft.v1.WidestByAction.redirect:type_name -> tidegate.raft.v1.Widths
+	15, // 28: tidegate.raft.v1.WidestByAction.rtbh:type_name -> tidegate.raft.v1.Widths
+	15, // 29: tidegate.raft.v1.WidestByAction.mark:type_name -> tidegate.raft.v1.Widths
+	22, // 30: tidegate.raft.v1.QuarantineThresholds.duration:type_name -> google.protobuf.Duration
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_raft_v1_document_proto_init() }
@@ -1645,7 +2078,7 @@ func file_tidegate_raft_v1_document_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_raft_v1_document_proto_rawDesc), len(file_tidegate_raft_v1_document_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   11,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -675,6 +675,7 @@ type Mitigation struct {
 	// What the rules leave alone.
 	Services      []*Service  `protobuf:"bytes,60,rep,name=services,proto3" json:"services,omitempty"`
 	NearMisses    []*NearMiss `protobuf:"bytes,70,rep,name=near_misses,json=nearMisses,proto3" json:"near_misses,omitempty"`
+	Source        string      `protobuf:"bytes,80,opt,name=source,proto3" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -968,6 +969,13 @@ func (x *Mitigation) GetNearMisses() []*NearMiss {
 	return nil
 }
 
+func (x *Mitigation) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
 // NearMiss is a policy that lacked one thing to take a signal.
 type NearMiss struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1184,6 +1192,160 @@ func (x *Verdict) GetRetryAfter() *durationpb.Duration {
 	return nil
 }
 
+// Freeze says that policies start nothing.
+type Freeze struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	By            string                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	Until         *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Freeze) Reset() {
+	*x = Freeze{}
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Freeze) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Freeze) ProtoMessage() {}
+
+func (x *Freeze) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Freeze.ProtoReflect.Descriptor instead.
+func (*Freeze) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Freeze) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Freeze) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Freeze) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Freeze) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+// Quarantine says that the signals of a detector are observed only.
+type Quarantine struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Source        string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	By            string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
+	Until         *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=until,proto3" json:"until,omitempty"`
+	Automatic     bool                   `protobuf:"varint,6,opt,name=automatic,proto3" json:"automatic,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Quarantine) Reset() {
+	*x = Quarantine{}
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Quarantine) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Quarantine) ProtoMessage() {}
+
+func (x *Quarantine) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Quarantine.ProtoReflect.Descriptor instead.
+func (*Quarantine) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Quarantine) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Quarantine) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Quarantine) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Quarantine) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Quarantine) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *Quarantine) GetAutomatic() bool {
+	if x != nil {
+		return x.Automatic
+	}
+	return false
+}
+
 // Result is the remembered answer to a write.
 type Result struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -1201,7 +1363,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[9]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1213,7 +1375,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[9]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1226,7 +1388,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{9}
+	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Result) GetRequestId() string {
@@ -1304,7 +1466,7 @@ const file_tidegate_raft_v1_mitigation_proto_rawDesc = "" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04what\x18\x03 \x01(\tR\x04what\x12\x0e\n" +
 	"\x02by\x18\x04 \x01(\tR\x02by\x120\n" +
-	"\x06reason\x18\x05 \x01(\v2\x18.tidegate.raft.v1.ReasonR\x06reason\"\xdc\v\n" +
+	"\x06reason\x18\x05 \x01(\v2\x18.tidegate.raft.v1.ReasonR\x06reason\"\xf4\v\n" +
 	"\n" +
 	"Mitigation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
@@ -1347,7 +1509,8 @@ const file_tidegate_raft_v1_mitigation_proto_rawDesc = "" +
 	"\aends_at\x181 \x01(\v2\x1a.google.protobuf.TimestampR\x06endsAt\x125\n" +
 	"\bservices\x18< \x03(\v2\x19.tidegate.raft.v1.ServiceR\bservices\x12;\n" +
 	"\vnear_misses\x18F \x03(\v2\x1a.tidegate.raft.v1.NearMissR\n" +
-	"nearMisses\"4\n" +
+	"nearMisses\x12\x16\n" +
+	"\x06source\x18P \x01(\tR\x06source\"4\n" +
 	"\bNearMiss\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\"\xc9\x01\n" +
@@ -1368,7 +1531,20 @@ const file_tidegate_raft_v1_mitigation_proto_rawDesc = "" +
 	"mitigation\x18\x03 \x01(\x04R\n" +
 	"mitigation\x12:\n" +
 	"\vretry_after\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"retryAfter\"\xe8\x01\n" +
+	"retryAfter\"\x94\x01\n" +
+	"\x06Freeze\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x120\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xce\x01\n" +
+	"\n" +
+	"Quarantine\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12\x0e\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x120\n" +
+	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x1c\n" +
+	"\tautomatic\x18\x06 \x01(\bR\tautomatic\"\xe8\x01\n" +
 	"\x06Result\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x0e\n" +
@@ -1424,7 +1600,7 @@ func file_tidegate_raft_v1_mitigation_proto_rawDescGZIP() []byte {
 }
 
 var file_tidegate_raft_v1_mitigation_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_tidegate_raft_v1_mitigation_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_tidegate_raft_v1_mitigation_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_tidegate_raft_v1_mitigation_proto_goTypes = []any{
 	(Origin)(0),                   // 0: tidegate.raft.v1.Origin
 	(Phase)(0),                    // 1: tidegate.raft.v1.Phase
@@ -1440,54 +1616,60 @@ var file_tidegate_raft_v1_mitigation_proto_goTypes = []any{
 	(*NearMiss)(nil),              // 11: tidegate.raft.v1.NearMiss
 	(*Attack)(nil),                // 12: tidegate.raft.v1.Attack
 	(*Verdict)(nil),               // 13: tidegate.raft.v1.Verdict
-	(*Result)(nil),                // 14: tidegate.raft.v1.Result
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
-	(*Match)(nil),                 // 16: tidegate.raft.v1.Match
-	(*Action)(nil),                // 17: tidegate.raft.v1.Action
-	(*Rule)(nil),                  // 18: tidegate.raft.v1.Rule
-	(*durationpb.Duration)(nil),   // 19: google.protobuf.Duration
-	(*Step)(nil),                  // 20: tidegate.raft.v1.Step
-	(*Service)(nil),               // 21: tidegate.raft.v1.Service
+	(*Freeze)(nil),                // 14: tidegate.raft.v1.Freeze
+	(*Quarantine)(nil),            // 15: tidegate.raft.v1.Quarantine
+	(*Result)(nil),                // 16: tidegate.raft.v1.Result
+	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
+	(*Match)(nil),                 // 18: tidegate.raft.v1.Match
+	(*Action)(nil),                // 19: tidegate.raft.v1.Action
+	(*Rule)(nil),                  // 20: tidegate.raft.v1.Rule
+	(*durationpb.Duration)(nil),   // 21: google.protobuf.Duration
+	(*Step)(nil),                  // 22: tidegate.raft.v1.Step
+	(*Service)(nil),               // 23: tidegate.raft.v1.Service
 }
 var file_tidegate_raft_v1_mitigation_proto_depIdxs = []int32{
 	3,  // 0: tidegate.raft.v1.Exemption.kind:type_name -> tidegate.raft.v1.ExemptionKind
 	6,  // 1: tidegate.raft.v1.Cut.exempt:type_name -> tidegate.raft.v1.Exemption
-	15, // 2: tidegate.raft.v1.Cause.since:type_name -> google.protobuf.Timestamp
-	15, // 3: tidegate.raft.v1.Event.at:type_name -> google.protobuf.Timestamp
+	17, // 2: tidegate.raft.v1.Cause.since:type_name -> google.protobuf.Timestamp
+	17, // 3: tidegate.raft.v1.Event.at:type_name -> google.protobuf.Timestamp
 	5,  // 4: tidegate.raft.v1.Event.reason:type_name -> tidegate.raft.v1.Reason
 	0,  // 5: tidegate.raft.v1.Mitigation.origin:type_name -> tidegate.raft.v1.Origin
-	16, // 6: tidegate.raft.v1.Mitigation.variants:type_name -> tidegate.raft.v1.Match
-	17, // 7: tidegate.raft.v1.Mitigation.action:type_name -> tidegate.raft.v1.Action
+	18, // 6: tidegate.raft.v1.Mitigation.variants:type_name -> tidegate.raft.v1.Match
+	19, // 7: tidegate.raft.v1.Mitigation.action:type_name -> tidegate.raft.v1.Action
 	7,  // 8: tidegate.raft.v1.Mitigation.cut:type_name -> tidegate.raft.v1.Cut
-	18, // 9: tidegate.raft.v1.Mitigation.rules:type_name -> tidegate.raft.v1.Rule
-	19, // 10: tidegate.raft.v1.Mitigation.lifetime:type_name -> google.protobuf.Duration
-	15, // 11: tidegate.raft.v1.Mitigation.created:type_name -> google.protobuf.Timestamp
-	15, // 12: tidegate.raft.v1.Mitigation.expires:type_name -> google.protobuf.Timestamp
+	20, // 9: tidegate.raft.v1.Mitigation.rules:type_name -> tidegate.raft.v1.Rule
+	21, // 10: tidegate.raft.v1.Mitigation.lifetime:type_name -> google.protobuf.Duration
+	17, // 11: tidegate.raft.v1.Mitigation.created:type_name -> google.protobuf.Timestamp
+	17, // 12: tidegate.raft.v1.Mitigation.expires:type_name -> google.protobuf.Timestamp
 	5,  // 13: tidegate.raft.v1.Mitigation.reason:type_name -> tidegate.raft.v1.Reason
 	8,  // 14: tidegate.raft.v1.Mitigation.causes:type_name -> tidegate.raft.v1.Cause
 	1,  // 15: tidegate.raft.v1.Mitigation.phase:type_name -> tidegate.raft.v1.Phase
 	2,  // 16: tidegate.raft.v1.Mitigation.end:type_name -> tidegate.raft.v1.EndCause
-	15, // 17: tidegate.raft.v1.Mitigation.ended_at:type_name -> google.protobuf.Timestamp
-	20, // 18: tidegate.raft.v1.Mitigation.ladder:type_name -> tidegate.raft.v1.Step
-	15, // 19: tidegate.raft.v1.Mitigation.step_since:type_name -> google.protobuf.Timestamp
-	16, // 20: tidegate.raft.v1.Mitigation.matches:type_name -> tidegate.raft.v1.Match
+	17, // 17: tidegate.raft.v1.Mitigation.ended_at:type_name -> google.protobuf.Timestamp
+	22, // 18: tidegate.raft.v1.Mitigation.ladder:type_name -> tidegate.raft.v1.Step
+	17, // 19: tidegate.raft.v1.Mitigation.step_since:type_name -> google.protobuf.Timestamp
+	18, // 20: tidegate.raft.v1.Mitigation.matches:type_name -> tidegate.raft.v1.Match
 	5,  // 21: tidegate.raft.v1.Mitigation.blocked:type_name -> tidegate.raft.v1.Reason
 	9,  // 22: tidegate.raft.v1.Mitigation.history:type_name -> tidegate.raft.v1.Event
-	19, // 23: tidegate.raft.v1.Mitigation.quiet:type_name -> google.protobuf.Duration
-	15, // 24: tidegate.raft.v1.Mitigation.ends_at:type_name -> google.protobuf.Timestamp
-	21, // 25: tidegate.raft.v1.Mitigation.services:type_name -> tidegate.raft.v1.Service
+	21, // 23: tidegate.raft.v1.Mitigation.quiet:type_name -> google.protobuf.Duration
+	17, // 24: tidegate.raft.v1.Mitigation.ends_at:type_name -> google.protobuf.Timestamp
+	23, // 25: tidegate.raft.v1.Mitigation.services:type_name -> tidegate.raft.v1.Service
 	11, // 26: tidegate.raft.v1.Mitigation.near_misses:type_name -> tidegate.raft.v1.NearMiss
-	15, // 27: tidegate.raft.v1.Attack.at:type_name -> google.protobuf.Timestamp
+	17, // 27: tidegate.raft.v1.Attack.at:type_name -> google.protobuf.Timestamp
 	4,  // 28: tidegate.raft.v1.Verdict.kind:type_name -> tidegate.raft.v1.VerdictKind
 	5,  // 29: tidegate.raft.v1.Verdict.reason:type_name -> tidegate.raft.v1.Reason
-	19, // 30: tidegate.raft.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
-	15, // 31: tidegate.raft.v1.Result.at:type_name -> google.protobuf.Timestamp
-	13, // 32: tidegate.raft.v1.Result.verdict:type_name -> tidegate.raft.v1.Verdict
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	21, // 30: tidegate.raft.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
+	17, // 31: tidegate.raft.v1.Freeze.since:type_name -> google.protobuf.Timestamp
+	17, // 32: tidegate.raft.v1.Freeze.until:type_name -> google.protobuf.Timestamp
+	17, // 33: tidegate.raft.v1.Quarantine.since:type_name -> google.protobuf.Timestamp
+	17, // 34: tidegate.raft.v1.Quarantine.until:type_name -> google.protobuf.Timestamp
+	17, // 35: tidegate.raft.v1.Result.at:type_name -> google.protobuf.Timestamp
+	13, // 36: tidegate.raft.v1.Result.verdict:type_name -> tidegate.raft.v1.Verdict
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_raft_v1_mitigation_proto_init() }
@@ -1503,7 +1685,7 @@ func file_tidegate_raft_v1_mitigation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_raft_v1_mitigation_proto_rawDesc), len(file_tidegate_raft_v1_mitigation_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   10,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
