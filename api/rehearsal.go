@@ -101,6 +101,19 @@ func (r *Rehearsal) Judge(source string, in *tidegatev1.Signal) (*tidegatev1.Ver
 	return verdictProto(d.Verdict), nil
 }
 
+// Mitigation returns a mitigation as it is now, nil if there is none with that id.
+func (r *Rehearsal) Mitigation(id string) *tidegatev1.Mitigation {
+	for m := range r.state.Mitigations() {
+		if formatID(m.ID) == id {
+			return mitigationProto(r.state, m)
+		}
+	}
+	return nil
+}
+
+// Now is the time of the rehearsal.
+func (r *Rehearsal) Now() time.Time { return r.now }
+
 // decide judges a request and carries out what follows, as an entry of its own.
 func (r *Rehearsal) decide(by policy.Principal, req policy.Request) policy.Decision {
 	e := policy.Entry{Index: r.state.Index() + 1, At: r.now, By: by, Reason: "rehearsal"}

@@ -369,7 +369,8 @@ func answers() map[string]func(p *Printer) error {
 			return p.Rehearsed([]rehearse.Result{
 				{Name: "as expected", Verdict: "mitigated", Code: "mitigated", Policy: "reflected", Rules: []string{"dst 203.0.113.9/32 => discard"}},
 				{Name: "otherwise", Verdict: "observed", Code: "no_policy", Text: "no policy takes it", Differences: []string{`verdict: expected "mitigated", got "observed"`}},
-			})
+				{Name: "with its story", Verdict: "ended", Code: "attack_over", Mitigation: ended(), Now: stamp(0).AsTime()},
+			}, true)
 		},
 		"version": func(p *Printer) error { return p.Version(Version{"v0.1.0", "go1.26", "linux/amd64"}) },
 		"findings": func(p *Printer) error {

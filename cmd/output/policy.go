@@ -90,21 +90,30 @@ func (p *Printer) ConditionVariables() error {
 	return nil
 }
 
-// Rehearsed prints how cases came out: a line for each, and under it what differs.
-func (p *Printer) Rehearsed(results []rehearse.Result) error {
+// Rehearsed prints how cases came out: a line for each, under it what differs, and with why the story of its mitigation.
+func (p *Printer) Rehearsed(results []rehearse.Result, why bool) error {
 	if done, err := p.Value(results); done {
 		return err
 	}
 	for _, r := range results {
 		if len(r.Differences) == 0 {
 			p.Sentence("%s  %s: %s (%s)", p.paint(cell{"ok  ", green}), r.Name, r.Verdict, r.Code)
-			continue
+		} else {
+			p.Sentence("%s  %s: %s (%s): %s", p.paint(cell{"DIFF", red}), r.Name, r.Verdict, r.Code, r.Text)
 		}
-		p.Sentence("%s  %s: %s (%s): %s", p.paint(cell{"DIFF", red}), r.Name, r.Verdict, r.Code, r.Text)
 		for _, d := range r.Differences {
 			p.Sentence("      %s", d)
 		}
+		if why && r.Mitigation != nil {
+			then := *p
+			then.Now = r.Now
+			p.Sentence("")
+			if err := then.Why(&pb.GetResponse{Mitigation: r.Mitigation}); err != nil {
+				return err
+			}
+			p.Sentence("")
+		}
 	}
-	p.Sentence("%d cases, %d came out otherwise.", len(results), rehearse.Failed(results))
+	p.Sentence("%s, %d came out otherwise.", count(len(results), "case"), rehearse.Failed(results))
 	return nil
 }

@@ -30,6 +30,7 @@ func (p *Printer) Why(r *pb.GetResponse) error {
 		exempt = append(exempt, Exemption(e))
 	}
 	p.lines("exempt", exempt, shownRules)
+	p.lines("keeps", m.GetSpared(), shownRules)
 	for _, u := range m.GetUnprotected() {
 		p.toned("unprotected", cell{u, yellow})
 	}

@@ -27,11 +27,11 @@ type Case struct {
 	Expects Expectation
 }
 
-// Step is one signal.
+// Step is one signal, or time that passes.
 type Step struct {
 	After  time.Duration // since the step before
 	Source string
-	Signal *pb.Signal
+	Signal *pb.Signal // nil: nothing is reported
 }
 
 // Expectation is what the verdict on the last signal must say. An empty field says nothing.
@@ -56,6 +56,9 @@ type Result struct {
 	Rules   []string `json:"rules,omitempty"`
 	// Differences are sentences; none: it came out as expected.
 	Differences []string `json:"differences,omitempty"`
+	// Mitigation is the one that the last verdict names, as it is at the end of the case, and Now the time then.
+	Mitigation *pb.Mitigation `json:"-"`
+	Now        time.Time      `json:"-"`
 }
 
 // written is a case as it stands in a file.
@@ -126,6 +129,9 @@ func (w *written) parse() (Case, error) {
 		}
 		c.Steps = append(c.Steps, s)
 	}
+	if c.Steps[0].Signal == nil {
+		return c, errors.New("signal 1: it says only how much time passes: begin with a signal")
+	}
 	return c, nil
 }
 
@@ -149,6 +155,10 @@ func step(raw map[string]any, n int) (Step, error) {
 		default:
 			fields[k] = v
 		}
+	}
+	if _, waits := raw["after"]; waits && len(raw) == 1 {
+		s.Signal = nil
+		return s, nil
 	}
 	encoded, err := json.Marshal(fields)
 	if err != nil {
@@ -204,9 +214,15 @@ func (c *Case) run(r *api.Rehearsal) Result {
 	var m *pb.Mitigation
 	for _, s := range c.Steps {
 		r.Pass(s.After)
-		v, m = r.Judge(s.Source, s.Signal)
+		if s.Signal != nil {
+			v, m = r.Judge(s.Source, s.Signal)
+		}
+	}
+	if m != nil {
+		m = r.Mitigation(m.GetId()) // as it is now
 	}
 	out := Result{
+		Mitigation: m, Now: r.Now(),
 		Name: c.Name, Verdict: verdictWord(v.GetKind()), Code: v.GetCode(), Text: v.GetText(), Policy: m.GetPolicy(), Step: int(m.GetStep()), Rules: m.GetRules(),
 	}
 	e := &c.Expects

@@ -110,6 +110,7 @@ func TestParseRefuses(t *testing.T) {
 		{"nothing expected", "- name: x\n  signals: [{vector: a}]", "it expects nothing"},
 		{"no verdict", "- name: x\n  signals: [{vector: a}]\n  expect: {verdict: maybe}", `"maybe" is not a verdict`},
 		{"no duration", "- name: x\n  signals: [{vector: a, after: 9}]\n  expect: {verdict: refused}", `after: "9" is not a duration`},
+		{"time before any signal", "- name: x\n  signals: [{after: 5m}]\n  expect: {verdict: refused}", "begin with a signal"},
 		{"not YAML", "- name: [", "cannot read"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

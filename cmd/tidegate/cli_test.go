@@ -197,6 +197,7 @@ func TestCommands(t *testing.T) {
 		{"withdraw", operator, "", "mitigation|withdraw|M1|--reason|over", 0, "a node that is cut off stops at", ""},
 		{"withdraw again", operator, "", "mitigation|withdraw|M1|--reason|over", 3, "", "refused: "},
 		{"signal", detector, "", "signal|send|--attack|a|--target|203.0.113.9|--vector|dns_amplification", 0, "verdict      mitigated", ""},
+		{"why", operator, "", "mitigation|show|M3|--why", 0, "mitigation M3, active; it began", ""},
 		{"the same sequence number with another body", detector, "", "signal|send|--attack|a|--target|203.0.113.10|--vector|dns_amplification", 3, "seq_conflict", ""},
 		{"an unknown vector", detector, "", "signal|send|--attack|b|--target|203.0.113.9|--vector|nope", 2, "is not a known vector", ""},
 		{"a signal by an operator", operator, "", "signal|send|--attack|c|--target|203.0.113.9|--vector|dns_amplification", 6, "", "not permitted: "},

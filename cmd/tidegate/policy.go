@@ -49,11 +49,15 @@ func (a *app) policyVariables() *cobra.Command {
 func (a *app) policyTest() *cobra.Command {
 	var cases string
 	var inventory []string
+	var why bool
 	c := a.local("test -f CASES --inventory FILE|DIR", "judge the signals of a file and compare with what it expects",
 		"Judges each case's signals against the documents of --inventory, on this machine, without a cluster, by the code\n"+
 			"that judges them there, and compares verdicts and rules with what the case expects. It ends with a status\n"+
 			"other than 0 if one differs: run it in your own CI before you apply a changed policy.", exactly(),
 		func(_ context.Context, p *output.Printer, _ []string) error {
+			if why && p.Format != output.Table {
+				return &client.UsageError{Text: "--why tells a story in words: leave out -o"}
+			}
 			text, err := os.ReadFile(cases)
 			if err != nil {
 				return &client.UsageError{Text: fmt.Sprintf("cannot read cases: %v", err)}
@@ -74,7 +78,7 @@ func (a *app) policyTest() *cobra.Command {
 			if err != nil {
 				return &client.UsageError{Text: err.Error()}
 			}
-			if err := p.Rehearsed(results); err != nil {
+			if err := p.Rehearsed(results, why); err != nil {
 				return err
 			}
 			if n := rehearse.Failed(results); n > 0 {
@@ -84,6 +88,7 @@ func (a *app) policyTest() *cobra.Command {
 		})
 	c.Flags().StringVarP(&cases, "file", "f", "", "file of cases (mandatory)")
 	c.Flags().StringArrayVar(&inventory, "inventory", nil, "documents: a file, a directory, or - (mandatory); repeat it for several")
+	c.Flags().BoolVar(&why, "why", false, "print the story of each case's mitigation, as mitigation show --why does")
 	for _, f := range []string{"file", "inventory"} {
 		c.MarkFlagRequired(f) //nolint:errcheck // fails only for a flag that does not exist
 	}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -52,9 +53,13 @@ func TestDefaultPolicies(t *testing.T) {
 			}
 		})
 	}
-	for _, args := range [][]string{{"--cases", "--example"}, {"-o", "json"}} {
-		if code, _, _ := s.run("", "", append([]string{"policy", "defaults"}, args...)...); code != 2 {
-			t.Errorf("policy defaults %q: exit code %d, want 2", args, code)
+	for _, args := range [][]string{
+		{"defaults", "--cases", "--example"},
+		{"defaults", "-o", "json"},
+		{"test", "-f", cases, "--inventory", example, "--why", "-o", "json"},
+	} {
+		if code, _, _ := s.run("", "", append([]string{"policy"}, args...)...); code != 2 {
+			t.Errorf("policy %q: exit code %d, want 2", args, code)
 		}
 	}
 }
@@ -119,4 +124,90 @@ func family(target string) string {
 		return " in IPv6"
 	}
 	return " in IPv4"
+}
+
+// fenced is the text of the first block with this language in a page.
+func fenced(t *testing.T, page, lang string) string {
+	t.Helper()
+	_, after, found := strings.Cut(page, "\n```"+lang+"\n")
+	text, _, closed := strings.Cut(after, "```\n")
+	if !found || !closed {
+		t.Fatalf("the page has no block %q any more", lang)
+	}
+	return text
+}
+
+// TestNightInDocs: the night that docs/policies.md retells is what the command prints of it, to the letter.
+func TestNightInDocs(t *testing.T) {
+	raw, err := os.ReadFile("../../docs/policies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	args := []string{"policy", "test", "--why"}
+	for _, f := range []struct{ flag, name, text string }{
+		{"-f", "night.yaml", fenced(t, string(raw), "yaml night")},
+		{"--inventory", "example.yaml", defaultExample},
+		{"--inventory", "defaults.yaml", defaultPolicies},
+	} {
+		path := filepath.Join(dir, f.name)
+		if err := os.WriteFile(path, []byte(f.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, f.flag, path)
+	}
+	code, stdout, stderr := (&shell{t: t}).run("", "", args...)
+	if code != 0 {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+	if diff := cmp.Diff(fenced(t, string(raw), "text night"), stdout); diff != "" {
+		t.Errorf("the night in docs/policies.md (-page +printed):\n%s", diff)
+	}
+}
+
+// TestTablesInDocs: docs/policies.md lists the vectors that there are, in their order, each with its ports, and the default
+// policies with their vectors.
+func TestTablesInDocs(t *testing.T) {
+	raw, err := os.ReadFile("../../docs/policies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := func(heading string) (out []string) {
+		_, after, _ := strings.Cut(string(raw), "\n## "+heading+"\n")
+		section, _, _ := strings.Cut(after, "\n## ")
+		for line := range strings.Lines(section) {
+			if strings.HasPrefix(line, "| `") {
+				out = append(out, line)
+			}
+		}
+		return out
+	}
+	var got, want []string
+	for _, r := range rows("Vectors") {
+		got = append(got, strings.Split(r, "`")[1])
+	}
+	for i, v := range policy.Vectors() {
+		want = append(want, string(v.Name))
+		for _, ports := range v.SourcePorts {
+			if i < len(got) && !strings.Contains(rows("Vectors")[i], strconv.Itoa(int(ports.Lo))) {
+				t.Errorf("port %d is not in %q", ports.Lo, rows("Vectors")[i])
+			}
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("vectors in docs/policies.md (-want +got):\n%s", diff)
+	}
+	docs, err := manifest.Parse("policies.yaml", []byte(defaultPolicies))
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := rows("Default policies")
+	if len(listed) != len(docs) {
+		t.Errorf("%d default policies, %d rows", len(docs), len(listed))
+	}
+	for i, d := range docs {
+		if i < len(listed) && !strings.HasPrefix(listed[i], "| `"+d.Name+"` |") {
+			t.Errorf("row %d is %q, want %s", i+1, listed[i], d.Name)
+		}
+	}
 }
