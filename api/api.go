@@ -101,6 +101,10 @@ type Deps struct {
 	// Dial returns a connection to another node that is kept by whoever made it; (*Dialer).Dial is one. It may be nil
 	// on a single node.
 	Dial func(controller.Member) (grpc.ClientConnInterface, error)
+	// AuditFiles keeps the audit chain on this node; nil: nothing does.
+	AuditFiles AuditFiles
+	// Refused counts a call that this node refused, by who made it and the code of the refusal; nil: nobody counts.
+	Refused func(by, code string)
 	// Registerer takes the metrics; nil: none are registered.
 	Registerer prometheus.Registerer
 	// Now is the wall clock, for what people read; nil: time.Now.

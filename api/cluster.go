@@ -101,6 +101,10 @@ func (s *Server) local(withRules bool) *tidegatev1.LocalStatusResponse {
 	}
 	node.Unready = strings.Join(Unready(s.ctrl, speaker.Out), "; ")
 	node.Out = outProto(st.NodeID, speaker.Out)
+	node.AuditVersion = auditVersion
+	if s.deps.AuditFiles != nil {
+		_, node.AuditFile = s.deps.AuditFiles.Written()
+	}
 	if st.SinceLeaderContact >= 0 { // else it never heard of one
 		node.SinceLeaderContact = durationProto(st.SinceLeaderContact)
 	}

@@ -31,6 +31,7 @@ const (
 	ReasonOverloaded     = "overloaded"      // too much is waiting; try again
 	ReasonStopped        = "stopped"         // the node does not decide any more; ask another one
 	ReasonTooLarge       = "too_large"       // more than one entry of the log can hold
+	ReasonAuditTooEarly  = "audit_too_early" // not every node runs a version that knows the audit chain
 )
 
 // retrySoon is when a caller may try again what failed for want of a leader: elections take about a second.

@@ -88,6 +88,7 @@ func (s *Server) forward(ctx context.Context, to *controller.NotLeaderError, met
 	if err != nil {
 		return err
 	}
+	markElsewhere(ctx)
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.ForwardTimeout, errForwardTimeout)
 	defer cancel()
 	err = conn.Invoke(auth.Forward(ctx, caller), method, req, resp, grpc.MaxCallRecvMsgSize(maxReplyMessage))

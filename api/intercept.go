@@ -25,12 +25,16 @@ type write interface {
 // logs writes.
 func (s *Server) UnaryInterceptor(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	start := s.deps.Elapsed()
+	ctx, elsewhere := withElsewhere(ctx)
 	caller, err := s.auth.Authorize(ctx, info.FullMethod)
 	var resp any
 	if err == nil {
 		resp, err = s.guarded(auth.WithCaller(ctx, caller), req, next, info.FullMethod)
 	}
 	st := s.finish(ctx, info.FullMethod, caller, err)
+	if !elsewhere.Load() {
+		s.noteRefusal(caller, st)
+	}
 	took := s.deps.Elapsed() - start
 	s.metrics.seconds.WithLabelValues(methodLabel(info.FullMethod)).Observe(took.Seconds())
 	if w, ok := req.(write); ok {
@@ -61,7 +65,9 @@ func (s *Server) StreamInterceptor(srv any, ss grpc.ServerStream, info *grpc.Str
 		err = s.streamed(srv, ss, info.FullMethod, caller, next)
 		open.Dec()
 	}
-	return s.finish(ss.Context(), info.FullMethod, caller, err).Err()
+	st := s.finish(ss.Context(), info.FullMethod, caller, err)
+	s.noteRefusal(caller, st)
+	return st.Err()
 }
 
 func (s *Server) streamed(srv any, ss grpc.ServerStream, method string, caller auth.Caller, next grpc.StreamHandler) (err error) {

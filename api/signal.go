@@ -130,6 +130,7 @@ func (s *signalService) parse(by auth.Caller, in []*tidegatev1.Signal, out []*ti
 		sig := s.parser.signal(v, by.Name, p)
 		if len(v.list) > 0 {
 			out[i] = malformedVerdict(v.list)
+			s.refused(by, out[i].GetCode())
 			continue
 		}
 		good, at = append(good, sig), append(at, i)
@@ -155,6 +156,9 @@ func (s *signalService) decide(ctx context.Context, by auth.Caller, in []*tidega
 	}
 	for i, v := range verdicts {
 		out[at[i]] = verdictProto(v)
+		if v.Kind == policy.Refused {
+			s.refused(by, string(v.Reason.Code))
+		}
 	}
 	return nil
 }

@@ -151,6 +151,7 @@ func changes() []policy.Change {
 	return []policy.Change{
 		&policy.PutDocument{}, &policy.DeleteDocument{}, &policy.PutMitigation{}, &policy.EndMitigation{}, &policy.PutAttack{},
 		&policy.PutResult{}, &policy.PutLease{}, &policy.PutFreeze{}, &policy.EndFreeze{}, &policy.PutQuarantine{}, &policy.EndQuarantine{},
+		&policy.BeginAudit{},
 	}
 }
 
@@ -203,6 +204,7 @@ func TestEveryRecordComesBackFromASnapshot(t *testing.T) {
 	records := []policy.Record{
 		&policy.MetaRecord{}, &policy.RouteRecord{}, &policy.PutDocument{}, &policy.PutMitigation{}, &policy.PutAttack{},
 		&policy.PutResult{}, &policy.PutFreeze{}, &policy.PutQuarantine{},
+		&policy.AuditRecord{},
 	}
 	for _, kind := range records {
 		for range 100 {
@@ -302,7 +304,7 @@ func (x *fixture) decide(r policy.Request) {
 
 // fixtures are the logs that are kept, by name.
 func fixtures() map[string]func(x *fixture) {
-	return map[string]func(x *fixture){"level1": everyChange, "rates": rateLimits, "actions": everyAction}
+	return map[string]func(x *fixture){"level1": everyChange, "rates": rateLimits, "actions": everyAction, "audit": audited}
 }
 
 // everyChange uses every kind of change.
@@ -374,6 +376,12 @@ func everyAction(x *fixture) {
 	}
 }
 
+// audited is a log whose entries are in the audit chain: who reads it under any later version comes to the same hashes.
+func audited(x *fixture) {
+	x.add(&policy.BeginAudit{}, &policy.PutLease{})
+	everyChange(x)
+}
+
 // TestGolden replays what earlier builds wrote. A format may be added to; these files stay readable for ever, and
 // what they mean stays the same.
 func TestGolden(t *testing.T) {
@@ -433,6 +441,9 @@ func checkGolden(t *testing.T, name string) {
 func summary(s *policy.State) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "index %d at %s, lease %s, next M%d\n", s.Index(), s.At().Format(time.RFC3339Nano), s.LeaseAt().Format(time.RFC3339Nano), s.NextID())
+	for r := range s.AuditFrom(0) {
+		fmt.Fprintf(&b, "audit %d at index %d by %s: %v %v, hash %x\n", r.Seq, r.Index, r.By, r.Kinds, r.Objects, r.Hash)
+	}
 	for _, k := range documentKinds() {
 		for d := range s.Documents(k) {
 			fmt.Fprintf(&b, "%s %s\n", d.Ref().Kind, d.Ref().Name)

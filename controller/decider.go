@@ -239,6 +239,9 @@ func (s *session) untilDue() time.Duration {
 // own returns what the leader has to do by itself now.
 func (s *session) own(st *policy.State, now time.Time) []Command {
 	var cmds []Command
+	if st.Index() == 0 { // nobody has written anything: whoever reads this log knows the chain
+		cmds = append(cmds, Command{By: s.member, Reason: "a new cluster", Request: &policy.BeginAuditRequest{}})
+	}
 	if !now.Before(s.leaseAt) {
 		cmds = append(cmds, Command{By: s.member, Reason: "a leader with a quorum is alive", Request: &policy.LeaseRequest{}})
 	}

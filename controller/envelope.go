@@ -36,6 +36,7 @@ type item struct {
 	reason    string
 	requestID policy.RequestID
 	changes   []policy.Change
+	raw       []byte // as it stands in the entry; only of an item that was read
 }
 
 // packer writes and reads log entries. It may be used by several goroutines.
@@ -129,7 +130,26 @@ func (p *packer) unpack(b []byte) (envelope, error) {
 			changes: list(it.GetChanges(), c.change),
 		}
 	})
+	if err := keepRaw(body, out.items); err != nil {
+		return envelope{}, err
+	}
 	return out, c.err
+}
+
+// keepRaw finds the octets of each item in the body of a Batch.
+func keepRaw(body []byte, items []item) error {
+	for i := range items {
+		_, _, tag := protowire.ConsumeTag(body)
+		if tag < 0 {
+			return fmt.Errorf("cannot find item %d of %d in its entry: %w", i+1, len(items), ErrCorrupt)
+		}
+		raw, n := protowire.ConsumeBytes(body[tag:])
+		if n < 0 {
+			return fmt.Errorf("cannot find item %d of %d in its entry: %w", i+1, len(items), ErrCorrupt)
+		}
+		items[i].raw, body = raw, body[tag+n:]
+	}
+	return nil
 }
 
 func (p *packer) body(e *raftv1.Envelope) ([]byte, error) {
@@ -172,6 +192,8 @@ func (c *codec) packChange(ch policy.Change) *raftv1.Change {
 		return &raftv1.Change{Change: &raftv1.Change_PutAttack{PutAttack: &raftv1.PutAttack{Attack: c.packAttack(ch.Attack)}}}
 	case *policy.PutResult:
 		return &raftv1.Change{Change: &raftv1.Change_PutResult{PutResult: &raftv1.PutResult{Result: c.packResult(ch.Result)}}}
+	case *policy.BeginAudit:
+		return &raftv1.Change{Change: &raftv1.Change_BeginAudit{BeginAudit: &raftv1.BeginAudit{}}}
 	case *policy.PutLease:
 		return &raftv1.Change{Change: &raftv1.Change_PutLease{PutLease: &raftv1.PutLease{}}}
 	}
@@ -203,6 +225,8 @@ func (c *codec) change(ch *raftv1.Change) policy.Change {
 		return &policy.PutAttack{Attack: c.attack(ch.PutAttack.GetAttack())}
 	case *raftv1.Change_PutResult:
 		return &policy.PutResult{Result: c.result(ch.PutResult.GetResult())}
+	case *raftv1.Change_BeginAudit:
+		return &policy.BeginAudit{}
 	case *raftv1.Change_PutLease:
 		return &policy.PutLease{}
 	}

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -126,7 +127,7 @@ func advance(s *policy.State, index policy.Index, env envelope) (*policy.State, 
 		return nil, fmt.Errorf("cannot use entry without items: %w", ErrCorrupt)
 	}
 	for i, it := range env.items {
-		e := policy.Entry{Index: index, At: at, By: it.by, Reason: it.reason, RequestID: it.requestID}
+		e := policy.Entry{Index: index, At: at, By: it.by, Reason: it.reason, RequestID: it.requestID, Digest: sha256.Sum256(it.raw)}
 		next, err := s.Apply(e, it.changes)
 		if err != nil {
 			return nil, fmt.Errorf("item %d of %d: %w", i+1, len(env.items), err)

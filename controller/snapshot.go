@@ -214,6 +214,8 @@ func (c *codec) packRecord(r policy.Record) *raftv1.Record {
 		return &raftv1.Record{Record: &raftv1.Record_Route{Route: &raftv1.Route{
 			Key: []byte(r.Key), Changed: uint64(r.Changed),
 		}}}
+	case *policy.AuditRecord:
+		return &raftv1.Record{Record: &raftv1.Record_Audit{Audit: packAudit(r)}}
 	case policy.Change:
 		return &raftv1.Record{Record: &raftv1.Record_Change{Change: c.packChange(r)}}
 	}
@@ -231,6 +233,8 @@ func (c *codec) record(r *raftv1.Record) policy.Record {
 		}
 	case *raftv1.Record_Route:
 		return &policy.RouteRecord{Key: flowspec.Key(r.Route.GetKey()), Changed: policy.Index(r.Route.GetChanged())}
+	case *raftv1.Record_Audit:
+		return c.audit(r.Audit)
 	case *raftv1.Record_Change:
 		if rec, ok := c.change(r.Change).(policy.Record); ok {
 			return rec

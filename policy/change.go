@@ -5,8 +5,8 @@ import (
 )
 
 // Change is one replicated step: one of *PutDocument, *DeleteDocument, *PutMitigation, *EndMitigation, *PutAttack,
-// *PutResult, *PutLease, *PutFreeze, *EndFreeze,
-// *PutQuarantine and *EndQuarantine. Changes record results, never inputs, so that an old log replays the same under newer code.
+// *PutResult, *PutLease, *PutFreeze, *EndFreeze, *PutQuarantine, *EndQuarantine
+// and *BeginAudit. Changes record results, never inputs, so that an old log replays the same under newer code.
 type Change interface{ isChange() }
 
 // PutDocument adds or replaces a document.

@@ -43,6 +43,8 @@ func Decide(s *State, r Request, e Entry) Decision {
 		return decideQuarantine(s, r, e)
 	case *ReleaseRequest:
 		return decideRelease(s, r)
+	case *BeginAuditRequest:
+		return decideBeginAudit(s)
 	case *LeaseRequest:
 		return Decision{Verdict: Verdict{Kind: Observed, Reason: Reason{CodeLease, "the lease was recorded"}}, Changes: []Change{&PutLease{}}}
 	}

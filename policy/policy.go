@@ -34,4 +34,7 @@ type Entry struct {
 	By        Principal
 	Reason    string
 	RequestID RequestID // empty for what the leader does by itself
+	// Digest is the SHA-256 of the item's octets in the log; zero while a decision is only tried. It is what the audit
+	// chain holds on to.
+	Digest [32]byte
 }

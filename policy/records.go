@@ -43,6 +43,7 @@ func (s *State) Records() iter.Seq[Record] {
 		if s.freeze != nil {
 			count++
 		}
+		count += s.audit.n
 		if !yield(&MetaRecord{Index: s.index, At: s.at, LeaseAt: s.leaseAt, NextID: s.nextID, Count: uint64(count)}) {
 			return
 		}
@@ -73,7 +74,9 @@ func (s *State) Records() iter.Seq[Record] {
 				return
 			}
 		}
-		s.holdRecords(yield)
+		if s.auditRecords(yield) {
+			s.holdRecords(yield)
+		}
 	}
 }
 
@@ -136,6 +139,9 @@ func (b *restorer) add(r Record) error {
 	}
 	if b.meta == nil {
 		return fmt.Errorf("the meta record must come first: %w", ErrOrder)
+	}
+	if a, ok := r.(*AuditRecord); ok {
+		return b.addAudit(a)
 	}
 	switch r := r.(type) {
 	case *PutDocument:

@@ -51,6 +51,7 @@ type State struct {
 	usage       usage // of the budgets
 	freeze      *Freeze
 	quarantines table[*Quarantine] // by source
+	audit       auditTrail
 
 	results       table[*Result] // by request id
 	resultsByTime table[*Result]
@@ -119,6 +120,7 @@ func (s *State) Apply(e Entry, cs []Change) (next *State, err error) {
 			return s, fmt.Errorf("cannot apply change %d of entry %d: %w", i, e.Index, err)
 		}
 	}
+	n.noteAudit(e, cs)
 	n.prune()
 	n.commit()
 	return &n, nil
@@ -211,6 +213,9 @@ func (s *State) change(c Change, e Entry) error {
 		return nil
 	case *PutLease:
 		s.leaseAt = s.at
+		return nil
+	case *BeginAudit:
+		s.audit.on = true
 		return nil
 	}
 	return s.changeHold(c)

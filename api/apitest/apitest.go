@@ -33,6 +33,7 @@ type Cluster struct {
 	err     error // what Report, Write and Preview answer instead
 	busy    bool  // Report answers Retry
 	panics  bool
+	mute    bool // without an audit chain
 }
 
 // NewCluster returns a cluster with an empty State, led by the first member. Its clock stands still; see Advance.
@@ -80,6 +81,13 @@ func (c *Cluster) Panic(panics bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.panics = panics
+}
+
+// WithoutAudit makes the cluster one that is older than the audit chain. It must not have written anything.
+func (c *Cluster) WithoutAudit() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mute = true
 }
 
 // State returns the shared State.
@@ -235,6 +243,10 @@ func (c *Cluster) decide(cmd controller.Command) (policy.Decision, error) {
 		}
 		changes = append(slices.Clone(changes), &policy.PutResult{Result: r})
 	}
+	if c.state.Index() == 0 && !c.mute { // as a controller does in a new cluster
+		changes = append([]policy.Change{&policy.BeginAudit{}}, changes...)
+	}
+	e.Digest = [32]byte{1, byte(e.Index >> 8), byte(e.Index)}
 	next, err := c.state.Apply(e, changes)
 	if err != nil {
 		return d, fmt.Errorf("cannot apply decision: %w", err)

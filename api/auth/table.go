@@ -50,6 +50,11 @@ func Table() Rights {
 		tidegatev1.ClusterService_ReleaseDetector_FullMethodName:    act,
 		tidegatev1.ClusterService_ListDetectors_FullMethodName:      see,
 
+		// Who may look at mitigations sees there who did what and why; the chain shows no more than that.
+		tidegatev1.AuditService_List_FullMethodName:   see,
+		tidegatev1.AuditService_Verify_FullMethodName: see,
+		tidegatev1.AuditService_Begin_FullMethodName:  {Admin},
+
 		tidegatev1.MemberService_LocalStatus_FullMethodName: {Member},
 
 		"/grpc.health.v1.Health/Check": AllRoles(),

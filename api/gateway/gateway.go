@@ -129,6 +129,7 @@ func (g *Gateway) register() error {
 		tidegatev1.RegisterInventoryServiceHandlerClient(ctx, g.mux, tidegatev1.NewInventoryServiceClient(conn)),
 		tidegatev1.RegisterRuleServiceHandlerClient(ctx, g.mux, tidegatev1.NewRuleServiceClient(conn)),
 		tidegatev1.RegisterClusterServiceHandlerClient(ctx, g.mux, tidegatev1.NewClusterServiceClient(conn)),
+		tidegatev1.RegisterAuditServiceHandlerClient(ctx, g.mux, tidegatev1.NewAuditServiceClient(conn)),
 	)
 	if err != nil {
 		return fmt.Errorf("cannot register the services over HTTP: %w", err)

@@ -36,6 +36,7 @@ type Client struct {
 	// Mitigations and Cluster are fields since their methods' names are those of other services too.
 	Mitigations pb.MitigationServiceClient
 	Cluster     pb.ClusterServiceClient
+	Audit       pb.AuditServiceClient
 
 	pool *pool
 }
@@ -71,6 +72,7 @@ func New(cfg Config) (*Client, error) {
 		RuleServiceClient:      pb.NewRuleServiceClient(p),
 		Mitigations:            pb.NewMitigationServiceClient(p),
 		Cluster:                pb.NewClusterServiceClient(p),
+		Audit:                  pb.NewAuditServiceClient(p),
 		pool:                   p,
 	}, nil
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"github.com/tidegate/tidegate/bgp"
 	"github.com/tidegate/tidegate/bgp/remote"
 	"github.com/tidegate/tidegate/controller"
+	"github.com/tidegate/tidegate/controller/audit"
 )
 
 // Deps is what a node takes from its surroundings.
@@ -196,8 +198,12 @@ func (w *wiring) parts() ([]part, error) {
 	if w.dialer == nil {
 		w.dialer = api.NewDialer(client, cfg.Cluster.Name)
 	}
+	refusals := audit.NewRefusals(time.Now)
+	trail := audit.NewWriter(audit.Config{Dir: filepath.Join(cfg.DataDir, "audit"), Cluster: cfg.Cluster.Name, Node: cfg.Node},
+		audit.Deps{Source: w.controller, Refusals: refusals, Logger: log.With("part", "audit"), Now: time.Now})
 	server, err := api.New(api.Config{Cluster: cfg.Cluster.Name, Version: w.n.deps.Version}, api.Deps{
 		Controller: w.controller, Logger: log.With("part", "api"), Dial: w.dialer.Dial, Registerer: w.registry,
+		AuditFiles: trail, Refused: refusals.Note,
 	})
 	if err != nil {
 		return nil, err
@@ -214,6 +220,7 @@ func (w *wiring) parts() ([]part, error) {
 		{"http", func(ctx context.Context) error {
 			return serveHTTP(ctx, w.http, handler(w.unready, w.registry))
 		}},
+		{"audit", trail.Run}, // before what makes records, so that it stops after that
 		{"bgp", w.speaker.Run},
 		{"speaker socket", func(ctx context.Context) error { return w.orderServer().Serve(ctx, w.orders) }},
 		{"controller", w.controller.Run},

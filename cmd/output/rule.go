@@ -217,6 +217,9 @@ func (p *Printer) Cluster(r *pb.StatusResponse) error {
 		if detail != "" {
 			p.warn(tone, "%s: %s.", n.GetId(), detail)
 		}
+		if n.GetAuditFile() != "" {
+			p.warn(red, "%s: the audit file is not written: %s.", n.GetId(), n.GetAuditFile())
+		}
 	}
 	p.stale(r.GetRead())
 	return nil

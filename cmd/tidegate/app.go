@@ -121,20 +121,25 @@ type body func(ctx context.Context, c *client.Client, p *output.Printer, args []
 // command makes a command that asks a cluster.
 func (a *app) command(use, short, long string, args cobra.PositionalArgs, f body) *cobra.Command {
 	return a.local(use, short, long, args, func(ctx context.Context, p *output.Printer, args []string) error {
-		if a.timeout <= 0 {
-			return &client.UsageError{Text: fmt.Sprintf("--timeout %s leaves no time for an answer; write a duration such as 15s", a.timeout)}
-		}
-		c, err := client.New(client.Config{Servers: a.servers, TLSDir: a.tlsDir, Patience: patience, Notice: a.notice})
-		if err != nil {
-			return err
-		}
-		ctx, cancel := context.WithTimeout(ctx, a.timeout)
-		defer cancel()
-		if err := f(ctx, c, p, args); err != nil {
-			return errors.Join(err, c.Close())
-		}
-		return c.Close()
+		return a.ask(ctx, func(ctx context.Context, c *client.Client) error { return f(ctx, c, p, args) })
 	})
+}
+
+// ask calls f with a client of the cluster.
+func (a *app) ask(ctx context.Context, f func(context.Context, *client.Client) error) error {
+	if a.timeout <= 0 {
+		return &client.UsageError{Text: fmt.Sprintf("--timeout %s leaves no time for an answer; write a duration such as 15s", a.timeout)}
+	}
+	c, err := client.New(client.Config{Servers: a.servers, TLSDir: a.tlsDir, Patience: patience, Notice: a.notice})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	if err := f(ctx, c); err != nil {
+		return errors.Join(err, c.Close())
+	}
+	return c.Close()
 }
 
 // local makes a command that needs no cluster.

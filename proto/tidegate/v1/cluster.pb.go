@@ -47,7 +47,11 @@ type Node struct {
 	// Unready says why the node should not be sent work; empty when it is ready.
 	Unready string `protobuf:"bytes,17,opt,name=unready,proto3" json:"unready,omitempty"`
 	// Out is set while the node's speaker stays out by an operator's order.
-	Out           *SpeakerOut `protobuf:"bytes,18,opt,name=out,proto3" json:"out,omitempty"`
+	Out *SpeakerOut `protobuf:"bytes,18,opt,name=out,proto3" json:"out,omitempty"`
+	// Audit_version is the version of the audit chain that the node knows; 0: none.
+	AuditVersion uint32 `protobuf:"varint,40,opt,name=audit_version,json=auditVersion,proto3" json:"audit_version,omitempty"`
+	// Audit_file says what keeps the node from writing its audit files; empty: nothing.
+	AuditFile     string `protobuf:"bytes,41,opt,name=audit_file,json=auditFile,proto3" json:"audit_file,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -206,6 +210,20 @@ func (x *Node) GetOut() *SpeakerOut {
 		return x.Out
 	}
 	return nil
+}
+
+func (x *Node) GetAuditVersion() uint32 {
+	if x != nil {
+		return x.AuditVersion
+	}
+	return 0
+}
+
+func (x *Node) GetAuditFile() string {
+	if x != nil {
+		return x.AuditFile
+	}
+	return ""
 }
 
 type StatusRequest struct {
@@ -1088,7 +1106,7 @@ var File_tidegate_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_tidegate_v1_cluster_proto_rawDesc = "" +
 	"\n" +
-	"\x19tidegate/v1/cluster.proto\x12\vtidegate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctidegate/v1/mitigation.proto\x1a\x16tidegate/v1/rule.proto\"\xa0\x05\n" +
+	"\x19tidegate/v1/cluster.proto\x12\vtidegate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctidegate/v1/mitigation.proto\x1a\x16tidegate/v1/rule.proto\"\xe4\x05\n" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fraft_address\x18\x02 \x01(\tR\vraftAddress\x12\x1f\n" +
@@ -1109,7 +1127,10 @@ const file_tidegate_v1_cluster_proto_rawDesc = "" +
 	"\x0fsessions_wanted\x18\x0f \x01(\rR\x0esessionsWanted\x124\n" +
 	"\astarted\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x12\x18\n" +
 	"\aunready\x18\x11 \x01(\tR\aunready\x12)\n" +
-	"\x03out\x18\x12 \x01(\v2\x17.tidegate.v1.SpeakerOutR\x03out\"\x0f\n" +
+	"\x03out\x18\x12 \x01(\v2\x17.tidegate.v1.SpeakerOutR\x03out\x12#\n" +
+	"\raudit_version\x18( \x01(\rR\fauditVersion\x12\x1d\n" +
+	"\n" +
+	"audit_file\x18) \x01(\tR\tauditFile\"\x0f\n" +
 	"\rStatusRequest\"\x8b\x03\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x16\n" +

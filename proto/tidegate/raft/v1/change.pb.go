@@ -37,6 +37,7 @@ type Change struct {
 	//	*Change_EndFreeze
 	//	*Change_PutQuarantine
 	//	*Change_EndQuarantine
+	//	*Change_BeginAudit
 	Change        isChange_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -178,6 +179,15 @@ func (x *Change) GetEndQuarantine() *EndQuarantine {
 	return nil
 }
 
+func (x *Change) GetBeginAudit() *BeginAudit {
+	if x != nil {
+		if x, ok := x.Change.(*Change_BeginAudit); ok {
+			return x.BeginAudit
+		}
+	}
+	return nil
+}
+
 type isChange_Change interface {
 	isChange_Change()
 }
@@ -226,6 +236,10 @@ type Change_EndQuarantine struct {
 	EndQuarantine *EndQuarantine `protobuf:"bytes,18,opt,name=end_quarantine,json=endQuarantine,proto3,oneof"`
 }
 
+type Change_BeginAudit struct {
+	BeginAudit *BeginAudit `protobuf:"bytes,20,opt,name=begin_audit,json=beginAudit,proto3,oneof"`
+}
+
 func (*Change_PutDocument) isChange_Change() {}
 
 func (*Change_DeleteDocument) isChange_Change() {}
@@ -247,6 +261,8 @@ func (*Change_EndFreeze) isChange_Change() {}
 func (*Change_PutQuarantine) isChange_Change() {}
 
 func (*Change_EndQuarantine) isChange_Change() {}
+
+func (*Change_BeginAudit) isChange_Change() {}
 
 // PutDocument adds or replaces a document.
 type PutDocument struct {
@@ -724,6 +740,43 @@ func (x *EndQuarantine) GetSource() string {
 	return ""
 }
 
+// BeginAudit begins the audit chain.
+type BeginAudit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BeginAudit) Reset() {
+	*x = BeginAudit{}
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BeginAudit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BeginAudit) ProtoMessage() {}
+
+func (x *BeginAudit) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BeginAudit.ProtoReflect.Descriptor instead.
+func (*BeginAudit) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{11}
+}
+
 // PutLease records that a leader with a quorum is alive.
 type PutLease struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -733,7 +786,7 @@ type PutLease struct {
 
 func (x *PutLease) Reset() {
 	*x = PutLease{}
-	mi := &file_tidegate_raft_v1_change_proto_msgTypes[11]
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -745,7 +798,7 @@ func (x *PutLease) String() string {
 func (*PutLease) ProtoMessage() {}
 
 func (x *PutLease) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_change_proto_msgTypes[11]
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -758,14 +811,14 @@ func (x *PutLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutLease.ProtoReflect.Descriptor instead.
 func (*PutLease) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{11}
+	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{12}
 }
 
 var File_tidegate_raft_v1_change_proto protoreflect.FileDescriptor
 
 const file_tidegate_raft_v1_change_proto_rawDesc = "" +
 	"\n" +
-	"\x1dtidegate/raft/v1/change.proto\x12\x10tidegate.raft.v1\x1a\x1ftidegate/raft/v1/document.proto\x1a!tidegate/raft/v1/mitigation.proto\"\xfe\x05\n" +
+	"\x1dtidegate/raft/v1/change.proto\x12\x10tidegate.raft.v1\x1a\x1ftidegate/raft/v1/document.proto\x1a!tidegate/raft/v1/mitigation.proto\"\xbf\x06\n" +
 	"\x06Change\x12B\n" +
 	"\fput_document\x18\x01 \x01(\v2\x1d.tidegate.raft.v1.PutDocumentH\x00R\vputDocument\x12K\n" +
 	"\x0fdelete_document\x18\x02 \x01(\v2 .tidegate.raft.v1.DeleteDocumentH\x00R\x0edeleteDocument\x12H\n" +
@@ -781,7 +834,9 @@ const file_tidegate_raft_v1_change_proto_rawDesc = "" +
 	"\n" +
 	"end_freeze\x18\x10 \x01(\v2\x1b.tidegate.raft.v1.EndFreezeH\x00R\tendFreeze\x12H\n" +
 	"\x0eput_quarantine\x18\x11 \x01(\v2\x1f.tidegate.raft.v1.PutQuarantineH\x00R\rputQuarantine\x12H\n" +
-	"\x0eend_quarantine\x18\x12 \x01(\v2\x1f.tidegate.raft.v1.EndQuarantineH\x00R\rendQuarantineB\b\n" +
+	"\x0eend_quarantine\x18\x12 \x01(\v2\x1f.tidegate.raft.v1.EndQuarantineH\x00R\rendQuarantine\x12?\n" +
+	"\vbegin_audit\x18\x14 \x01(\v2\x1c.tidegate.raft.v1.BeginAuditH\x00R\n" +
+	"beginAuditB\b\n" +
 	"\x06change\"E\n" +
 	"\vPutDocument\x126\n" +
 	"\bdocument\x18\x01 \x01(\v2\x1a.tidegate.raft.v1.DocumentR\bdocument\"X\n" +
@@ -809,7 +864,9 @@ const file_tidegate_raft_v1_change_proto_rawDesc = "" +
 	"quarantine\x18\x01 \x01(\v2\x1c.tidegate.raft.v1.QuarantineR\n" +
 	"quarantine\"'\n" +
 	"\rEndQuarantine\x12\x16\n" +
-	"\x06source\x18\x01 \x01(\tR\x06source\"\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\"\f\n" +
+	"\n" +
+	"BeginAudit\"\n" +
 	"\n" +
 	"\bPutLeaseB<Z:github.com/tidegate/tidegate/proto/tidegate/raft/v1;raftv1b\x06proto3"
 
@@ -825,7 +882,7 @@ func file_tidegate_raft_v1_change_proto_rawDescGZIP() []byte {
 	return file_tidegate_raft_v1_change_proto_rawDescData
 }
 
-var file_tidegate_raft_v1_change_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_tidegate_raft_v1_change_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_tidegate_raft_v1_change_proto_goTypes = []any{
 	(*Change)(nil),         // 0: tidegate.raft.v1.Change
 	(*PutDocument)(nil),    // 1: tidegate.raft.v1.PutDocument
@@ -838,15 +895,16 @@ var file_tidegate_raft_v1_change_proto_goTypes = []any{
 	(*EndFreeze)(nil),      // 8: tidegate.raft.v1.EndFreeze
 	(*PutQuarantine)(nil),  // 9: tidegate.raft.v1.PutQuarantine
 	(*EndQuarantine)(nil),  // 10: tidegate.raft.v1.EndQuarantine
-	(*PutLease)(nil),       // 11: tidegate.raft.v1.PutLease
-	(*Document)(nil),       // 12: tidegate.raft.v1.Document
-	(DocumentKind)(0),      // 13: tidegate.raft.v1.DocumentKind
-	(*Mitigation)(nil),     // 14: tidegate.raft.v1.Mitigation
-	(EndCause)(0),          // 15: tidegate.raft.v1.EndCause
-	(*Attack)(nil),         // 16: tidegate.raft.v1.Attack
-	(*Result)(nil),         // 17: tidegate.raft.v1.Result
-	(*Freeze)(nil),         // 18: tidegate.raft.v1.Freeze
-	(*Quarantine)(nil),     // 19: tidegate.raft.v1.Quarantine
+	(*BeginAudit)(nil),     // 11: tidegate.raft.v1.BeginAudit
+	(*PutLease)(nil),       // 12: tidegate.raft.v1.PutLease
+	(*Document)(nil),       // 13: tidegate.raft.v1.Document
+	(DocumentKind)(0),      // 14: tidegate.raft.v1.DocumentKind
+	(*Mitigation)(nil),     // 15: tidegate.raft.v1.Mitigation
+	(EndCause)(0),          // 16: tidegate.raft.v1.EndCause
+	(*Attack)(nil),         // 17: tidegate.raft.v1.Attack
+	(*Result)(nil),         // 18: tidegate.raft.v1.Result
+	(*Freeze)(nil),         // 19: tidegate.raft.v1.Freeze
+	(*Quarantine)(nil),     // 20: tidegate.raft.v1.Quarantine
 }
 var file_tidegate_raft_v1_change_proto_depIdxs = []int32{
 	1,  // 0: tidegate.raft.v1.Change.put_document:type_name -> tidegate.raft.v1.PutDocument
@@ -854,25 +912,26 @@ var file_tidegate_raft_v1_change_proto_depIdxs = []int32{
 	3,  // 2: tidegate.raft.v1.Change.put_mitigation:type_name -> tidegate.raft.v1.PutMitigation
 	5,  // 3: tidegate.raft.v1.Change.put_attack:type_name -> tidegate.raft.v1.PutAttack
 	6,  // 4: tidegate.raft.v1.Change.put_result:type_name -> tidegate.raft.v1.PutResult
-	11, // 5: tidegate.raft.v1.Change.put_lease:type_name -> tidegate.raft.v1.PutLease
+	12, // 5: tidegate.raft.v1.Change.put_lease:type_name -> tidegate.raft.v1.PutLease
 	4,  // 6: tidegate.raft.v1.Change.end_mitigation:type_name -> tidegate.raft.v1.EndMitigation
 	7,  // 7: tidegate.raft.v1.Change.put_freeze:type_name -> tidegate.raft.v1.PutFreeze
 	8,  // 8: tidegate.raft.v1.Change.end_freeze:type_name -> tidegate.raft.v1.EndFreeze
 	9,  // 9: tidegate.raft.v1.Change.put_quarantine:type_name -> tidegate.raft.v1.PutQuarantine
 	10, // 10: tidegate.raft.v1.Change.end_quarantine:type_name -> tidegate.raft.v1.EndQuarantine
-	12, // 11: tidegate.raft.v1.PutDocument.document:type_name -> tidegate.raft.v1.Document
-	13, // 12: tidegate.raft.v1.DeleteDocument.kind:type_name -> tidegate.raft.v1.DocumentKind
-	14, // 13: tidegate.raft.v1.PutMitigation.mitigation:type_name -> tidegate.raft.v1.Mitigation
-	15, // 14: tidegate.raft.v1.EndMitigation.cause:type_name -> tidegate.raft.v1.EndCause
-	16, // 15: tidegate.raft.v1.PutAttack.attack:type_name -> tidegate.raft.v1.Attack
-	17, // 16: tidegate.raft.v1.PutResult.result:type_name -> tidegate.raft.v1.Result
-	18, // 17: tidegate.raft.v1.PutFreeze.freeze:type_name -> tidegate.raft.v1.Freeze
-	19, // 18: tidegate.raft.v1.PutQuarantine.quarantine:type_name -> tidegate.raft.v1.Quarantine
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	11, // 11: tidegate.raft.v1.Change.begin_audit:type_name -> tidegate.raft.v1.BeginAudit
+	13, // 12: tidegate.raft.v1.PutDocument.document:type_name -> tidegate.raft.v1.Document
+	14, // 13: tidegate.raft.v1.DeleteDocument.kind:type_name -> tidegate.raft.v1.DocumentKind
+	15, // 14: tidegate.raft.v1.PutMitigation.mitigation:type_name -> tidegate.raft.v1.Mitigation
+	16, // 15: tidegate.raft.v1.EndMitigation.cause:type_name -> tidegate.raft.v1.EndCause
+	17, // 16: tidegate.raft.v1.PutAttack.attack:type_name -> tidegate.raft.v1.Attack
+	18, // 17: tidegate.raft.v1.PutResult.result:type_name -> tidegate.raft.v1.Result
+	19, // 18: tidegate.raft.v1.PutFreeze.freeze:type_name -> tidegate.raft.v1.Freeze
+	20, // 19: tidegate.raft.v1.PutQuarantine.quarantine:type_name -> tidegate.raft.v1.Quarantine
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_raft_v1_change_proto_init() }
@@ -894,6 +953,7 @@ func file_tidegate_raft_v1_change_proto_init() {
 		(*Change_EndFreeze)(nil),
 		(*Change_PutQuarantine)(nil),
 		(*Change_EndQuarantine)(nil),
+		(*Change_BeginAudit)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -901,7 +961,7 @@ func file_tidegate_raft_v1_change_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_raft_v1_change_proto_rawDesc), len(file_tidegate_raft_v1_change_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

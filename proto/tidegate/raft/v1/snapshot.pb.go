@@ -32,6 +32,7 @@ type Record struct {
 	//	*Record_Route
 	//	*Record_Change
 	//	*Record_Trailer
+	//	*Record_Audit
 	Record        isRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -119,6 +120,15 @@ func (x *Record) GetTrailer() *SnapshotTrailer {
 	return nil
 }
 
+func (x *Record) GetAudit() *AuditRecord {
+	if x != nil {
+		if x, ok := x.Record.(*Record_Audit); ok {
+			return x.Audit
+		}
+	}
+	return nil
+}
+
 type isRecord_Record interface {
 	isRecord_Record()
 }
@@ -143,6 +153,10 @@ type Record_Trailer struct {
 	Trailer *SnapshotTrailer `protobuf:"bytes,5,opt,name=trailer,proto3,oneof"`
 }
 
+type Record_Audit struct {
+	Audit *AuditRecord `protobuf:"bytes,20,opt,name=audit,proto3,oneof"`
+}
+
 func (*Record_Header) isRecord_Record() {}
 
 func (*Record_Meta) isRecord_Record() {}
@@ -152,6 +166,8 @@ func (*Record_Route) isRecord_Record() {}
 func (*Record_Change) isRecord_Record() {}
 
 func (*Record_Trailer) isRecord_Record() {}
+
+func (*Record_Audit) isRecord_Record() {}
 
 // SnapshotHeader begins a snapshot.
 type SnapshotHeader struct {
@@ -393,17 +409,205 @@ func (x *Route) GetChanged() uint64 {
 	return 0
 }
 
+// AuditRecord is one link of the audit chain.
+type AuditRecord struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Seq       uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
+	Index     uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	At        *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	By        string                 `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	RequestId string                 `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Reason    string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	Kinds     []*AuditKind           `protobuf:"bytes,7,rep,name=kinds,proto3" json:"kinds,omitempty"`
+	Objects   []string               `protobuf:"bytes,8,rep,name=objects,proto3" json:"objects,omitempty"`
+	More      uint64                 `protobuf:"varint,9,opt,name=more,proto3" json:"more,omitempty"`
+	// SHA-256, all three.
+	Digest        []byte `protobuf:"bytes,10,opt,name=digest,proto3" json:"digest,omitempty"`
+	Prev          []byte `protobuf:"bytes,11,opt,name=prev,proto3" json:"prev,omitempty"`
+	Hash          []byte `protobuf:"bytes,12,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditRecord) Reset() {
+	*x = AuditRecord{}
+	mi := &file_tidegate_raft_v1_snapshot_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditRecord) ProtoMessage() {}
+
+func (x *AuditRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_snapshot_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditRecord.ProtoReflect.Descriptor instead.
+func (*AuditRecord) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_snapshot_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *AuditRecord) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *AuditRecord) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *AuditRecord) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *AuditRecord) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *AuditRecord) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *AuditRecord) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *AuditRecord) GetKinds() []*AuditKind {
+	if x != nil {
+		return x.Kinds
+	}
+	return nil
+}
+
+func (x *AuditRecord) GetObjects() []string {
+	if x != nil {
+		return x.Objects
+	}
+	return nil
+}
+
+func (x *AuditRecord) GetMore() uint64 {
+	if x != nil {
+		return x.More
+	}
+	return 0
+}
+
+func (x *AuditRecord) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+func (x *AuditRecord) GetPrev() []byte {
+	if x != nil {
+		return x.Prev
+	}
+	return nil
+}
+
+func (x *AuditRecord) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+// AuditKind is a kind of change and how many there are.
+type AuditKind struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Count         uint64                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditKind) Reset() {
+	*x = AuditKind{}
+	mi := &file_tidegate_raft_v1_snapshot_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditKind) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditKind) ProtoMessage() {}
+
+func (x *AuditKind) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_snapshot_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditKind.ProtoReflect.Descriptor instead.
+func (*AuditKind) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_snapshot_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *AuditKind) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *AuditKind) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
 var File_tidegate_raft_v1_snapshot_proto protoreflect.FileDescriptor
 
 const file_tidegate_raft_v1_snapshot_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftidegate/raft/v1/snapshot.proto\x12\x10tidegate.raft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dtidegate/raft/v1/change.proto\"\xa0\x02\n" +
+	"\x1ftidegate/raft/v1/snapshot.proto\x12\x10tidegate.raft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dtidegate/raft/v1/change.proto\"\xd7\x02\n" +
 	"\x06Record\x12:\n" +
 	"\x06header\x18\x01 \x01(\v2 .tidegate.raft.v1.SnapshotHeaderH\x00R\x06header\x12,\n" +
 	"\x04meta\x18\x02 \x01(\v2\x16.tidegate.raft.v1.MetaH\x00R\x04meta\x12/\n" +
 	"\x05route\x18\x03 \x01(\v2\x17.tidegate.raft.v1.RouteH\x00R\x05route\x122\n" +
 	"\x06change\x18\x04 \x01(\v2\x18.tidegate.raft.v1.ChangeH\x00R\x06change\x12=\n" +
-	"\atrailer\x18\x05 \x01(\v2!.tidegate.raft.v1.SnapshotTrailerH\x00R\atrailerB\b\n" +
+	"\atrailer\x18\x05 \x01(\v2!.tidegate.raft.v1.SnapshotTrailerH\x00R\atrailer\x125\n" +
+	"\x05audit\x18\x14 \x01(\v2\x1d.tidegate.raft.v1.AuditRecordH\x00R\x05auditB\b\n" +
 	"\x06record\">\n" +
 	"\x0eSnapshotHeader\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x14\n" +
@@ -419,7 +623,25 @@ const file_tidegate_raft_v1_snapshot_proto_rawDesc = "" +
 	"\x05count\x18\x05 \x01(\x04R\x05count\"3\n" +
 	"\x05Route\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x18\n" +
-	"\achanged\x18\x02 \x01(\x04R\achangedB<Z:github.com/tidegate/tidegate/proto/tidegate/raft/v1;raftv1b\x06proto3"
+	"\achanged\x18\x02 \x01(\x04R\achanged\"\xc9\x02\n" +
+	"\vAuditRecord\x12\x10\n" +
+	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x121\n" +
+	"\x05kinds\x18\a \x03(\v2\x1b.tidegate.raft.v1.AuditKindR\x05kinds\x12\x18\n" +
+	"\aobjects\x18\b \x03(\tR\aobjects\x12\x12\n" +
+	"\x04more\x18\t \x01(\x04R\x04more\x12\x16\n" +
+	"\x06digest\x18\n" +
+	" \x01(\fR\x06digest\x12\x12\n" +
+	"\x04prev\x18\v \x01(\fR\x04prev\x12\x12\n" +
+	"\x04hash\x18\f \x01(\fR\x04hash\"5\n" +
+	"\tAuditKind\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05countB<Z:github.com/tidegate/tidegate/proto/tidegate/raft/v1;raftv1b\x06proto3"
 
 var (
 	file_tidegate_raft_v1_snapshot_proto_rawDescOnce sync.Once
@@ -433,29 +655,34 @@ func file_tidegate_raft_v1_snapshot_proto_rawDescGZIP() []byte {
 	return file_tidegate_raft_v1_snapshot_proto_rawDescData
 }
 
-var file_tidegate_raft_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_tidegate_raft_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_tidegate_raft_v1_snapshot_proto_goTypes = []any{
 	(*Record)(nil),                // 0: tidegate.raft.v1.Record
 	(*SnapshotHeader)(nil),        // 1: tidegate.raft.v1.SnapshotHeader
 	(*SnapshotTrailer)(nil),       // 2: tidegate.raft.v1.SnapshotTrailer
 	(*Meta)(nil),                  // 3: tidegate.raft.v1.Meta
 	(*Route)(nil),                 // 4: tidegate.raft.v1.Route
-	(*Change)(nil),                // 5: tidegate.raft.v1.Change
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*AuditRecord)(nil),           // 5: tidegate.raft.v1.AuditRecord
+	(*AuditKind)(nil),             // 6: tidegate.raft.v1.AuditKind
+	(*Change)(nil),                // 7: tidegate.raft.v1.Change
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
 }
 var file_tidegate_raft_v1_snapshot_proto_depIdxs = []int32{
-	1, // 0: tidegate.raft.v1.Record.header:type_name -> tidegate.raft.v1.SnapshotHeader
-	3, // 1: tidegate.raft.v1.Record.meta:type_name -> tidegate.raft.v1.Meta
-	4, // 2: tidegate.raft.v1.Record.route:type_name -> tidegate.raft.v1.Route
-	5, // 3: tidegate.raft.v1.Record.change:type_name -> tidegate.raft.v1.Change
-	2, // 4: tidegate.raft.v1.Record.trailer:type_name -> tidegate.raft.v1.SnapshotTrailer
-	6, // 5: tidegate.raft.v1.Meta.at:type_name -> google.protobuf.Timestamp
-	6, // 6: tidegate.raft.v1.Meta.lease_at:type_name -> google.protobuf.Timestamp
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	1,  // 0: tidegate.raft.v1.Record.header:type_name -> tidegate.raft.v1.SnapshotHeader
+	3,  // 1: tidegate.raft.v1.Record.meta:type_name -> tidegate.raft.v1.Meta
+	4,  // 2: tidegate.raft.v1.Record.route:type_name -> tidegate.raft.v1.Route
+	7,  // 3: tidegate.raft.v1.Record.change:type_name -> tidegate.raft.v1.Change
+	2,  // 4: tidegate.raft.v1.Record.trailer:type_name -> tidegate.raft.v1.SnapshotTrailer
+	5,  // 5: tidegate.raft.v1.Record.audit:type_name -> tidegate.raft.v1.AuditRecord
+	8,  // 6: tidegate.raft.v1.Meta.at:type_name -> google.protobuf.Timestamp
+	8,  // 7: tidegate.raft.v1.Meta.lease_at:type_name -> google.protobuf.Timestamp
+	8,  // 8: tidegate.raft.v1.AuditRecord.at:type_name -> google.protobuf.Timestamp
+	6,  // 9: tidegate.raft.v1.AuditRecord.kinds:type_name -> tidegate.raft.v1.AuditKind
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_raft_v1_snapshot_proto_init() }
@@ -470,6 +697,7 @@ func file_tidegate_raft_v1_snapshot_proto_init() {
 		(*Record_Route)(nil),
 		(*Record_Change)(nil),
 		(*Record_Trailer)(nil),
+		(*Record_Audit)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -477,7 +705,7 @@ func file_tidegate_raft_v1_snapshot_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_raft_v1_snapshot_proto_rawDesc), len(file_tidegate_raft_v1_snapshot_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
