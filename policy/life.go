@@ -25,8 +25,9 @@ func decideExtend(s *State, r *ExtendRequest, e Entry) Decision {
 	cp := *m
 	cp.Lifetime, cp.Expires = r.Lifetime, e.At.Add(r.Lifetime)
 	cp.Notes = extendedNotes(m.Notes, r.Lifetime, e)
+	quiet := cp.quietOn(m.Expires, e)
 	cp.tell(Event{At: e.At, What: EventExtended, By: e.By, Code: CodeExtended, Text: strings.TrimSuffix(fmt.Sprintf("to end in %s: %s", span(r.Lifetime), e.Reason), ": ")})
-	text := fmt.Sprintf("M%d now ends in %s, at %s", m.ID, span(r.Lifetime), cp.Expires.UTC().Format(time.RFC3339))
+	text := fmt.Sprintf("M%d now ends in %s, at %s%s", m.ID, span(r.Lifetime), cp.Expires.UTC().Format(time.RFC3339), quiet)
 	return Decision{
 		Verdict:     Verdict{Kind: Mitigated, Mitigation: m.ID, Reason: Reason{CodeExtended, text}},
 		Mitigations: []*Mitigation{&cp},

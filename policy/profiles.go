@@ -177,7 +177,7 @@ func (p *plan) fitRouter(r *Router, prof *profile.Profile) Reason {
 		case p.origin == FromPolicy && len(p.variants) > 1 && onlyLaterFragments(&v):
 			// What else is said of the attack still holds, and no detector can ask again in other words.
 			p.notes = append(p.notes, fmt.Sprintf("fragments after the first are not matched, this leaks them: %s", unfit(r, &rule, err)))
-		case p.origin == FromPolicy && onlyLaterLeft(&v, prof):
+		case p.origin == FromPolicy && onlyLaterLeft(&v, actions, prof):
 			out = append(out, laterFragments(v))
 			p.notes = append(p.notes, fmt.Sprintf("first fragments are not matched, this leaks them: %s", unfit(r, &rule, err)))
 		default:
@@ -208,13 +208,14 @@ func onlyLaterFragments(m *flowspec.Match) bool {
 	return ok && len(c.Ops) == 1 && c.Ops[0].Flags&flowspec.Not == 0 && c.Ops[0].Value == flowspec.IsFragment
 }
 
-// onlyLaterLeft reports whether m takes all fragments of something, and the router could take those after the first.
-func onlyLaterLeft(m *flowspec.Match, prof *profile.Profile) bool {
+// onlyLaterLeft reports whether m takes all fragments of something, and the router could do the
+// same to those after the first.
+func onlyLaterLeft(m *flowspec.Match, actions []flowspec.Action, prof *profile.Profile) bool {
 	c, ok := m.Component(flowspec.Fragment)
 	if all := anyFragment(); !ok || len(c.Ops) != 1 || c.Ops[0] != all.Ops[0] {
 		return false
 	}
-	return len(prof.Check(flowspec.Rule{Match: laterFragments(*m)})) == 0
+	return len(prof.Check(flowspec.Rule{Match: laterFragments(*m), Actions: actions})) == 0
 }
 
 // laterFragments is m with the fragments after the first in place of all.

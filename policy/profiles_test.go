@@ -96,6 +96,15 @@ func TestVectorsByProfile(t *testing.T) {
 	}
 }
 
+// TestFragmentsDoNotMendTheAction: leaving first fragments out is no answer to an action that the router cannot carry out.
+func TestFragmentsDoNotMendTheAction(t *testing.T) {
+	mx := router("mx-1", "edge", "127.0.0.31", 3000, flowspec.IPv4, flowspec.IPv6)
+	mx.Profile, mx.AcceptUntested = "junos-mx", true
+	w := newWorld(t, without([]string{"amplification", "floods"}, mx, &policy.Policy{Name: "all", Action: policy.Action{Kind: policy.RateLimitPackets, Packets: 20_000}})...)
+	d := w.must(policy.Refused, policy.CodeRouterProfile, signal("f", 1, policy.VectorFragmentFlood, pfxs("198.51.100.7/32")))
+	expectText(t, d.Verdict.Reason, "rate-limit in bits per second only")
+}
+
 // TestRefusedByProfile: what a router would ignore or approximate is refused, and it is said which router and why.
 func TestRefusedByProfile(t *testing.T) {
 	host := "198.51.100.7/32"

@@ -40,6 +40,21 @@ func (m *Mitigation) quieten(e Entry) {
 	}
 }
 
+// quietOn fits the quiet time of m, a copy that nobody else has seen yet, into a lifetime that was changed from one that
+// ended at before: a shorter one bounds it, and what the one before had cut off begins anew. It returns words for the
+// verdict, none if m is not quiet.
+func (m *Mitigation) quietOn(before time.Time, e Entry) string {
+	if m.Phase != Ending {
+		return ""
+	}
+	if !m.EndsAt.Before(before) {
+		m.quieten(e)
+	} else if m.EndsAt.After(m.Expires) {
+		m.EndsAt = m.Expires
+	}
+	return fmt.Sprintf(" at the latest; its attack is over, and it stays announced for a quiet time until %s", m.EndsAt.UTC().Format(time.RFC3339))
+}
+
 // windDown begins the quiet time of m instead of ending it, if it has one that would not be over already.
 func (d *Decision) windDown(m *Mitigation, note string, e Entry) bool {
 	if m.Quiet <= 0 || !m.Expires.After(e.At) {

@@ -308,3 +308,36 @@ func checkEnding(t *testing.T, w *world) {
 		t.Fatalf("due at %s, restored at %s", was, now)
 	}
 }
+
+// TestExtendedWhileQuiet: a lifetime that is changed within the quiet time bounds it like the one before, and gives back what
+// that one had cut off.
+func TestExtendedWhileQuiet(t *testing.T) {
+	for _, row := range []struct {
+		name             string
+		lifetime, extend time.Duration
+		want             time.Duration // from noon until the quiet time is over; it began at 3m
+	}{
+		{"cut off before, and no longer", 5 * time.Minute, time.Hour, 8 * time.Minute},
+		{"whole before and after", time.Hour, 2 * time.Hour, 7 * time.Minute},
+		{"whole before, cut off now", time.Hour, 30 * time.Second, 4*time.Minute + 30*time.Second},
+		{"cut off before and after", 5 * time.Minute, 2 * time.Minute, 6 * time.Minute},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			p := quietly(policy.RelaxNever)
+			p.Lifetime = row.lifetime
+			w := quiet(t, p)
+			w.now = noon().Add(3 * time.Minute)
+			w.must(policy.Ended, policy.CodeAttackOver, end("a", 2))
+			w.now = noon().Add(4 * time.Minute)
+			d := w.must(policy.Mitigated, policy.CodeExtended, &policy.ExtendRequest{ID: 1, Lifetime: row.extend})
+			m := w.expectPhase(policy.Ending, 2)
+			if want := noon().Add(row.want); !m.EndsAt.Equal(want) {
+				t.Errorf("quiet until %s, want %s", m.EndsAt, want)
+			}
+			expectText(t, d.Verdict.Reason, "quiet time until "+m.EndsAt.UTC().Format(time.RFC3339))
+			w.now = m.EndsAt
+			w.must(policy.Ended, policy.CodeExpired, &policy.ExpireRequest{})
+			w.expectPhase(policy.Over, 0)
+		})
+	}
+}
