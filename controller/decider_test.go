@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -16,6 +17,27 @@ import (
 	"github.com/tidegate/tidegate/bgp/wanted"
 	"github.com/tidegate/tidegate/policy"
 )
+
+// TestRenewalsAreInOrder: what a leader asks for does not depend on the order of a map.
+func TestRenewalsAreInOrder(t *testing.T) {
+	f := manyMitigations(t, 40)
+	s := f.state.Load()
+	m := newMemory()
+	for id := policy.MitigationID(1); id <= 40; id++ {
+		old, _ := s.Mitigation(id)
+		cp := *old
+		cp.Origin = policy.FromPolicy
+		next, err := s.Apply(policy.Entry{Index: s.Index(), At: s.At()}, []policy.Change{&policy.PutMitigation{Mitigation: &cp}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s = next
+		m.reported[id] = lastReport{at: s.At().Add(8 * time.Minute)}
+	}
+	if ids := m.renewals(s, s.At().Add(9*time.Minute)).IDs; len(ids) != 40 || !slices.IsSorted(ids) {
+		t.Errorf("renewals of %v", ids)
+	}
+}
 
 // TestManyRenewalsSplit: what is renewed together may be too large for one entry, and must be renewed nevertheless.
 func TestManyRenewalsSplit(t *testing.T) {

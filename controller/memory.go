@@ -3,6 +3,7 @@ package controller
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -80,7 +81,8 @@ func (m *memory) merge(batch *memory, at time.Time) {
 // go the newest sequence numbers of their attacks, of which the log knows nothing yet.
 func (m *memory) renewals(s *policy.State, now time.Time) *policy.RenewRequest {
 	r := &policy.RenewRequest{}
-	for id, last := range m.reported {
+	for _, id := range slices.Sorted(maps.Keys(m.reported)) { // in one order, so that the same leader writes the same entry
+		last := m.reported[id]
 		mit, ok := s.Mitigation(id)
 		if !ok || mit.Phase != policy.Active || mit.Origin != policy.FromPolicy {
 			delete(m.reported, id)
