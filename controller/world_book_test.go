@@ -1,0 +1,219 @@
+package controller
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/policy"
+)
+
+// book is what the world knows of mitigations from what was asked and answered alone: until when each may be announced,
+// which attacks keep it, how long it may stay when they are over.
+type book struct {
+	of       map[policy.MitigationID]*record
+	byAttack map[attackKey]policy.MitigationID
+}
+
+// record is the book's page of one mitigation. Times without a word are of the log.
+type record struct {
+	lifetime time.Duration
+	bound    time.Time     // it is not announced after that, whatever happens
+	trueEnd  time.Duration // the same in true time
+	longest  time.Duration // what that was at most: a node may not have heard that an operator made it shorter
+	causes   map[attackKey]bool
+	quiet    time.Duration // these three as the policy said when it began
+	steps    int
+	relax    bool
+	pulses   int
+	calmAt   time.Time // it was extended
+	emptyAt  time.Time // its last attack ended; zero: one goes on, or it never had one
+	stepAt   time.Time // its step was taken, or an attack came back
+}
+
+func newBook() *book {
+	return &book{of: map[policy.MitigationID]*record{}, byAttack: map[attackKey]policy.MitigationID{}}
+}
+
+// extend lets the mitigation be announced for its lifetime from now.
+func (k *record) extend(w *world, slack time.Duration) {
+	if until := w.logTime().Add(k.lifetime + slack); until.After(k.bound) {
+		k.bound = until
+	}
+	k.trueEnd = max(k.trueEnd, w.now+k.lifetime+slack)
+	k.longest = max(k.longest, k.trueEnd)
+}
+
+// clean is when it must be gone after its attacks are over: the quiet time of every step that it may go down.
+func (k *record) clean() time.Time {
+	quiet := k.damped()
+	if k.relax {
+		quiet *= time.Duration(k.steps)
+	}
+	if k.calmAt.After(k.emptyAt) {
+		return k.calmAt.Add(quiet)
+	}
+	return k.emptyAt.Add(quiet)
+}
+
+// damped is the quiet time, doubled with each pulse up to eight times.
+func (k *record) damped() time.Duration {
+	d := k.quiet
+	for range min(k.pulses, 3) {
+		d *= 2
+	}
+	return d
+}
+
+// done takes note of what was decided about a write.
+func (k *book) done(w *world, o *write) {
+	v := o.out.Decision.Verdict
+	if v.Kind != policy.Mitigated || o.out.Repeated {
+		return
+	}
+	switch r := o.cmd.Request.(type) {
+	case *policy.ApplyRequest:
+		w.land.accepted(r)
+		w.checks.reformed = true
+	case *policy.StartRequest:
+		rec := &record{lifetime: r.Lifetime, causes: map[attackKey]bool{}}
+		if rec.lifetime == 0 {
+			rec.lifetime = w.land.rules.DefaultLifetime
+		}
+		rec.extend(w, 0)
+		k.of[v.Mitigation] = rec
+	case *policy.ExtendRequest:
+		rec := k.of[r.ID]
+		rec.lifetime, rec.bound, rec.trueEnd = r.Lifetime, time.Time{}, 0
+		rec.extend(w, 0)
+		rec.calmAt = w.logTime() // a quiet time that the lifetime had cut off begins anew
+	}
+}
+
+// answered takes note of a verdict.
+func (k *book) answered(w *world, s *policy.Signal, v policy.Verdict) error {
+	key := attackKey{s.Source, s.AttackID}
+	if v.Kind == policy.Ended {
+		k.leave(w, key, 0)
+		return nil
+	}
+	if v.Mitigation == 0 || v.Kind != policy.Mitigated && v.Kind != policy.Merged {
+		return nil
+	}
+	if s.Drill {
+		return broken("a drill changes nothing", "the drill %q of %s is answered with M%d: %s", s.AttackID, s.Source, v.Mitigation, v.Reason.Text)
+	}
+	m, ok := w.newest().Mitigation(v.Mitigation)
+	if !ok {
+		return broken("an answer is true", "M%d is not there: %s", v.Mitigation, v.Reason.Text)
+	}
+	rec := k.of[v.Mitigation]
+	if rec == nil {
+		rec = &record{causes: map[attackKey]bool{}, stepAt: w.logTime(), steps: 1}
+		if p := w.land.policies[m.Policy]; p != nil {
+			rec.quiet, rec.relax, rec.steps = p.Quiet, p.Relax == policy.RelaxAuto, max(1, len(p.Ladder))
+		}
+		k.of[v.Mitigation] = rec
+	}
+	if v.Reason.Code != policy.CodeRepetition {
+		if p := w.land.policies[m.Policy]; p != nil {
+			life := p.Lifetime
+			if life == 0 {
+				life = w.land.rules.DefaultLifetime
+			}
+			rec.lifetime = max(rec.lifetime, min(life, w.land.rules.MaxLifetime))
+		}
+	}
+	if v.Reason.Code == policy.CodeRevived {
+		rec.pulses++
+		rec.stepAt = w.logTime()
+	}
+	k.leave(w, key, v.Mitigation)
+	rec.causes[key], rec.emptyAt = true, time.Time{}
+	k.byAttack[key] = v.Mitigation
+	rec.extend(w, worldTick)
+	if v.Reason.Code == policy.CodeMitigated {
+		return w.promised(s, m)
+	}
+	return nil
+}
+
+// leave takes an attack away from the mitigation that it kept, unless that is the one named.
+func (k *book) leave(w *world, key attackKey, but policy.MitigationID) {
+	id := k.byAttack[key]
+	rec := k.of[id]
+	if rec == nil || id == but {
+		return
+	}
+	delete(k.byAttack, key)
+	if delete(rec.causes, key); len(rec.causes) == 0 && rec.emptyAt.IsZero() {
+		rec.emptyAt = w.logTime()
+	}
+}
+
+// promised checks that a new mitigation acts on the packets that the signal tells of, where it may act at all.
+func (w *world) promised(s *policy.Signal, m *policy.Mitigation) error {
+	p, ok := packetOf(s)
+	if !ok {
+		return nil
+	}
+	for _, t := range s.Targets {
+		for _, p.Dst = range []netip.Addr{t.Addr(), lastOf(t), addressIn(w.r, t)} {
+			one := netip.PrefixFrom(p.Dst, p.Dst.BitLen())
+			_, protected := w.land.protects(one)
+			holds := func(q netip.Prefix) bool { return q.Contains(p.Dst) }
+			if protected || w.land.owner(p.Dst) != m.Customer || slices.ContainsFunc(m.Cut.Unprotected, holds) {
+				continue
+			}
+			if !slices.ContainsFunc(m.Rules, func(r flowspec.Rule) bool {
+				dst, _ := r.Match.Destination()
+				return r.Match.Matches(&p) || m.Action.Kind == policy.RTBH && dst.Contains(p.Dst)
+			}) {
+				return broken("what is promised is done", "M%d of policy %s takes no packet to %s such as %+v, which %q of %s tells of: %v", m.ID, m.Policy, p.Dst, p, s.AttackID, s.Source, m.Rules)
+			}
+		}
+	}
+	return nil
+}
+
+// packetOf is a packet such as the signal tells of, but for its destination.
+func packetOf(s *policy.Signal) (p flowspec.Packet, ok bool) {
+	infos := policy.Vectors() // the table is what the documentation says of them
+	i := slices.IndexFunc(infos, func(v policy.VectorInfo) bool { return v.Name == s.Vector })
+	if i < 0 {
+		return p, false
+	}
+	info := infos[i]
+	p = flowspec.Packet{Src: netip.MustParseAddr("8.8.8.8"), Protocol: 17, HasPorts: true, SrcPort: 4000, DstPort: 5000, Length: 900, TCPFlags: info.FlagsSet, ICMPType: 8}
+	if len(s.Protocols) > 0 {
+		p.Protocol = s.Protocols[0]
+	}
+	if len(info.Protocols) > 0 {
+		p.Protocol = info.Protocols[0]
+	}
+	if len(info.SourcePorts) > 0 {
+		p.SrcPort = uint16(info.SourcePorts[0].Lo)
+	}
+	if info.OnlyFragments {
+		p.Fragment, p.HasPorts = flowspec.IsFragment, false
+	}
+	if !s.Targets[0].Addr().Is4() {
+		if p.Src = netip.MustParseAddr("2600::1"); p.Protocol == 1 {
+			p.Protocol, p.ICMPType = 58, 128
+		}
+	}
+	if len(s.SourcePorts) > 0 {
+		return p, false // only liars name them
+	}
+	if len(s.DestinationPorts) > 0 {
+		p.DstPort = uint16(s.DestinationPorts[0].Lo)
+	}
+	if len(s.PacketLengths) > 0 {
+		p.Length = uint32(s.PacketLengths[0].Hi)
+	}
+	if len(s.SourcePrefixes) > 0 {
+		p.Src = s.SourcePrefixes[0].Addr()
+	}
+	return p, true
+}
