@@ -333,7 +333,7 @@ func (w *world) operate() {
 				order.Match = flowspec.Match{}
 			}
 		}
-		if w.last != nil && r.IntN(5) == 0 { // the same again
+		if w.last != nil && r.IntN(3) == 0 { // the same again
 			order = w.last
 		}
 		w.last = order
