@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"strings"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
 	"github.com/tidegate/tidegate/bgp/wanted"
@@ -238,7 +239,8 @@ func checkRedirect(t flowspec.RouteTarget, f flowspec.Family) []wrong {
 
 func (a Action) checkRedirectIP(f flowspec.Family) []wrong {
 	if err := flowspec.RedirectIP(a.Address, a.Copy).Validate(); err != nil {
-		return []wrong{{"redirect_ip", err.Error(), "write the address of the scrubber, such as 192.0.2.1"}}
+		problem, _, _ := strings.Cut(err.Error(), "; ") // its advice is less than ours
+		return []wrong{{"redirect_ip", problem, "write the address of the scrubber, such as 192.0.2.1"}}
 	}
 	if f != 0 && a.Address.Is4() != (f == flowspec.IPv4) {
 		return []wrong{{

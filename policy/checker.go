@@ -119,7 +119,7 @@ func (c *checker) between(field string, v, lo, hi int) {
 
 func (c *checker) lifetime(field string, d time.Duration) {
 	if d < shortestLife || d > longestLifetime {
-		c.add(field, fmt.Sprintf("%s is not between %s and %s", d, shortestLife, longestLifetime), "write a lifetime such as 1h")
+		c.add(field, fmt.Sprintf("%s is not between %s and %s", span(d), span(shortestLife), span(longestLifetime)), "write a lifetime such as 1h")
 	}
 }
 

@@ -275,12 +275,12 @@ func (c *checker) ladder(d *Policy) {
 		}
 		switch {
 		case i == 0 && step.After != 0:
-			c.add(below(at, "after"), fmt.Sprintf("the first step is taken at once, not after %s", step.After), "leave it out")
+			c.add(below(at, "after"), fmt.Sprintf("the first step is taken at once, not after %s", span(step.After)), "leave it out")
 		case i > 0 && step.After <= d.Ladder[i-1].After:
-			c.add(below(at, "after"), fmt.Sprintf("%s is not later than the %s of the step before", step.After, d.Ladder[i-1].After),
+			c.add(below(at, "after"), fmt.Sprintf("%s is not later than the %s of the step before", span(step.After), span(d.Ladder[i-1].After)),
 				"write a longer time: it is counted from the first step")
 		case step.After > longestLifetime:
-			c.add(below(at, "after"), fmt.Sprintf("%s is longer than any lifetime", step.After), "write a duration such as 5m")
+			c.add(below(at, "after"), fmt.Sprintf("%s is longer than any lifetime", span(step.After)), "write a duration such as 5m")
 		}
 		if i > 0 && sound && !step.Action.moreSevere(d.Ladder[i-1].Action) {
 			c.add(below(at, "action"), fmt.Sprintf("%s does not do more than %s of the step before", step.Action, d.Ladder[i-1].Action),

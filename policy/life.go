@@ -78,7 +78,7 @@ func lifetimeTooLong(d time.Duration, sg *Safeguards) Reason {
 	if d <= sg.MaxLifetime {
 		return Reason{}
 	}
-	return Reason{CodeLifetimeTooLong, fmt.Sprintf("a lifetime of %s is above the maximum of %s", d, sg.MaxLifetime)}
+	return Reason{CodeLifetimeTooLong, fmt.Sprintf("a lifetime of %s is above the maximum of %s", span(d), span(sg.MaxLifetime))}
 }
 
 // decideWithdraw ends one mitigation. The attacks that caused it stay known, so that their further signals do not

@@ -116,7 +116,7 @@ func (d *Decision) quietOver(s *State, m *Mitigation, e Entry) (change Change) {
 // quiet checks what a policy says of the end of an attack.
 func (c *checker) quiet(d *Policy) {
 	if d.Quiet < 0 || d.Quiet > longestLifetime {
-		c.add("quiet", fmt.Sprintf("%s is not between 0s and %s", d.Quiet, longestLifetime), "write a duration such as 5m, or leave it out")
+		c.add("quiet", fmt.Sprintf("%s is not between 0s and %s", span(d.Quiet), span(longestLifetime)), "write a duration such as 5m, or leave it out")
 	}
 	switch d.Relax {
 	case RelaxNever:

@@ -165,11 +165,11 @@ func (vs *violations) action(a Action, f flowspec.Family) {
 func (vs *violations) lifetime(d time.Duration, zeroIsDefault bool) {
 	switch {
 	case d < 0:
-		vs.add("lifetime", "send a positive duration", "the lifetime %s is negative", d)
+		vs.add("lifetime", "send a positive duration", "the lifetime %s is negative", span(d))
 	case d == 0 && !zeroIsDefault:
 		vs.add("lifetime", "send a positive duration; to end a mitigation, withdraw it", "the lifetime is zero")
 	case d != 0 && d < shortestLife:
-		vs.add("lifetime", fmt.Sprintf("send at least %s", shortestLife), "the lifetime %s is shorter than %s", d, shortestLife)
+		vs.add("lifetime", fmt.Sprintf("send at least %s", span(shortestLife)), "the lifetime %s is shorter than %s", span(d), span(shortestLife))
 	}
 }
 

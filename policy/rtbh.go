@@ -59,7 +59,7 @@ func (a Action) Key(r *flowspec.Rule) flowspec.Key {
 
 // blackholeNote says what a blackhole does that a rule does not.
 const blackholeNote = "a blackhole route discards everything to these addresses, on every router that hears it, whatever the protocol: " +
-	"what the attack wanted for them is so"
+	"as far as these addresses go, the attack has reached its aim"
 
 // everything is the match of an action that is about destinations alone.
 func everything(f flowspec.Family) []flowspec.Match { return []flowspec.Match{{Family: f}} }

@@ -359,7 +359,7 @@ func (d *Safeguards) Validate() []Violation {
 	c.lifetime("default_lifetime", d.DefaultLifetime)
 	c.lifetime("max_lifetime", d.MaxLifetime)
 	if d.DefaultLifetime > d.MaxLifetime {
-		c.add("default_lifetime", fmt.Sprintf("%s is longer than the maximum of %s", d.DefaultLifetime, d.MaxLifetime),
+		c.add("default_lifetime", fmt.Sprintf("%s is longer than the maximum of %s", span(d.DefaultLifetime), span(d.MaxLifetime)),
 			"lower default_lifetime or raise max_lifetime")
 	}
 	if p := d.MaxRemovedLinksPercent; !(p >= 0 && p <= 100) { // NaN is refused too

@@ -178,7 +178,7 @@ func unknownCommand(cmd *cobra.Command, word string) error {
 	text := fmt.Sprintf("%q is not a command of %s", word, cmd.CommandPath())
 	cmd.SuggestionsMinimumDistance = 2
 	if near := cmd.SuggestionsFor(word); len(near) > 0 {
-		text += fmt.Sprintf("; did you mean %q?", strings.Join(near, `" or "`))
+		text += fmt.Sprintf(`; did you mean "%s"?`, strings.Join(near, `" or "`)) // %q would escape the quotes between them
 	}
 	return &client.UsageError{Text: text}
 }

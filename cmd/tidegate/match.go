@@ -18,7 +18,7 @@ them. The destination is never among them: that is --target.
   len                   numbers    length of the whole packet in octets, at most 65535
   dscp                  numbers    0 to 63
   label                 numbers    IPv6 flow label
-  tcp-flags             bits       fin syn rst psh ack urg ece cwr
+  tcp-flags             bits       fin syn rst psh ack urg ece cwr ae
   frag                  bits       dont-fragment (IPv4) is-fragment first-fragment last-fragment
 
 Numbers: 53, a range 1000-1500, >=1024, >1023, <=512, <513.

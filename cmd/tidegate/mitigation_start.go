@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -72,18 +73,29 @@ func (f *startFlags) check() error {
 	case f.action.GetCopy() && f.action.GetRedirectIp() == "":
 		return &client.UsageError{Text: "--copy needs an address to copy to; add --redirect-ip, e.g. --redirect-ip 192.0.2.1"}
 	}
-	said := 0
-	for _, set := range []bool{
-		f.action.GetDiscard(), f.action.GetRate() != "", f.action.GetRedirect() != "", f.action.GetRedirectIp() != "", f.action.GetMark() != "", f.action.GetRtbh(),
+	var said []string
+	for _, a := range []struct {
+		flag string
+		set  bool
+	}{
+		{"--discard", f.action.GetDiscard()},
+		{"--rate", f.action.GetRate() != ""},
+		{"--redirect", f.action.GetRedirect() != ""},
+		{"--redirect-ip", f.action.GetRedirectIp() != ""},
+		{"--mark", f.action.GetMark() != ""},
+		{"--rtbh", f.action.GetRtbh()},
 	} {
-		if set {
-			said++
+		if a.set {
+			said = append(said, a.flag)
 		}
 	}
-	if said != 1 {
+	switch len(said) {
+	case 0:
 		return &client.UsageError{Text: "say what to do with the packets: exactly one of --discard, --rate, --redirect, --redirect-ip, --mark and --rtbh, e.g. --rate 10Mbps"}
+	case 1:
+		return nil
 	}
-	return nil
+	return &client.UsageError{Text: strings.Join(said, " and ") + " exclude each other: say one thing to do with the packets"}
 }
 
 func (f *startFlags) request(c *cobra.Command) *pb.StartRequest {

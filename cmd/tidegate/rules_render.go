@@ -45,6 +45,9 @@ func (a *app) rulesRender() *cobra.Command {
 	var undo bool
 	c := a.command("render --format FORMAT", "print the rules as configuration, for when BGP is down", renderLong, exactly(),
 		func(ctx context.Context, c *client.Client, p *output.Printer, _ []string) error {
+			if format == "" {
+				return &client.UsageError{Text: "--format is missing; name one of " + formatNames() + ", e.g. --format junos"}
+			}
 			f, err := render.ParseFormat(format)
 			if err != nil {
 				return &client.UsageError{Text: "--format: " + err.Error()}
@@ -70,6 +73,22 @@ func (a *app) rulesRender() *cobra.Command {
 	return c
 }
 
+func notRendered(n int) string {
+	if n == 1 {
+		return "1 rule is not rendered"
+	}
+	return fmt.Sprintf("%d rules are not rendered", n)
+}
+
+// formatNames lists what --format may be.
+func formatNames() string {
+	var names []string
+	for _, f := range render.Formats() {
+		names = append(names, f.String())
+	}
+	return strings.Join(names, ", ")
+}
+
 func (a *app) renderPrint(p *output.Printer, f render.Format, text []byte, problems []render.Problem) error {
 	out := rendered{Format: f.String(), Text: string(text), Problems: []string{}}
 	for _, problem := range problems {
@@ -81,7 +100,7 @@ func (a *app) renderPrint(p *output.Printer, f render.Format, text []byte, probl
 		_, err = a.stdout.Write(text)
 	}
 	if err == nil && len(problems) > 0 {
-		err = told(&client.RefusedError{Verdict: &pb.Verdict{Text: fmt.Sprintf("%d rules are not rendered", len(problems))}})
+		err = told(&client.RefusedError{Verdict: &pb.Verdict{Text: notRendered(len(problems))}})
 	}
 	return err
 }
