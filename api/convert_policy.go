@@ -24,6 +24,7 @@ func policyFrom(v *violations, in *tidegatev1.Policy) *policy.Policy {
 		MaxMatches:     int(in.GetMaxMatches()),
 		MaxMitigations: int(in.GetMaxMitigations()),
 		MaxPerHour:     int(in.GetMaxPerHour()),
+		Quorum:         int(in.GetQuorum()),
 		Action:         v.policyAction(in),
 		Ladder:         v.ladder(in.GetLadder()),
 		Quiet:          v.pause("quiet", in.GetQuiet()),
@@ -77,7 +78,7 @@ func (v *violations) packets(field, s string) flowspec.PacketsPerSecond {
 func policyProto(x *policy.Policy) *tidegatev1.Policy {
 	out := &tidegatev1.Policy{
 		Name: x.Name, Priority: int32(x.Priority), Sources: x.Sources, Tags: x.Tags, MinConfidence: x.MinConfidence, When: x.When,
-		Mode: string(x.Mode), MaxMatches: uint32(x.MaxMatches), MaxMitigations: uint32(x.MaxMitigations), MaxPerHour: uint32(x.MaxPerHour),
+		Mode: string(x.Mode), MaxMatches: uint32(x.MaxMatches), MaxMitigations: uint32(x.MaxMitigations), MaxPerHour: uint32(x.MaxPerHour), Quorum: uint32(x.Quorum),
 		Ladder: laddersProto(x.Ladder), Groups: x.Groups,
 	}
 	if len(x.Ladder) == 0 {

@@ -113,9 +113,10 @@ func detectorProto(x *policy.Detector) *tidegatev1.Detector {
 	return &tidegatev1.Detector{Name: x.Name, Trust: &trust, Note: x.Note}
 }
 
-// shapeOf says what the rules leave alone.
+// shapeOf says what the rules leave alone, and how sure the detectors are.
 func shapeOf(out *tidegatev1.Mitigation, m *policy.Mitigation) {
 	for _, s := range m.Services {
 		out.Spared = append(out.Spared, s.Text())
 	}
+	out.Confidence = m.Confidence
 }

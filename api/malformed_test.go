@@ -137,7 +137,7 @@ func TestBadSignals(t *testing.T) {
 		{"no kind", func(s *tidegatev1.Signal) { s.Kind = 0 }, `kind: it is missing; say start, update or end`},
 		{"unknown kind", func(s *tidegatev1.Signal) { s.Kind = 17 }, `kind: 17 is not a kind of signal; say start, update or end`},
 		{"no target", func(s *tidegatev1.Signal) { s.Targets = nil }, `targets: there is none; name the attacked prefixes or addresses`},
-		{"too many targets", func(s *tidegatev1.Signal) { s.Targets = make([]string, 257) }, `targets: the list has 257 entries; send at most 256`},
+		{"too many targets", func(s *tidegatev1.Signal) { s.Targets = make([]string, 1025) }, `targets: the list has 1025 entries; send at most 1024`},
 		{"no vector", func(s *tidegatev1.Signal) { s.Vector = "" }, `vector: it is missing; write one of dns_amplification, `},
 		{"unknown vector", func(s *tidegatev1.Signal) { s.Vector = "bad_vibes" }, `vector: "bad_vibes" is not a known vector; write one of dns_amplification, `},
 		{"protocol 256", func(s *tidegatev1.Signal) { s.Protocols = []uint32{17, 256} }, `protocols[1]: protocol 256 is above 255; write an IP protocol number, such as 17 for UDP`},

@@ -90,3 +90,39 @@ func TestServicesAndDetectors(t *testing.T) {
 		t.Errorf("violations (-want +got):\n%s", diff)
 	}
 }
+
+// TestQuorumOverTheAPI: a policy with a quorum comes back as it was sent; the first detector is told what lacks, the second
+// has the attack mitigated, and the mitigation says how sure both are.
+func TestQuorumOverTheAPI(t *testing.T) {
+	l := newLab(t, "n1")
+	l.load()
+	want := &tidegatev1.Policy{Name: "two", Priority: 9, Vectors: []string{"ntp_amplification"}, Quorum: 2, Action: &tidegatev1.Action{Discard: true}}
+	if err := putPolicy(t, l, "two", want); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, getDocument(t, l, "Policy", "two").GetPolicy(), protocmp.Transform()); diff != "" {
+		t.Errorf("policy (-want +got):\n%s", diff)
+	}
+	for i, c := range []struct {
+		source, code string
+		confidence   float64
+	}{{"fnm", "quorum", 0.6}, {"tap", "mitigated", 0.5}} {
+		r, err := tidegatev1.NewSignalServiceClient(l.dial("n1", auth.Detector, c.source)).Report(t.Context(), &tidegatev1.ReportRequest{Signals: []*tidegatev1.Signal{{
+			AttackId: "a", Seq: 1, Kind: tidegatev1.SignalKind_SIGNAL_KIND_START, Targets: []string{"203.0.113.9/32"}, Vector: "ntp_amplification", Confidence: c.confidence,
+		}}})
+		if err != nil || r.GetVerdicts()[0].GetCode() != c.code {
+			t.Fatalf("signal %d: %v, %v, want %s", i, r, err, c.code)
+		}
+	}
+	m, err := tidegatev1.NewMitigationServiceClient(l.dial("n1", auth.Viewer, "eve")).Get(t.Context(), &tidegatev1.GetRequest{Id: "M1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sources []string
+	for _, c := range m.GetMitigation().GetCauses() {
+		sources = append(sources, c.GetSource())
+	}
+	if diff := cmp.Diff([]string{"tap", "fnm"}, sources); diff != "" || m.GetMitigation().GetConfidence() != 0.8 {
+		t.Errorf("confidence %v, causes (-want +got):\n%s", m.GetMitigation().GetConfidence(), diff)
+	}
+}

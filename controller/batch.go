@@ -211,7 +211,7 @@ func (b *batch) signal(by policy.Principal, sig *policy.Signal) (policy.Verdict,
 				b.memory.incidents = append(b.memory.incidents, incident{sig.Source, v.Reason.Code})
 			}
 			if v.Reason.Code == policy.CodeRepetition && v.Mitigation != 0 {
-				b.memory.reported[v.Mitigation] = lastReport{at: b.at, confidence: sig.Confidence}
+				b.memory.reported[v.Mitigation] = lastReport{at: b.at, confidence: sig.Confidence, source: sig.Source}
 			}
 			return v, true
 		}
@@ -232,7 +232,7 @@ func (b *batch) signal(by policy.Principal, sig *policy.Signal) (policy.Verdict,
 	}
 	b.memory.put(k, seen{seq: sig.Seq, digest: digest, verdict: d.Verdict, index: index})
 	if v := d.Verdict; v.Mitigation != 0 && (v.Kind == policy.Mitigated || v.Kind == policy.Merged) {
-		b.memory.reported[v.Mitigation] = lastReport{at: b.at, confidence: sig.Confidence}
+		b.memory.reported[v.Mitigation] = lastReport{at: b.at, confidence: sig.Confidence, source: sig.Source}
 	}
 	return d.Verdict, true
 }

@@ -55,13 +55,14 @@ func (c *codec) packMitigation(m *policy.Mitigation) *raftv1.Mitigation {
 		NearMisses: list(m.NearMisses, func(n policy.NearMiss) *raftv1.NearMiss {
 			return &raftv1.NearMiss{Policy: n.Policy, Why: n.Why}
 		}),
-		Services: list(m.Services, c.packService),
-		Phase:    enumerated[raftv1.Phase](c, m.Phase, raftv1.Phase_name, "phase"),
-		End:      wordToEnum[raftv1.EndCause](c, m.End, endCauses(), "end"),
-		EndedAt:  stamp(m.EndedAt),
-		EndedBy:  string(m.EndedBy),
-		EndNote:  m.EndNote,
-		Changed:  uint64(m.Changed),
+		Services:   list(m.Services, c.packService),
+		Confidence: m.Confidence,
+		Phase:      enumerated[raftv1.Phase](c, m.Phase, raftv1.Phase_name, "phase"),
+		End:        wordToEnum[raftv1.EndCause](c, m.End, endCauses(), "end"),
+		EndedAt:    stamp(m.EndedAt),
+		EndedBy:    string(m.EndedBy),
+		EndNote:    m.EndNote,
+		Changed:    uint64(m.Changed),
 	}
 }
 
@@ -102,13 +103,14 @@ func (c *codec) mitigation(m *raftv1.Mitigation) *policy.Mitigation {
 		NearMisses: list(m.GetNearMisses(), func(n *raftv1.NearMiss) policy.NearMiss {
 			return policy.NearMiss{Policy: n.GetPolicy(), Why: n.GetWhy()}
 		}),
-		Services: list(m.GetServices(), c.service),
-		Phase:    enumerated[policy.Phase](c, m.GetPhase(), raftv1.Phase_name, "phase"),
-		End:      enumToWord(c, m.GetEnd(), endCauses(), "end"),
-		EndedAt:  c.time(m.GetEndedAt()),
-		EndedBy:  policy.Principal(m.GetEndedBy()),
-		EndNote:  m.GetEndNote(),
-		Changed:  policy.Index(m.GetChanged()),
+		Services:   list(m.GetServices(), c.service),
+		Confidence: m.GetConfidence(),
+		Phase:      enumerated[policy.Phase](c, m.GetPhase(), raftv1.Phase_name, "phase"),
+		End:        enumToWord(c, m.GetEnd(), endCauses(), "end"),
+		EndedAt:    c.time(m.GetEndedAt()),
+		EndedBy:    policy.Principal(m.GetEndedBy()),
+		EndNote:    m.GetEndNote(),
+		Changed:    policy.Index(m.GetChanged()),
 	}
 }
 
@@ -186,6 +188,7 @@ func (c *codec) packAttack(a policy.Attack) *raftv1.Attack {
 	return &raftv1.Attack{
 		Source: a.Source, AttackId: a.AttackID, Seq: a.Seq, Digest: packDigest(a.Digest),
 		Mitigation: uint64(a.Mitigation), Ended: a.Ended, At: stamp(a.At),
+		Targets: list(a.Targets, packPrefix), Vector: string(a.Vector), Confidence: a.Confidence, Unanswered: a.Unanswered,
 	}
 }
 
@@ -193,6 +196,7 @@ func (c *codec) attack(a *raftv1.Attack) policy.Attack {
 	return policy.Attack{
 		Source: a.GetSource(), AttackID: a.GetAttackId(), Seq: a.GetSeq(), Digest: c.digest(a.GetDigest()),
 		Mitigation: policy.MitigationID(a.GetMitigation()), Ended: a.GetEnded(), At: c.time(a.GetAt()),
+		Targets: c.prefixes(a.GetTargets()), Vector: policy.Vector(a.GetVector()), Confidence: a.GetConfidence(), Unanswered: a.GetUnanswered(),
 	}
 }
 

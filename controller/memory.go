@@ -43,6 +43,7 @@ type memory struct {
 type lastReport struct {
 	at         time.Time
 	confidence float64
+	source     string    // that detector
 	tried      time.Time // when the next step of the mitigation was last asked for
 }
 
@@ -116,7 +117,7 @@ func (m *memory) escalations(s *policy.State, now time.Time) *policy.EscalateReq
 		if !ok || now.Before(due) || now.Sub(last.at) > policy.EscalationFreshness || now.Before(last.tried.Add(escalateEvery)) {
 			continue
 		}
-		r.Reports = append(r.Reports, policy.AttackReport{ID: id, At: last.at, Confidence: last.confidence})
+		r.Reports = append(r.Reports, policy.AttackReport{ID: id, At: last.at, Confidence: last.confidence, Source: last.source})
 	}
 	slices.SortFunc(r.Reports, func(a, b policy.AttackReport) int { return cmp.Compare(a.ID, b.ID) })
 	r.Reports = r.Reports[:min(len(r.Reports), maxEscalations)]

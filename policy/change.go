@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"net/netip"
 	"time"
 )
 
@@ -37,6 +38,13 @@ type Attack struct {
 	Mitigation MitigationID // what it caused; zero after the end
 	Ended      bool
 	At         time.Time // entry time of the last change
+	// Targets, Vector and Confidence are what the last of its signals said that was noted; empty in old logs, which confirm
+	// nothing.
+	Targets    []netip.Prefix // as the fewest CIDRs
+	Vector     Vector
+	Confidence float64
+	// Unanswered: nothing was done about it, for lack of detectors or confidence. It is forgotten after AttackWindow.
+	Unanswered bool
 }
 
 // PutAttack adds or replaces what is remembered of an attack.

@@ -135,7 +135,7 @@ func (s *State) choices() *choices {
 }
 
 // policyFor returns the policy that takes a signal: the first by priority, then by name. Nil if none does.
-func policyFor(s *State, sig *Signal, c *Customer) *Policy {
+func policyFor(s *State, sig *sighting, c *Customer) *Policy {
 	for cand := range s.choices().of(sig.Vector, c.ID) {
 		if cand.takes(s, sig, c) {
 			return cand.Policy
@@ -145,9 +145,9 @@ func policyFor(s *State, sig *Signal, c *Customer) *Policy {
 }
 
 // takes reports whether the policy takes a signal, whose vector and customer it is known to select.
-func (c *candidate) takes(s *State, sig *Signal, of *Customer) bool {
+func (c *candidate) takes(s *State, sig *sighting, of *Customer) bool {
 	if !selects(c.Sources, sig.Source) || !c.selectsTags(of) ||
-		sig.BitsPerSecond < float64(c.MinRate)*8 || sig.PacketsPerSecond < float64(c.MinPackets) || sig.Confidence < c.MinConfidence {
+		sig.BitsPerSecond < float64(c.MinRate)*8 || sig.PacketsPerSecond < float64(c.MinPackets) || sig.confidence < c.MinConfidence {
 		return false
 	}
 	if c.when == nil {
@@ -169,7 +169,7 @@ func selects[T comparable](selector []T, v T) bool {
 
 // nearMisses returns the policies that lack one thing only to take the signal, in the order in which they are asked, but
 // for taken, which did; nil for none.
-func nearMisses(s *State, sig *Signal, c *Customer, taken *Policy) []NearMiss {
+func nearMisses(s *State, sig *sighting, c *Customer, taken *Policy) []NearMiss {
 	var out []NearMiss
 	for _, cand := range s.choices().all {
 		if cand.Policy == taken {
@@ -186,7 +186,7 @@ func nearMisses(s *State, sig *Signal, c *Customer, taken *Policy) []NearMiss {
 }
 
 // noPolicy is the answer to a signal that no policy takes.
-func noPolicy(s *State, sig *Signal, c *Customer) Decision {
+func noPolicy(s *State, sig *sighting, c *Customer) Decision {
 	if len(s.choices().all) == 0 {
 		return observe(CodeNoPolicy, 0, "there is no policy at all, so that nothing is done about any signal: tidegate policy defaults prints some to begin with")
 	}
@@ -203,13 +203,13 @@ func nearest(misses []NearMiss) string {
 
 // lacks says what stands in the way of the policy's taking the signal, and whether it is one thing only. A policy for
 // other vectors is never near.
-func (c *candidate) lacks(s *State, sig *Signal, of *Customer) (why string, one bool) {
+func (c *candidate) lacks(s *State, sig *sighting, of *Customer) (why string, one bool) {
 	if !selects(c.Vectors, sig.Vector) {
 		return "", false
 	}
 	met := [...]bool{
 		selects(c.Customers, of.ID), selects(c.Sources, sig.Source), c.selectsTags(of),
-		sig.BitsPerSecond >= float64(c.MinRate)*8, sig.PacketsPerSecond >= float64(c.MinPackets), sig.Confidence >= c.MinConfidence,
+		sig.BitsPerSecond >= float64(c.MinRate)*8, sig.PacketsPerSecond >= float64(c.MinPackets), sig.confidence >= c.MinConfidence,
 		c.broken == "",
 	}
 	lack := -1
@@ -237,7 +237,7 @@ func (c *candidate) lacks(s *State, sig *Signal, of *Customer) (why string, one 
 }
 
 // lackText is the sentence for what is missing, by its place in lacks.
-func (c *candidate) lackText(lack int, sig *Signal, of *Customer) string {
+func (c *candidate) lackText(lack int, sig *sighting, of *Customer) string {
 	same := func(s string) string { return s }
 	switch lack {
 	case 0:
@@ -251,7 +251,7 @@ func (c *candidate) lackText(lack int, sig *Signal, of *Customer) string {
 	case 4:
 		return fmt.Sprintf("the signal says %s, it asks for %s", flowspec.PacketsPerSecond(sig.PacketsPerSecond), c.MinPackets)
 	case 5:
-		return fmt.Sprintf("the signal's confidence is %v, it asks for %v", sig.Confidence, c.MinConfidence)
+		return fmt.Sprintf("%s confidence is %v, it asks for %v", sig.whose(), sig.confidence, c.MinConfidence)
 	}
 	return "its condition cannot be used: " + c.broken
 }
@@ -332,6 +332,10 @@ func (d *Policy) validateChoice(c *checker) {
 	c.between("max_matches", d.MaxMatches, 0, MaxVariants)
 	c.between("max_mitigations", d.MaxMitigations, 0, maxCount)
 	c.between("max_per_hour", d.MaxPerHour, 0, maxCount)
+	c.between("quorum", d.Quorum, 0, maxQuorum)
+	if n := len(d.Sources); n > 0 && d.Quorum > n {
+		c.add("quorum", fmt.Sprintf("%d detectors are asked for, and it listens to %d", d.Quorum, n), "name more sources, or a smaller number")
+	}
 }
 
 func (d *Policy) validateHints(c *checker) {
@@ -354,7 +358,7 @@ func (d *Policy) validateHints(c *checker) {
 func (d *Policy) sameChoice(o *Policy) bool {
 	return slices.Equal(d.Tags, o.Tags) && d.MinRate == o.MinRate && d.MinPackets == o.MinPackets && d.MinConfidence == o.MinConfidence &&
 		d.When == o.When && d.Mode == o.Mode && slices.Equal(d.MatchOn, o.MatchOn) && d.MaxMatches == o.MaxMatches &&
-		d.MaxMitigations == o.MaxMitigations && d.MaxPerHour == o.MaxPerHour
+		d.MaxMitigations == o.MaxMitigations && d.MaxPerHour == o.MaxPerHour && d.Quorum == o.Quorum
 }
 
 // atLeast checks a threshold: 0, which asks for nothing, or a finite number above.

@@ -15,7 +15,7 @@ import (
 // ten. What could cost more on the largest signal is refused when the document is applied, and stopped when it is asked.
 const (
 	maxConditionLength = 1000
-	maxConditionCost   = 20_000
+	maxConditionCost   = 80_000
 )
 
 // ConditionVariable is one thing that a condition may speak of.
@@ -32,7 +32,11 @@ func ConditionVariables() []ConditionVariable {
 		{"signal.vector", "string", "the kind of attack", func(in *conditionInput) any { return string(in.sig.Vector) }},
 		{"signal.bps", "double", "bits per second", func(in *conditionInput) any { return in.sig.BitsPerSecond }},
 		{"signal.pps", "double", "packets per second", func(in *conditionInput) any { return in.sig.PacketsPerSecond }},
-		{"signal.confidence", "double", "0 to 1; 0: not stated", func(in *conditionInput) any { return in.sig.Confidence }},
+		{"signal.confidence", "double", "as this signal states it, 0 to 1; 0: not stated", func(in *conditionInput) any { return in.sig.Confidence }},
+		{"attack.confidence", "double", "of all detectors that report it now, weighed with the trust in each", func(in *conditionInput) any {
+			return in.sig.confidence
+		}},
+		{"attack.sources", "int", "how many detectors report it now", func(in *conditionInput) any { return int64(in.sig.sourceCount()) }},
 		{"signal.family", "int", "4 or 6", func(in *conditionInput) any {
 			if in.sig.Targets[0].Addr().Is4() {
 				return int64(4)
@@ -156,7 +160,7 @@ func compileCondition(text string) (*condition, error) {
 
 // holds evaluates the condition. An error (a list is shorter than the text takes it to be, the cost limit) says that it
 // has no answer; nobody takes that for a yes.
-func (c *condition) holds(s *State, sig *Signal, customer *Customer) (bool, error) {
+func (c *condition) holds(s *State, sig *sighting, customer *Customer) (bool, error) {
 	out, _, err := c.program.Eval(&conditionInput{c, s, sig, customer})
 	if err != nil {
 		return false, err
@@ -172,7 +176,7 @@ func (c *condition) holds(s *State, sig *Signal, customer *Customer) (bool, erro
 type conditionInput struct {
 	*condition
 	s        *State
-	sig      *Signal
+	sig      *sighting
 	customer *Customer
 }
 

@@ -164,6 +164,7 @@ type Policy struct {
 	MaxMatches     int    // matches for each destination; 0: MaxVariants
 	MaxMitigations int    // active mitigations of the policy; 0: only the safeguards' limits
 	MaxPerHour     int    // mitigations that the policy may start within an hour; 0: only the safeguards' limits
+	Quorum         int    // detectors that must report an attack before anything is done; 0 and 1: one
 	Action         Action // without a ladder
 	// Ladder are the steps, the mildest first: the next one is taken when the attack outlasts one. Empty: Action alone.
 	Ladder []Step

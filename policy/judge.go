@@ -53,8 +53,8 @@ func Decide(s *State, r Request, e Entry) Decision {
 
 // plan is what a signal or an order would be turned into.
 type plan struct {
-	observes bool    // the policy only observes
-	signal   *Signal // and the policy that took it; nil for an operator's order
+	observes bool      // the policy only observes
+	seen     *sighting // the signal; nil for an operator's order
 	taken    *Policy
 	origin   Origin
 	policy   string
@@ -76,7 +76,7 @@ type plan struct {
 	parts    []part          // what is taken without them; nil: cut.Pieces × variants
 	quiet    time.Duration
 	relax    Relax
-	// confidence is what the signal states, floor what the first step asks for.
+	// confidence is that of all detectors together, floor what the first step asks for.
 	confidence, floor float64
 }
 
@@ -109,23 +109,39 @@ func decideSignal(s *State, sig *Signal, e Entry) Decision {
 			return d
 		}
 	}
-	p, d := judge(s, sig)
+	attack := &PutAttack{Attack{
+		Source: sig.Source, AttackID: sig.AttackID, Seq: sig.Seq, Digest: digest, At: e.At, Targets: fewest(sig.Targets), Vector: sig.Vector, Confidence: sig.Confidence,
+	}}
+	return attended(s, sight(s, sig, e.At), attack, current, withdrawn, e)
+}
+
+// attended judges a signal of an attack that is to be looked at anew: current is what the attack keeps alive so far,
+// withdrawn what an operator withdrew of it.
+func attended(s *State, seen *sighting, attack *PutAttack, current, withdrawn *Mitigation, e Entry) Decision {
+	p, d := judge(s, seen)
 	if p == nil {
 		if current != nil && d.Verdict.Kind == Observed {
 			d.stays(current)
 		}
+		if d.Verdict.Kind == Observed && seen.mayMatter(s) {
+			return note(s, d, attack, e)
+		}
 		return d
 	}
-	if d, nothing := p.keepOut(s, sig, current, withdrawn); nothing {
+	if d, nothing := p.keepOut(s, seen.Signal, current, withdrawn); nothing {
 		return d
 	}
-	attack := &PutAttack{Attack{Source: sig.Source, AttackID: sig.AttackID, Seq: sig.Seq, Digest: digest, At: e.At}}
 	if p.observes {
 		return would(CodePolicyObserves, fmt.Sprintf("policy %s only observes", p.policy), settle(s, p, attack, nil, e))
 	}
 	d = settle(s, p, attack, current, e)
 	if current != nil && d.Verdict.Kind == Observed {
 		d.stays(current)
+	}
+	switch {
+	case d.Verdict.Kind == Observed && (d.Verdict.Reason.Code == CodeQuorum || d.Verdict.Reason.Code == CodeLowConfidence),
+		d.Verdict.Reason.Code == CodeRepetition && len(d.Changes) == 0:
+		return note(s, d, attack, e)
 	}
 	return d
 }
@@ -188,7 +204,7 @@ func staysWithdrawn(sig *Signal, m *Mitigation) Decision {
 }
 
 // judge says what a signal would be turned into, or, with a nil plan, why into nothing.
-func judge(s *State, sig *Signal) (*plan, Decision) {
+func judge(s *State, sig *sighting) (*plan, Decision) {
 	sg := s.Safeguards()
 	targets := outermost(sig.Targets)
 	customer, r := customerOf(s, targets, sg)
@@ -207,7 +223,7 @@ func judge(s *State, sig *Signal) (*plan, Decision) {
 	if text := action.mismatch(familyOf(targets[0])); text != "" {
 		return nil, refusef(CodeActionFamily, "policy %s: %s", pol.Name, text)
 	}
-	variants, notes, r := matchesOf(pol.narrowed(sig), action, familyOf(targets[0]))
+	variants, notes, r := matchesOf(pol.narrowed(sig.Signal), action, familyOf(targets[0]))
 	if r.Code != "" {
 		return nil, refuse(r)
 	}
@@ -215,9 +231,9 @@ func judge(s *State, sig *Signal) (*plan, Decision) {
 		return nil, refuse(r)
 	}
 	p := &plan{
-		observes: pol.Mode == ModeObserve, signal: sig, taken: pol,
+		observes: pol.Mode == ModeObserve, seen: sig, taken: pol,
 		origin: FromPolicy, policy: pol.Name, source: sig.Source, perHour: pol.MaxPerHour, vector: sig.Vector, customer: customer, targets: targets, variants: variants,
-		action: action, groups: pol.Groups, lifetime: pol.Lifetime, notes: notes, confidence: sig.Confidence, floor: steps[0].MinConfidence, quiet: pol.Quiet, relax: pol.Relax,
+		action: action, groups: pol.Groups, lifetime: pol.Lifetime, notes: notes, confidence: sig.confidence, floor: steps[0].MinConfidence, quiet: pol.Quiet, relax: pol.Relax,
 	}
 	if len(steps) > 1 {
 		p.ladder = steps
@@ -233,7 +249,7 @@ func judge(s *State, sig *Signal) (*plan, Decision) {
 		return nil, refuse(r)
 	}
 	p.reason = Reason{CodeMitigated, fmt.Sprintf("policy %s: %s reports %s on %s of customer %s%s", pol.Name, sig.Source, sig.Vector,
-		prefixList(targets), customer.ID, measured(sig))}
+		prefixList(targets), customer.ID, measured(sig.Signal))}
 	return p, Decision{}
 }
 
@@ -274,7 +290,11 @@ func settle(s *State, p *plan, attack *PutAttack, current *Mitigation, e Entry) 
 	if found.cover != nil { // about to end: it comes back
 		return merge(found.cover, p, attack, current, e)
 	}
-	if r := p.unsure(); r.Code != "" {
+	r := p.unsure()
+	if r.Code == "" {
+		r = p.lacksQuorum(s)
+	}
+	if r.Code != "" {
 		return observed(r)
 	}
 	if r := found.admit(s, p); r.Code != "" {
@@ -292,6 +312,7 @@ func settle(s *State, p *plan, attack *PutAttack, current *Mitigation, e Entry) 
 	attack.Attack.Mitigation = m.ID
 	d := Decision{Verdict: Verdict{Kind: Mitigated, Reason: m.Reason, Mitigation: m.ID}, Mitigations: []*Mitigation{m}}
 	d.Changes = append(d.Changes, &PutMitigation{m})
+	p.joinOthers(&d, m, e)
 	d.moved(current, attack, m.ID, e)
 	d.Changes = append(d.Changes, attack)
 	return d
@@ -439,8 +460,8 @@ func (p *plan) mitigation(s *State, e Entry) (*Mitigation, Reason) {
 		return nil, r
 	}
 	var near []NearMiss
-	if p.signal != nil {
-		near = nearMisses(s, p.signal, p.customer, p.taken)
+	if p.seen != nil {
+		near = nearMisses(s, p.seen, p.customer, p.taken)
 	}
 	m := &Mitigation{
 		NearMisses: near,
@@ -461,6 +482,7 @@ func merge(m *Mitigation, p *plan, attack *PutAttack, current *Mitigation, e Ent
 	cp := *m
 	cause := Cause{attack.Attack.Source, attack.Attack.AttackID, e.At}
 	reason := cp.join(cause, p, e)
+	cp.surer(p.seen)
 	if until := e.At.Add(p.lifetime); until.After(cp.Expires) {
 		// The lifetime bounds what each node announces by its own clock, so the two go together.
 		cp.Expires, cp.Lifetime = until, max(cp.Lifetime, p.lifetime)
@@ -489,7 +511,7 @@ func (m *Mitigation) join(cause Cause, p *plan, e Entry) Reason {
 		m.MoreCauses++
 	}
 	n := len(m.Causes) + m.MoreCauses
-	m.tell(Event{At: e.At, What: EventMerged, By: e.By, Code: CodeMerged, Text: fmt.Sprintf("attack %q of %s became cause %d%s", cause.AttackID, cause.Source, n, measured(p.signal))})
+	m.tell(Event{At: e.At, What: EventMerged, By: e.By, Code: CodeMerged, Text: fmt.Sprintf("attack %q of %s became cause %d%s", cause.AttackID, cause.Source, n, measured(p.seen.Signal))})
 	return Reason{CodeMerged, fmt.Sprintf("M%d of policy %s already covers %s: attack %q of %s is its cause %d", m.ID, m.Policy, prefixList(p.targets),
 		cause.AttackID, cause.Source, n)}
 }
@@ -541,6 +563,12 @@ func decideEnd(s *State, sig *Signal, att Attack, known bool, digest [32]byte, e
 	attack := &PutAttack{Attack{Source: sig.Source, AttackID: sig.AttackID, Seq: sig.Seq, Digest: digest, Ended: true, At: e.At}}
 	d := Decision{Verdict: Verdict{Kind: Ended, Mitigation: att.Mitigation}}
 	m, ok := s.Mitigation(att.Mitigation)
+	if att.Unanswered {
+		attack.Attack.Unanswered = true
+		d.Verdict.Reason = Reason{CodeAttackOver, fmt.Sprintf("the end of attack %q of %s is noted; nothing was done about it", sig.AttackID, sig.Source)}
+		d.Changes = []Change{attack}
+		return d
+	}
 	if !ok || m.Phase != Active {
 		d.Verdict.Reason = Reason{CodeAttackOver, fmt.Sprintf("the end of attack %q of %s is noted; its mitigation is already over", sig.AttackID, sig.Source)}
 		d.Changes = []Change{attack}
@@ -569,7 +597,7 @@ func drill(s *State, sig *Signal, e Entry) Decision {
 	if d, yes := inQuarantine(s, sig, Attack{}, e); yes {
 		return would(CodeDrill, "drill", d)
 	}
-	p, d := judge(s, sig)
+	p, d := judge(s, sight(s, sig, e.At))
 	if p != nil {
 		d = settle(s, p, &PutAttack{Attack{Source: sig.Source, AttackID: sig.AttackID, Seq: sig.Seq, At: e.At}}, nil, e)
 	}

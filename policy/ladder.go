@@ -73,6 +73,7 @@ type AttackReport struct {
 	ID         MitigationID
 	At         time.Time // entry time
 	Confidence float64   // 0: not stated
+	Source     string    // the detector; empty: it is not known, and its confidence stands alone
 }
 
 func (*EscalateRequest) isRequest() {}
@@ -122,12 +123,13 @@ func (m *Mitigation) outlasts(r AttackReport, e Entry) bool {
 // escalate returns m at its next step, or why it stays at the one that it is at.
 func (m *Mitigation) escalate(s *State, r AttackReport, e Entry) (*Mitigation, Reason) {
 	to := m.Step + 1
-	if reason := m.holdStep(s, to, r.Confidence, e); reason.Code != "" {
+	sure := m.sureOf(s, r)
+	if reason := m.holdStep(s, to, sure, e); reason.Code != "" {
 		return nil, reason
 	}
-	if floor := m.Ladder[to].MinConfidence; r.Confidence < floor {
-		return nil, Reason{CodeLowConfidence, fmt.Sprintf("step %d (%s) asks for a confidence of %v, the last signal %s",
-			to+1, m.Ladder[to].Action, floor, statedConfidence(r.Confidence))}
+	if floor := m.Ladder[to].MinConfidence; sure < floor {
+		return nil, Reason{CodeLowConfidence, fmt.Sprintf("step %d (%s) asks for a confidence of %v, the last signal %s%s",
+			to+1, m.Ladder[to].Action, floor, statedConfidence(r.Confidence), jointly(sure, r.Confidence))}
 	}
 	next, reason := m.atStep(s, to, e)
 	if reason.Code != "" {
@@ -150,6 +152,14 @@ func statedConfidence(c float64) string {
 		return "states none"
 	}
 	return fmt.Sprintf("states %v", c)
+}
+
+// jointly says what the confidence of all detectors is, weighed with the trust in them, where it differs from what one states.
+func jointly(sure, stated float64) string {
+	if sure == stated {
+		return ""
+	}
+	return fmt.Sprintf(", with the other detectors and the trust in each it is %v", sure)
 }
 
 // blocked returns m with the note that its next step was refused.
@@ -228,8 +238,8 @@ func (p *plan) unsure() Reason {
 	if p.confidence >= p.floor {
 		return Reason{}
 	}
-	return Reason{CodeLowConfidence, fmt.Sprintf("policy %s asks for a confidence of %v before it does anything, the signal %s",
-		p.policy, p.floor, statedConfidence(p.confidence))}
+	return Reason{CodeLowConfidence, fmt.Sprintf("policy %s asks for a confidence of %v before it does anything, the signal %s%s",
+		p.policy, p.floor, statedConfidence(p.seen.Confidence), jointly(p.confidence, p.seen.Confidence))}
 }
 
 // String returns the action for a sentence, e.g. "discard" or "rate 10Mbps".

@@ -123,11 +123,13 @@ type Mitigation struct {
 	// Services are the allowed services that the rules leave alone: those of the customer when it began, and those that were
 	// added since. One that is removed from the customer stays.
 	Services []Service
-	Phase    Phase
-	End      EndCause // Over only
-	EndedAt  time.Time
-	EndedBy  Principal
-	EndNote  string
+	// Confidence is that of all detectors together when it began, or when one joined that made it greater.
+	Confidence float64
+	Phase      Phase
+	End        EndCause // Over only
+	EndedAt    time.Time
+	EndedBy    Principal
+	EndNote    string
 	// Changed is the index of the last entry that changed the mitigation; State.Apply sets it.
 	Changed Index
 }

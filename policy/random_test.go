@@ -169,6 +169,7 @@ func randomChange(r *rand.Rand) Change {
 		if r.IntN(2) == 0 {
 			a.Source = "detector/ab"
 		}
+		a.Targets, a.Unanswered = randomPrefixes(r, r.IntN(3)), r.IntN(3) == 0
 		return &PutAttack{a}
 	case 10:
 		return &PutResult{Result{

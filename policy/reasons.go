@@ -157,6 +157,11 @@ const (
 	// be sent again. Of a step it says that the step waits.
 	CodeStartRate ReasonCode = "start_rate"
 
+	// CodeQuorum is a signal that a policy answers only when more detectors report the same.
+	CodeQuorum ReasonCode = "quorum"
+	// CodeTooManyUnanswered is a signal of a detector that has reported too many attacks that nothing was done about.
+	CodeTooManyUnanswered ReasonCode = "too_many_unanswered"
+
 	// CodeLeaderLost is a signal whose verdict is not known, because the leader changed: it may be sent again. Given by
 	// the controller.
 	CodeLeaderLost ReasonCode = "leader_lost"
@@ -241,6 +246,8 @@ func Reasons() []ReasonInfo {
 		{CodeOperatorShare, true, "what is left of the budget is kept for operators"},
 		{CodeSourceShare, true, "one detector fills as much of the budget as it may"},
 		{CodeStartRate, false, "policies start too much within too little time: send it again"},
+		{CodeQuorum, false, "the policy waits for more detectors to report the same"},
+		{CodeTooManyUnanswered, true, "the detector has reported too many attacks that nothing was done about"},
 		{CodeLeaderLost, false, "the leader changed while the signal was judged: send it again"},
 	}
 }

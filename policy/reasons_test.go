@@ -330,7 +330,7 @@ func malformedCases() []reasonCase {
 		sig("mixed families", func(s *policy.Signal) { s.Targets = pfxs("198.51.100.7/32", "2001:db8:100::1/128") }, "targets[1]", "IPv6", "IPv4"),
 		sig("no target", func(s *policy.Signal) { s.Targets = nil }, "targets"),
 		sig("no prefix", func(s *policy.Signal) { s.Targets = make([]netip.Prefix, 1) }, "targets[0]"),
-		sig("too many targets", func(s *policy.Signal) { s.Targets = many }, "257", "256"),
+		sig("too many targets", func(s *policy.Signal) { s.Targets = many }, "1025", "1024"),
 		sig("IPv4 in IPv6 form", func(s *policy.Signal) { s.Targets = pfxs("::ffff:198.51.100.0/120") }, "198.51.100.0/24"),
 		sig("port 70000", func(s *policy.Signal) { s.DestinationPorts = []flowspec.Range{flowspec.One(70000)} }, "destination_ports[0]", "70000", "65535"),
 		sig("ports the wrong way round", func(s *policy.Signal) { s.SourcePorts = []flowspec.Range{{Lo: 9, Hi: 3}} }, "source_ports[0]", "3-9"),
@@ -388,7 +388,7 @@ func malformedCases() []reasonCase {
 
 // TestReasons holds each verdict against its row, and the rows together against the table of codes.
 func TestReasons(t *testing.T) {
-	rows := slices.Concat(signalCases(), targetCases(), matchCases(), limitCases(t), lifeCases(), stepCases(), malformedCases(), serviceCases(), holdCases())
+	rows := slices.Concat(signalCases(), targetCases(), matchCases(), limitCases(t), lifeCases(), stepCases(), malformedCases(), serviceCases(), holdCases(), quorumCases())
 	seen := map[policy.ReasonCode]bool{}
 	for _, row := range rows {
 		t.Run(string(row.code)+"/"+row.name, func(t *testing.T) {

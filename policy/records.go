@@ -103,7 +103,7 @@ func Restore(rs iter.Seq2[Record, error]) (s *State, err error) {
 	b := &restorer{s: NewState()}
 	b.s.inv.official.own()
 	b.s.inv.protected.own()
-	b.s.pieces.owned = true // nobody else has seen it
+	b.s.pieces.owned, b.s.attackSpace.owned = true, true // nobody else has seen them
 	for r, err := range rs {
 		if err != nil {
 			return nil, fmt.Errorf("cannot restore state: %w", err)

@@ -11,7 +11,7 @@ import (
 
 // Bounds of a request: enough for any real attack, small enough that judging one is quick.
 const (
-	MaxTargets        = 256 // targets of one signal or order
+	MaxTargets        = 1024 // targets of one signal or order
 	MaxSourcePrefixes = 64
 	MaxRanges         = 64  // port or length ranges in one list
 	MaxProtocols      = 64  // protocols in one signal

@@ -57,7 +57,8 @@ func TestServices(t *testing.T) {
 		notes    []string
 	}{
 		{
-			"a name server under a UDP flood", []policy.Service{service(17, "198.51.100.53/32", 53)},
+			"a name server under a UDP flood",
+			[]policy.Service{service(17, "198.51.100.53/32", 53)},
 			signal("a", 1, policy.VectorUDPFlood, pfxs("198.51.100.53/32")),
 			[]string{
 				"dst 198.51.100.53/32 proto udp dport <=52|>=54 => discard", "dst 198.51.100.53/32 proto udp frag any:is-fragment => discard",
@@ -65,31 +66,46 @@ func TestServices(t *testing.T) {
 			[]string{"keeps udp/53 at 198.51.100.53, by destination port", "fragments after the first carry no ports: they are taken"},
 		},
 		{
-			"other protocols of every packet", []policy.Service{service(6, "198.51.100.53/32", 443)}, discard("198.51.100.53/32"),
+			"other protocols of every packet",
+			[]policy.Service{service(6, "198.51.100.53/32", 443)},
+			discard("198.51.100.53/32"),
 			[]string{
 				"dst 198.51.100.53/32 proto 0-5|7-255 => discard", "dst 198.51.100.53/32 proto tcp dport <=442|>=444 => discard",
 				"dst 198.51.100.53/32 proto tcp frag any:is-fragment => discard",
-			}, nil,
+			},
+			nil,
 		},
 		{
-			"a server inside of a prefix", []policy.Service{service(17, "198.51.100.53/32")}, signal("a", 1, policy.VectorUDPFlood, pfxs("198.51.100.52/31")),
-			[]string{"dst 198.51.100.52/32 proto udp => discard"}, []string{"198.51.100.53 is left out"},
+			"a server inside of a prefix",
+			[]policy.Service{service(17, "198.51.100.53/32")},
+			signal("a", 1, policy.VectorUDPFlood, pfxs("198.51.100.52/31")),
+			[]string{"dst 198.51.100.52/32 proto udp => discard"},
+			[]string{"198.51.100.53 is left out"},
 		},
 		{
-			"packets that are of no service", []policy.Service{service(6, "", 443)}, signal("a", 1, policy.VectorUDPFlood, pfxs("198.51.100.53/32")),
-			[]string{"dst 198.51.100.53/32 proto udp => discard"}, nil,
+			"packets that are of no service",
+			[]policy.Service{service(6, "", 443)},
+			signal("a", 1, policy.VectorUDPFlood, pfxs("198.51.100.53/32")),
+			[]string{"dst 198.51.100.53/32 proto udp => discard"},
+			nil,
 		},
 		{
-			"many ports", []policy.Service{service(17, "", 10, 20, 30, 40)}, signal("a", 1, policy.VectorUDPFlood, pfxs("198.51.100.53/32"), func(s *policy.Signal) {
+			"many ports",
+			[]policy.Service{service(17, "", 10, 20, 30, 40)},
+			signal("a", 1, policy.VectorUDPFlood, pfxs("198.51.100.53/32"), func(s *policy.Signal) {
 				s.SourcePorts = []flowspec.Range{flowspec.One(53)}
 			}),
 			[]string{
 				"dst 198.51.100.53/32 proto udp dport 11-19|21-29|<=9 sport 53 => discard", "dst 198.51.100.53/32 proto udp dport 31-39|>=41 sport 53 => discard",
-			}, nil,
+			},
+			nil,
 		},
 		{
-			"a blackhole leaves the address out", []policy.Service{service(17, "198.51.100.53/32", 53)}, blackhole("198.51.100.52/31"),
-			[]string{"dst 198.51.100.52/32 => accept"}, []string{"198.51.100.53 is left out: a blackhole takes every packet"},
+			"a blackhole leaves the address out",
+			[]policy.Service{service(17, "198.51.100.53/32", 53)},
+			blackhole("198.51.100.52/31"),
+			[]string{"dst 198.51.100.52/32 => accept"},
+			[]string{"198.51.100.53 is left out: a blackhole takes every packet"},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -43,9 +43,12 @@ type State struct {
 	allRoutes   [3]int        // number of routes that all groups hear, by kind
 	entries     table[int]    // price of the rules by profile and router group, for the profiles that are counted
 
-	attacks       table[*Attack] // by source and attack id
-	attacksByTime table[*Attack] // all, by time of the last change
-	endedByTime   table[*Attack] // the ended ones, by time of the last change
+	attacks          table[*Attack] // by source and attack id
+	attacksByTime    table[*Attack] // all, by time of the last change
+	endedByTime      table[*Attack] // the ended ones, by time of the last change
+	unansweredByTime table[*Attack] // those that nothing was done about, by time of the last change
+	unanswered       table[int]     // number of those, by source
+	attackSpace      attackSpace    // those that are not over, by target
 
 	pace        pace  // what policies did lately
 	usage       usage // of the budgets
@@ -66,27 +69,30 @@ type held struct {
 // NewState returns an empty State at index 0: what a cluster starts from.
 func NewState() *State {
 	return &State{
-		nextID:        1,
-		inv:           newInventory(),
-		mitigations:   newTable[*held](),
-		active:        newTable[*held](),
-		over:          newTable[*held](),
-		byCustomer:    newTable[*held](),
-		byExpiry:      newTable[*held](),
-		ofCustomer:    newTable[int](),
-		ofPolicy:      newTable[int](),
-		pieces:        newPieces(),
-		routes:        newTable[*route](),
-		groupRoutes:   newTable[int](),
-		entries:       newTable[int](),
-		attacks:       newTable[*Attack](),
-		attacksByTime: newTable[*Attack](),
-		endedByTime:   newTable[*Attack](),
-		pace:          newPace(),
-		usage:         newUsage(),
-		quarantines:   newTable[*Quarantine](),
-		results:       newTable[*Result](),
-		resultsByTime: newTable[*Result](),
+		nextID:           1,
+		inv:              newInventory(),
+		mitigations:      newTable[*held](),
+		active:           newTable[*held](),
+		over:             newTable[*held](),
+		byCustomer:       newTable[*held](),
+		byExpiry:         newTable[*held](),
+		ofCustomer:       newTable[int](),
+		ofPolicy:         newTable[int](),
+		pieces:           newPieces(),
+		routes:           newTable[*route](),
+		groupRoutes:      newTable[int](),
+		entries:          newTable[int](),
+		attacks:          newTable[*Attack](),
+		attacksByTime:    newTable[*Attack](),
+		endedByTime:      newTable[*Attack](),
+		unansweredByTime: newTable[*Attack](),
+		unanswered:       newTable[int](),
+		attackSpace:      newAttackSpace(),
+		pace:             newPace(),
+		usage:            newUsage(),
+		quarantines:      newTable[*Quarantine](),
+		results:          newTable[*Result](),
+		resultsByTime:    newTable[*Result](),
 	}
 }
 
@@ -175,6 +181,9 @@ func (s *State) commit() {
 	s.pace.commit()
 	s.usage.counts.commit()
 	s.quarantines.commit()
+	s.unansweredByTime.commit()
+	s.unanswered.commit()
+	s.attackSpace.commit()
 	s.results.commit()
 	s.resultsByTime.commit()
 }
@@ -294,6 +303,11 @@ func (s *State) putAttack(a *Attack) {
 	if a.Ended {
 		s.endedByTime.set(t, a)
 	}
+	if a.Unanswered {
+		s.unansweredByTime.set(t, a)
+		count(&s.unanswered, a.Source, 1)
+	}
+	s.attackSpace.put(a, true)
 }
 
 func (s *State) removeAttack(a *Attack) {
@@ -304,6 +318,11 @@ func (s *State) removeAttack(a *Attack) {
 	if a.Ended {
 		s.endedByTime.remove(t)
 	}
+	if a.Unanswered {
+		s.unansweredByTime.remove(t)
+		count(&s.unanswered, a.Source, -1)
+	}
+	s.attackSpace.put(a, false)
 }
 
 func attackKey(source, attackID string) []byte { return append(appendText(nil, source), attackID...) }
@@ -339,6 +358,13 @@ func (s *State) prune() {
 	for s.endedByTime.n > 0 {
 		_, a, _ := s.endedByTime.root().Minimum()
 		if !a.At.Before(limit) {
+			break
+		}
+		s.removeAttack(a)
+	}
+	for s.unansweredByTime.n > 0 {
+		_, a, _ := s.unansweredByTime.root().Minimum()
+		if s.at.Sub(a.At) < AttackWindow {
 			break
 		}
 		s.removeAttack(a)

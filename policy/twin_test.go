@@ -109,6 +109,7 @@ func (w *twin) apply(e Entry, cs []Change) {
 	}
 	old := func(t time.Time) bool { return w.at.Sub(t) > 24*time.Hour }
 	maps.DeleteFunc(w.attacks, func(_ [2]string, a Attack) bool { return a.Ended && old(a.At) })
+	maps.DeleteFunc(w.attacks, func(_ [2]string, a Attack) bool { return a.Unanswered && w.at.Sub(a.At) >= 10*time.Minute })
 	maps.DeleteFunc(w.results, func(_ RequestID, r Result) bool { return old(r.At) })
 }
 
@@ -320,6 +321,7 @@ func agree(t *testing.T, s *State, w *twin, r *rand.Rand) {
 		same(t, "Attack", got, want)
 	}
 	same(t, "number of attacks", s.attacks.n, len(w.attacks))
+	agreeOnReports(t, s, w, r)
 	same(t, "number of attacks by time", s.attacksByTime.n, len(w.attacks))
 	for k, want := range w.results {
 		got, _ := s.Result(k)
@@ -329,6 +331,34 @@ func agree(t *testing.T, s *State, w *twin, r *rand.Rand) {
 	same(t, "number of results by time", s.resultsByTime.n, len(w.results))
 	for range 4 {
 		agreeOnSpace(t, s, w, randomPrefix(r))
+	}
+}
+
+// agreeOnReports asks which attacks are reported around and inside prefixes, and how many went unanswered.
+func agreeOnReports(t *testing.T, s *State, w *twin, r *rand.Rand) {
+	t.Helper()
+	for _, p := range randomPrefixes(r, 3) {
+		var got, want []string
+		for _, a := range s.reportsNear(p) {
+			got = append(got, a.Source+" "+a.AttackID)
+		}
+		unanswered := map[string]int{}
+		for _, a := range w.attacks {
+			near := func(q netip.Prefix) bool { return holds(q, p) || holds(p, q) }
+			if !a.Ended && slices.ContainsFunc(a.Targets, near) {
+				want = append(want, a.Source+" "+a.AttackID)
+			}
+			if a.Unanswered {
+				unanswered[a.Source]++
+			}
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		same(t, fmt.Sprint("reported near ", p), got, want)
+		for _, source := range []string{"detector/a", "detector/ab"} {
+			n, _ := s.unanswered.get([]byte(source))
+			same(t, "unanswered of "+source, n, unanswered[source])
+		}
 	}
 }
 

@@ -171,6 +171,7 @@ func (p *Printer) Card(m *pb.Mitigation) {
 	p.lines("target", m.GetTargets(), shownRules)
 	p.line("by", origin(m))
 	p.line("why", m.GetReason())
+	p.confidence(m)
 	p.phase(m)
 	p.steps(m)
 	p.lines("acts on", m.GetPieces(), shownRules)

@@ -23,7 +23,9 @@ func (p *Printer) Why(r *pb.GetResponse) error {
 	for _, n := range m.GetNearMisses() {
 		p.line("not", fmt.Sprintf("policy %s: %s", n.GetPolicy(), n.GetWhy()))
 	}
+	p.confidence(m)
 	p.steps(m)
+	p.lines("keeps", m.GetSpared(), shownRules)
 	p.lines("rules", rulesOf(m), shownRules)
 	var exempt []string
 	for _, e := range m.GetExempt() {

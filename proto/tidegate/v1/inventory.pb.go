@@ -754,7 +754,9 @@ type Policy struct {
 	// Relax is never (the default) or auto: after the quiet time one step down for another one.
 	Relax string `protobuf:"bytes,42,opt,name=relax,proto3" json:"relax,omitempty"`
 	// Mitigations that the policy may start within an hour; 0 means no limit of its own.
-	MaxPerHour    uint32 `protobuf:"varint,43,opt,name=max_per_hour,json=maxPerHour,proto3" json:"max_per_hour,omitempty"`
+	MaxPerHour uint32 `protobuf:"varint,43,opt,name=max_per_hour,json=maxPerHour,proto3" json:"max_per_hour,omitempty"`
+	// How many detectors must report the same attack before anything is done; 0 and 1: one.
+	Quorum        uint32 `protobuf:"varint,50,opt,name=quorum,proto3" json:"quorum,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -932,6 +934,13 @@ func (x *Policy) GetRelax() string {
 func (x *Policy) GetMaxPerHour() uint32 {
 	if x != nil {
 		return x.MaxPerHour
+	}
+	return 0
+}
+
+func (x *Policy) GetQuorum() uint32 {
+	if x != nil {
+		return x.Quorum
 	}
 	return 0
 }
@@ -2345,7 +2354,7 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\fdiscard_ipv6\x18\x10 \x01(\tR\vdiscardIpv6\x12'\n" +
 	"\x0faccept_untested\x18\x11 \x01(\bR\x0eacceptUntested\x12\x1f\n" +
 	"\vmax_entries\x18\x12 \x01(\rR\n" +
-	"maxEntries\"\x9e\x05\n" +
+	"maxEntries\"\xb6\x05\n" +
 	"\x06Policy\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bpriority\x18\x02 \x01(\x05R\bpriority\x12\x18\n" +
@@ -2370,7 +2379,8 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\x05quiet\x18) \x01(\v2\x19.google.protobuf.DurationR\x05quiet\x12\x14\n" +
 	"\x05relax\x18* \x01(\tR\x05relax\x12 \n" +
 	"\fmax_per_hour\x18+ \x01(\rR\n" +
-	"maxPerHour\"W\n" +
+	"maxPerHour\x12\x16\n" +
+	"\x06quorum\x182 \x01(\rR\x06quorum\"W\n" +
 	"\bDetector\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
 	"\x05trust\x18\x02 \x01(\x01H\x00R\x05trust\x88\x01\x01\x12\x12\n" +

@@ -735,7 +735,7 @@ type Event struct {
 	At    *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
 	// Log index; 0 if it is not known.
 	Index uint64 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
-	// What is started, merged, escalated, step-refused, narrowed, quiet, revived, relaxed, extended or ended.
+	// What is started, merged, cause-over, escalated, step-refused, narrowed, quiet, revived, relaxed, extended or ended.
 	What          string `protobuf:"bytes,3,opt,name=what,proto3" json:"what,omitempty"`
 	By            string `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
 	Code          string `protobuf:"bytes,5,opt,name=code,proto3" json:"code,omitempty"`
@@ -878,7 +878,9 @@ type Mitigation struct {
 	// What the rules cost, by router profile. Only where one mitigation is asked for or started.
 	Prices []*Price `protobuf:"bytes,32,rep,name=prices,proto3" json:"prices,omitempty"`
 	// Allowed services of the customer that the rules leave alone, in words.
-	Spared     []string    `protobuf:"bytes,60,rep,name=spared,proto3" json:"spared,omitempty"`
+	Spared []string `protobuf:"bytes,60,rep,name=spared,proto3" json:"spared,omitempty"`
+	// Confidence of all detectors together, when it began or when one joined; 0: none was stated.
+	Confidence float64     `protobuf:"fixed64,61,opt,name=confidence,proto3" json:"confidence,omitempty"`
 	NearMisses []*NearMiss `protobuf:"bytes,70,rep,name=near_misses,json=nearMisses,proto3" json:"near_misses,omitempty"`
 	// The detector whose signal started it; empty from an operator.
 	Source        string `protobuf:"bytes,80,opt,name=source,proto3" json:"source,omitempty"`
@@ -1215,6 +1217,13 @@ func (x *Mitigation) GetSpared() []string {
 		return x.Spared
 	}
 	return nil
+}
+
+func (x *Mitigation) GetConfidence() float64 {
+	if x != nil {
+		return x.Confidence
+	}
+	return 0
 }
 
 func (x *Mitigation) GetNearMisses() []*NearMiss {
@@ -2539,7 +2548,7 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\x04what\x18\x03 \x01(\tR\x04what\x12\x0e\n" +
 	"\x02by\x18\x04 \x01(\tR\x02by\x12\x12\n" +
 	"\x04code\x18\x05 \x01(\tR\x04code\x12\x12\n" +
-	"\x04text\x18\x06 \x01(\tR\x04text\"\xa3\f\n" +
+	"\x04text\x18\x06 \x01(\tR\x04text\"\xc3\f\n" +
 	"\n" +
 	"Mitigation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
@@ -2591,7 +2600,10 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"quiet_time\x180 \x01(\v2\x19.google.protobuf.DurationR\tquietTime\x123\n" +
 	"\aends_at\x181 \x01(\v2\x1a.google.protobuf.TimestampR\x06endsAt\x12*\n" +
 	"\x06prices\x18  \x03(\v2\x12.tidegate.v1.PriceR\x06prices\x12\x16\n" +
-	"\x06spared\x18< \x03(\tR\x06spared\x126\n" +
+	"\x06spared\x18< \x03(\tR\x06spared\x12\x1e\n" +
+	"\n" +
+	"confidence\x18= \x01(\x01R\n" +
+	"confidence\x126\n" +
 	"\vnear_misses\x18F \x03(\v2\x15.tidegate.v1.NearMissR\n" +
 	"nearMisses\x12\x16\n" +
 	"\x06source\x18P \x01(\tR\x06source\"\x94\x01\n" +

@@ -1016,6 +1016,7 @@ type Policy struct {
 	// Empty, or auto.
 	Relax         string `protobuf:"bytes,42,opt,name=relax,proto3" json:"relax,omitempty"`
 	MaxPerHour    int64  `protobuf:"varint,43,opt,name=max_per_hour,json=maxPerHour,proto3" json:"max_per_hour,omitempty"`
+	Quorum        int64  `protobuf:"varint,50,opt,name=quorum,proto3" json:"quorum,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1193,6 +1194,13 @@ func (x *Policy) GetRelax() string {
 func (x *Policy) GetMaxPerHour() int64 {
 	if x != nil {
 		return x.MaxPerHour
+	}
+	return 0
+}
+
+func (x *Policy) GetQuorum() int64 {
+	if x != nil {
+		return x.Quorum
 	}
 	return 0
 }
@@ -1869,7 +1877,7 @@ const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	"\fdiscard_ipv6\x18\x10 \x01(\fR\vdiscardIpv6\x12'\n" +
 	"\x0faccept_untested\x18\x11 \x01(\bR\x0eacceptUntested\x12\x1f\n" +
 	"\vmax_entries\x18\x12 \x01(\x03R\n" +
-	"maxEntries\"\xa8\x05\n" +
+	"maxEntries\"\xc0\x05\n" +
 	"\x06Policy\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bpriority\x18\x02 \x01(\x03R\bpriority\x12\x18\n" +
@@ -1894,7 +1902,8 @@ const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	"\x05quiet\x18) \x01(\v2\x19.google.protobuf.DurationR\x05quiet\x12\x14\n" +
 	"\x05relax\x18* \x01(\tR\x05relax\x12 \n" +
 	"\fmax_per_hour\x18+ \x01(\x03R\n" +
-	"maxPerHour\"\x90\x01\n" +
+	"maxPerHour\x12\x16\n" +
+	"\x06quorum\x182 \x01(\x03R\x06quorum\"\x90\x01\n" +
 	"\x04Step\x120\n" +
 	"\x06action\x18\x01 \x01(\v2\x18.tidegate.raft.v1.ActionR\x06action\x12/\n" +
 	"\x05after\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05after\x12%\n" +

@@ -673,7 +673,9 @@ type Mitigation struct {
 	// When the quiet time is over; while it is ending only.
 	EndsAt *timestamppb.Timestamp `protobuf:"bytes,49,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"`
 	// What the rules leave alone.
-	Services      []*Service  `protobuf:"bytes,60,rep,name=services,proto3" json:"services,omitempty"`
+	Services []*Service `protobuf:"bytes,60,rep,name=services,proto3" json:"services,omitempty"`
+	// Of all detectors together, when it began or when one joined.
+	Confidence    float64     `protobuf:"fixed64,61,opt,name=confidence,proto3" json:"confidence,omitempty"`
 	NearMisses    []*NearMiss `protobuf:"bytes,70,rep,name=near_misses,json=nearMisses,proto3" json:"near_misses,omitempty"`
 	Source        string      `protobuf:"bytes,80,opt,name=source,proto3" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -962,6 +964,13 @@ func (x *Mitigation) GetServices() []*Service {
 	return nil
 }
 
+func (x *Mitigation) GetConfidence() float64 {
+	if x != nil {
+		return x.Confidence
+	}
+	return 0
+}
+
 func (x *Mitigation) GetNearMisses() []*NearMiss {
 	if x != nil {
 		return x.NearMisses
@@ -1036,10 +1045,16 @@ type Attack struct {
 	AttackId string                 `protobuf:"bytes,2,opt,name=attack_id,json=attackId,proto3" json:"attack_id,omitempty"`
 	Seq      uint64                 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`
 	// SHA-256.
-	Digest        []byte                 `protobuf:"bytes,4,opt,name=digest,proto3" json:"digest,omitempty"`
-	Mitigation    uint64                 `protobuf:"varint,5,opt,name=mitigation,proto3" json:"mitigation,omitempty"`
-	Ended         bool                   `protobuf:"varint,6,opt,name=ended,proto3" json:"ended,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=at,proto3" json:"at,omitempty"`
+	Digest     []byte                 `protobuf:"bytes,4,opt,name=digest,proto3" json:"digest,omitempty"`
+	Mitigation uint64                 `protobuf:"varint,5,opt,name=mitigation,proto3" json:"mitigation,omitempty"`
+	Ended      bool                   `protobuf:"varint,6,opt,name=ended,proto3" json:"ended,omitempty"`
+	At         *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=at,proto3" json:"at,omitempty"`
+	// What the last of its signals that was noted said.
+	Targets    [][]byte `protobuf:"bytes,20,rep,name=targets,proto3" json:"targets,omitempty"`
+	Vector     string   `protobuf:"bytes,21,opt,name=vector,proto3" json:"vector,omitempty"`
+	Confidence float64  `protobuf:"fixed64,22,opt,name=confidence,proto3" json:"confidence,omitempty"`
+	// Nothing was done about it.
+	Unanswered    bool `protobuf:"varint,23,opt,name=unanswered,proto3" json:"unanswered,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1121,6 +1136,34 @@ func (x *Attack) GetAt() *timestamppb.Timestamp {
 		return x.At
 	}
 	return nil
+}
+
+func (x *Attack) GetTargets() [][]byte {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+func (x *Attack) GetVector() string {
+	if x != nil {
+		return x.Vector
+	}
+	return ""
+}
+
+func (x *Attack) GetConfidence() float64 {
+	if x != nil {
+		return x.Confidence
+	}
+	return 0
+}
+
+func (x *Attack) GetUnanswered() bool {
+	if x != nil {
+		return x.Unanswered
+	}
+	return false
 }
 
 // Verdict is the answer to a signal or a write.
@@ -1466,7 +1509,7 @@ const file_tidegate_raft_v1_mitigation_proto_rawDesc = "" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04what\x18\x03 \x01(\tR\x04what\x12\x0e\n" +
 	"\x02by\x18\x04 \x01(\tR\x02by\x120\n" +
-	"\x06reason\x18\x05 \x01(\v2\x18.tidegate.raft.v1.ReasonR\x06reason\"\xf4\v\n" +
+	"\x06reason\x18\x05 \x01(\v2\x18.tidegate.raft.v1.ReasonR\x06reason\"\x94\f\n" +
 	"\n" +
 	"Mitigation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
@@ -1507,13 +1550,16 @@ const file_tidegate_raft_v1_mitigation_proto_rawDesc = "" +
 	"\x05relax\x18/ \x01(\tR\x05relax\x12\x16\n" +
 	"\x06pulses\x180 \x01(\x03R\x06pulses\x123\n" +
 	"\aends_at\x181 \x01(\v2\x1a.google.protobuf.TimestampR\x06endsAt\x125\n" +
-	"\bservices\x18< \x03(\v2\x19.tidegate.raft.v1.ServiceR\bservices\x12;\n" +
+	"\bservices\x18< \x03(\v2\x19.tidegate.raft.v1.ServiceR\bservices\x12\x1e\n" +
+	"\n" +
+	"confidence\x18= \x01(\x01R\n" +
+	"confidence\x12;\n" +
 	"\vnear_misses\x18F \x03(\v2\x1a.tidegate.raft.v1.NearMissR\n" +
 	"nearMisses\x12\x16\n" +
 	"\x06source\x18P \x01(\tR\x06source\"4\n" +
 	"\bNearMiss\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
-	"\x03why\x18\x02 \x01(\tR\x03why\"\xc9\x01\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\"\xbb\x02\n" +
 	"\x06Attack\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1b\n" +
 	"\tattack_id\x18\x02 \x01(\tR\battackId\x12\x10\n" +
@@ -1523,7 +1569,15 @@ const file_tidegate_raft_v1_mitigation_proto_rawDesc = "" +
 	"mitigation\x18\x05 \x01(\x04R\n" +
 	"mitigation\x12\x14\n" +
 	"\x05ended\x18\x06 \x01(\bR\x05ended\x12*\n" +
-	"\x02at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xca\x01\n" +
+	"\x02at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x18\n" +
+	"\atargets\x18\x14 \x03(\fR\atargets\x12\x16\n" +
+	"\x06vector\x18\x15 \x01(\tR\x06vector\x12\x1e\n" +
+	"\n" +
+	"confidence\x18\x16 \x01(\x01R\n" +
+	"confidence\x12\x1e\n" +
+	"\n" +
+	"unanswered\x18\x17 \x01(\bR\n" +
+	"unanswered\"\xca\x01\n" +
 	"\aVerdict\x121\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1d.tidegate.raft.v1.VerdictKindR\x04kind\x120\n" +
 	"\x06reason\x18\x02 \x01(\v2\x18.tidegate.raft.v1.ReasonR\x06reason\x12\x1e\n" +
