@@ -71,6 +71,14 @@ type Announcer interface {
 	GoneAtLatest(m *policy.Mitigation) time.Time
 }
 
+// Certificate is what a node knows of its own certificate; *auth.Keys is one.
+type Certificate interface {
+	// Expires returns when the certificate that is used ends.
+	Expires() time.Time
+	// Problem says why the files as they are now are not used; empty: they are.
+	Problem() string
+}
+
 // Controller is what the services stand on; *controller.Controller is one.
 type Controller interface {
 	Decider
@@ -105,6 +113,8 @@ type Deps struct {
 	AuditFiles AuditFiles
 	// Refused counts a call that this node refused, by who made it and the code of the refusal; nil: nobody counts.
 	Refused func(by, code string)
+	// Certificate is the node's own, for ClusterService.Status; nil: nothing is said of it.
+	Certificate Certificate
 	// Registerer takes the metrics; nil: none are registered.
 	Registerer prometheus.Registerer
 	// Now is the wall clock, for what people read; nil: time.Now.

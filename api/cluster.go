@@ -102,6 +102,9 @@ func (s *Server) local(withRules bool) *tidegatev1.LocalStatusResponse {
 	node.Unready = strings.Join(Unready(s.ctrl, speaker.Out), "; ")
 	node.Out = outProto(st.NodeID, speaker.Out)
 	node.AuditVersion = auditVersion
+	if c := s.deps.Certificate; c != nil {
+		node.CertificateEnds, node.CertificateProblem = timeProto(c.Expires()), c.Problem()
+	}
 	if s.deps.AuditFiles != nil {
 		_, node.AuditFile = s.deps.AuditFiles.Written()
 	}

@@ -99,7 +99,7 @@ func (l *lab) startNode(name string, ln net.Listener) {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	dialer := api.NewDialer(clientTLS, testCluster)
+	dialer := api.NewDialer(func() *tls.Config { return clientTLS }, testCluster)
 	n := &node{ctrl: l.fake.Node(name), addr: ln.Addr().String()}
 	n.server, err = api.New(api.Config{Cluster: testCluster, Version: "v0-test", StatusTimeout: 500 * time.Millisecond, ListenEvery: time.Hour}, api.Deps{
 		Controller: n.ctrl, Logger: slog.New(slog.NewTextHandler(l.logs, nil)), Dial: dialer.Dial, Now: func() time.Time { return start0 }, Refused: n.refused.note,

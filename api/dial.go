@@ -18,9 +18,11 @@ import (
 
 // DialOptions returns the options of a client of the API: TLS as in auth.ClientTLS, answers of up to 64 MiB, a
 // keepalive that the server permits, and quick reconnection.
-func DialOptions(cfg *tls.Config) []grpc.DialOption {
+func DialOptions(cfg *tls.Config) []grpc.DialOption { return dialOptions(credentials.NewTLS(cfg)) }
+
+func dialOptions(creds credentials.TransportCredentials) []grpc.DialOption {
 	return []grpc.DialOption{
-		grpc.WithTransportCredentials(credentials.NewTLS(cfg)),
+		grpc.WithTransportCredentials(creds),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReplyMessage)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 15 * time.Second, Timeout: 5 * time.Second}),
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -33,7 +35,7 @@ func DialOptions(cfg *tls.Config) []grpc.DialOption {
 
 // Dialer keeps one connection per member, made when first asked for. It is safe for concurrent use.
 type Dialer struct {
-	cfg     *tls.Config
+	config  func() *tls.Config
 	cluster string
 
 	// mu guards conns and closed.
@@ -42,10 +44,10 @@ type Dialer struct {
 	closed bool
 }
 
-// NewDialer returns a Dialer that calls with the member's certificate in cfg, which is the client's part of
-// auth.MemberTLS.
-func NewDialer(cfg *tls.Config, cluster string) *Dialer {
-	return &Dialer{cfg: cfg, cluster: cluster, conns: make(map[controller.Member]*grpc.ClientConn)}
+// NewDialer returns a Dialer that calls with the member's certificate in what config returns at each connection, which
+// is the client's part of auth.MemberTLS; (*auth.Keys).Client is one.
+func NewDialer(config func() *tls.Config, cluster string) *Dialer {
+	return &Dialer{config: config, cluster: cluster, conns: make(map[controller.Member]*grpc.ClientConn)}
 }
 
 // Dial returns the connection to m at its APIAddress. It does not wait for the connection to stand. The other end
@@ -59,7 +61,9 @@ func (d *Dialer) Dial(m controller.Member) (grpc.ClientConnInterface, error) {
 	if c, ok := d.conns[m]; ok {
 		return c, nil
 	}
-	c, err := grpc.NewClient("passthrough:///"+m.APIAddress, DialOptions(auth.ForMember(d.cfg, d.cluster, m.ID))...)
+	c, err := grpc.NewClient("passthrough:///"+m.APIAddress, dialOptions(auth.Renewing(func() *tls.Config {
+		return auth.ForMember(d.config(), d.cluster, m.ID)
+	}))...)
 	if err != nil {
 		return nil, fmt.Errorf("cannot dial member %q at %q: %w", m.ID, m.APIAddress, err)
 	}

@@ -17,7 +17,14 @@ const (
 )
 
 // Files are the paths of the PEM files of one identity.
-type Files struct{ CA, Cert, Key string }
+type Files struct {
+	CA, Cert, Key string
+	Trust         Trust
+}
+
+// Trust are the paths of the authorities of each kind of caller; an empty one is Files.CA. With an authority of their own
+// for detectors, say, whoever gets hold of that one makes detectors, and neither people nor members.
+type Trust struct{ Members, Detectors, People string }
 
 // FilesIn returns the files with their usual names in dir: ca.pem, cert.pem, key.pem.
 func FilesIn(dir string) Files {
@@ -64,19 +71,14 @@ func (f Files) Identity() (Identity, string, error) {
 var errNotMember = errors.New("the certificate is not a member's")
 
 // ServerTLS returns the configuration of a node's API listener: TLS 1.3, the node's certificate, and a client
-// certificate demanded and verified against the authority. The certificate must name a member of the cluster. Who
-// the client is, the interceptors read from its certificate, so that a wrong one gets an answer in words.
+// certificate demanded and verified against the authority of its kind. The certificate must name a member of the
+// cluster. Who the client is, the interceptors read from its certificate, so that a wrong one gets an answer in words.
 func ServerTLS(f Files, cluster string) (*tls.Config, error) {
-	cert, pool, err := memberFiles(f, cluster)
+	m, err := loadMember(f, cluster)
 	if err != nil {
 		return nil, err
 	}
-	return &tls.Config{
-		MinVersion:   tls.VersionTLS13,
-		Certificates: []tls.Certificate{cert},
-		ClientAuth:   tls.RequireAndVerifyClientCert,
-		ClientCAs:    pool,
-	}, nil
+	return m.server(), nil
 }
 
 // ClientTLS returns the configuration of a client of the API, whoever it is: TLS 1.3, its certificate, and a server
@@ -94,18 +96,11 @@ func ClientTLS(f Files) (*tls.Config, Identity, string, error) {
 // certificate of the cluster from the other, and closes the connection in the handshake otherwise. The client's
 // configuration has no server name: tls.Dial and gRPC fill it in from the address; see also ForMember.
 func MemberTLS(f Files, cluster string) (server, client *tls.Config, err error) {
-	cert, pool, err := memberFiles(f, cluster)
+	m, err := loadMember(f, cluster)
 	if err != nil {
 		return nil, nil, err
 	}
-	server = &tls.Config{
-		MinVersion:       tls.VersionTLS13,
-		Certificates:     []tls.Certificate{cert},
-		ClientAuth:       tls.RequireAndVerifyClientCert,
-		ClientCAs:        pool,
-		VerifyConnection: verifyMember(cluster, ""),
-	}
-	return server, clientConfig(cert, pool, cluster), nil
+	return m.raft(), m.client(), nil
 }
 
 // ForMember returns a copy of a client's configuration that only accepts the member of that name: a node that took
@@ -170,10 +165,9 @@ func verifyMember(cluster, name string) func(tls.ConnectionState) error {
 // source may prove itself by a secret instead, and somebody without either gets an answer in words. A certificate that
 // is shown is verified all the same.
 func GatewayTLS(f Files, cluster string) (*tls.Config, error) {
-	cfg, err := ServerTLS(f, cluster)
+	m, err := loadMember(f, cluster)
 	if err != nil {
 		return nil, err
 	}
-	cfg.ClientAuth = tls.VerifyClientCertIfGiven
-	return cfg, nil
+	return m.gateway(), nil
 }

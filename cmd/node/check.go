@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -109,7 +110,7 @@ func (c *checker) certificates() {
 			return
 		}
 	}
-	if _, _, _, err := loadTLS(c.cfg); err != nil {
+	if _, err := loadKeys(c.cfg, slog.New(slog.DiscardHandler)); err != nil {
 		c.add(Bad, "tls", "%s", err)
 		return
 	}

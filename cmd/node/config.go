@@ -35,7 +35,10 @@ type Config struct {
 }
 
 // TLSFiles are PEM files. All empty: the node makes its own authority in DataDir/pki (single nodes only).
-type TLSFiles struct{ CA, Cert, Key string }
+type TLSFiles struct {
+	CA, Cert, Key string
+	Trust         auth.Trust
+}
 
 // BGP is this node's end of its BGP sessions.
 type BGP struct {
@@ -174,6 +177,12 @@ func readTLS(s *section, dir string) TLSFiles {
 		if f.value == "" {
 			s.bad(f.key, "is missing; tls needs ca, cert and key, or leave tls out on a single node")
 		}
+	}
+	if sub, ok := s.sub("trust"); ok {
+		t.Trust = auth.Trust{
+			Members: within(dir, sub.text("members")), Detectors: within(dir, sub.text("detectors")), People: within(dir, sub.text("people")),
+		}
+		sub.done()
 	}
 	s.done()
 	return t

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/tidegate/tidegate/api/auth"
 	"github.com/tidegate/tidegate/api/webhook"
 )
 
@@ -24,7 +25,7 @@ rest:
   webhooks:
     - {name: am, kind: alertmanager, source: prometheus, auth: bearer, secret: edge1-md5, per_second: 2.5}
     - {name: x, kind: json, source: y, auth: certificate, each: body.list, map: {attack_id: item.id, targets: item.ip, vector: "'udp_flood'"}}
-tls: {ca: tls/ca.pem, cert: /etc/tidegate/cert.pem, key: tls/key.pem}
+tls: {ca: tls/ca.pem, cert: /etc/tidegate/cert.pem, key: tls/key.pem, trust: {detectors: tls/detectors.pem, people: /etc/tidegate/people.pem}}
 bgp: {asn: 4200000001, router_id: 192.0.2.1, local_address: "2001:db8::1"}
 secrets: {edge1-md5: secrets/edge1}
 speaker: {socket: run/speaker.sock}
@@ -50,7 +51,10 @@ func TestParseConfig(t *testing.T) {
 					"attack_id": "item.id", "targets": "item.ip", "vector": "'udp_flood'",
 				}}},
 			}},
-			TLS:     TLSFiles{CA: "/etc/x/tls/ca.pem", Cert: "/etc/tidegate/cert.pem", Key: "/etc/x/tls/key.pem"},
+			TLS: TLSFiles{
+				CA: "/etc/x/tls/ca.pem", Cert: "/etc/tidegate/cert.pem", Key: "/etc/x/tls/key.pem",
+				Trust: auth.Trust{Detectors: "/etc/x/tls/detectors.pem", People: "/etc/tidegate/people.pem"},
+			},
 			BGP:     BGP{ASN: 4200000001, RouterID: netip.MustParseAddr("192.0.2.1"), LocalAddress: netip.MustParseAddr("2001:db8::1")},
 			Secrets: map[string]string{"edge1-md5": "/etc/x/secrets/edge1"},
 			Speaker: Speaker{Socket: "/etc/x/run/speaker.sock"},

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/tidegate/tidegate/api"
+	"github.com/tidegate/tidegate/api/auth"
 	"github.com/tidegate/tidegate/bgp"
 	"github.com/tidegate/tidegate/bgp/remote"
 	"github.com/tidegate/tidegate/controller"
@@ -29,6 +30,9 @@ import (
 type Deps struct {
 	Logger  *slog.Logger // mandatory
 	Version string
+	// Reload asks, by SIGHUP, to look at the certificate files at once; they are looked at every few seconds anyway. It may
+	// be nil.
+	Reload <-chan os.Signal
 	// Listening is called once, from Run, when the ports are open: tests ask for port 0.
 	Listening func(Addresses)
 }
@@ -55,7 +59,7 @@ func New(cfg Config, deps Deps) (*Node, error) {
 		return nil, err
 	}
 	if !cfg.ownsPKI() {
-		if _, _, _, err := loadTLS(cfg); err != nil {
+		if _, err := loadKeys(cfg, deps.Logger); err != nil {
 			return nil, err
 		}
 	}
@@ -120,6 +124,7 @@ type wiring struct {
 	api, http  net.Listener
 	orders     net.Listener // the speaker's socket
 	dialer     *api.Dialer
+	keys       *auth.Keys
 
 	restListener net.Listener // nil without a gateway
 }
@@ -170,13 +175,12 @@ func (w *wiring) network(deps *controller.Deps) error {
 	if cfg.ownsPKI() {
 		return fmt.Errorf("%w: a cluster section needs a tls section", ErrTLS)
 	}
-	_, server, client, err := loadTLS(cfg)
-	if err != nil {
+	var err error
+	if w.keys, err = loadKeys(cfg, w.n.log.With("part", "tls")); err != nil {
 		return err
 	}
-	w.streams = newStreams(cfg, server, client)
+	w.streams = newStreams(cfg, w.keys.Raft(), w.keys.Client)
 	deps.Streams = w.streams
-	w.dialer = api.NewDialer(client, cfg.Cluster.Name)
 	return nil
 }
 
@@ -188,26 +192,29 @@ func (w *wiring) parts() ([]part, error) {
 			return nil, err
 		}
 	}
-	serverTLS, _, client, err := loadTLS(cfg)
-	if err != nil {
-		return nil, err
+	if w.keys == nil {
+		var err error
+		if w.keys, err = loadKeys(cfg, log.With("part", "tls")); err != nil {
+			return nil, err
+		}
 	}
 	if err := w.listen(); err != nil {
 		return nil, err
 	}
-	if w.dialer == nil {
-		w.dialer = api.NewDialer(client, cfg.Cluster.Name)
-	}
+	w.dialer = api.NewDialer(w.keys.Client, cfg.Cluster.Name)
 	refusals := audit.NewRefusals(time.Now)
 	trail := audit.NewWriter(audit.Config{Dir: filepath.Join(cfg.DataDir, "audit"), Cluster: cfg.Cluster.Name, Node: cfg.Node},
 		audit.Deps{Source: w.controller, Refusals: refusals, Logger: log.With("part", "audit"), Now: time.Now})
 	server, err := api.New(api.Config{Cluster: cfg.Cluster.Name, Version: w.n.deps.Version}, api.Deps{
 		Controller: w.controller, Logger: log.With("part", "api"), Dial: w.dialer.Dial, Registerer: w.registry,
-		AuditFiles: trail, Refused: refusals.Note,
+		AuditFiles: trail, Refused: refusals.Note, Certificate: w.keys,
 	})
 	if err != nil {
 		return nil, err
 	}
+	w.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "tidegate_certificate_end_seconds", Help: "Unix time at which the certificate that this node uses ends.",
+	}, func() float64 { return float64(w.keys.Expires().Unix()) }))
 	w.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "tidegate_ready", Help: "1 when this node is ready for work, as /readyz says; else 0.",
 	}, func() float64 {
@@ -220,12 +227,13 @@ func (w *wiring) parts() ([]part, error) {
 		{"http", func(ctx context.Context) error {
 			return serveHTTP(ctx, w.http, handler(w.unready, w.registry))
 		}},
+		{"tls", func(ctx context.Context) error { return w.keys.Run(ctx, w.n.deps.Reload, time.Now) }},
 		{"audit", trail.Run}, // before what makes records, so that it stops after that
 		{"bgp", w.speaker.Run},
 		{"speaker socket", func(ctx context.Context) error { return w.orderServer().Serve(ctx, w.orders) }},
 		{"controller", w.controller.Run},
 		{"api", func(ctx context.Context) error {
-			return errors.Join(server.Serve(ctx, w.api, serverTLS), w.dialer.Close())
+			return errors.Join(server.Serve(ctx, w.api, w.keys.Server()), w.dialer.Close())
 		}},
 		{"health", func(ctx context.Context) error { return w.watchHealth(ctx, server) }},
 	}

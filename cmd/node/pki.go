@@ -1,7 +1,6 @@
 package node
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -43,7 +42,7 @@ func (c Config) files() auth.Files {
 	if c.ownsPKI() {
 		return auth.FilesIn(c.OwnPKI().Node)
 	}
-	return auth.Files{CA: c.TLS.CA, Cert: c.TLS.Cert, Key: c.TLS.Key}
+	return auth.Files{CA: c.TLS.CA, Cert: c.TLS.Cert, Key: c.TLS.Key, Trust: c.TLS.Trust}
 }
 
 // makePKI makes what is missing of a single node's own authority and certificates. What exists is never overwritten.
@@ -103,21 +102,11 @@ func ownHosts(api string) []string {
 	return hosts
 }
 
-// loadTLS reads the node's certificates: server is the API's listener, raftServer and client are for other nodes.
-func loadTLS(cfg Config) (server, raftServer, client *tls.Config, err error) {
-	f := cfg.files()
-	if server, err = auth.ServerTLS(f, cfg.Cluster.Name); err != nil {
-		return nil, nil, nil, fmt.Errorf("%w: %w", ErrTLS, err)
-	}
-	id, _, err := f.Identity()
-	if err == nil && id.Name != cfg.Node {
-		err = fmt.Errorf("certificate %q names %s, and this node is %q", f.Cert, id, cfg.Node)
-	}
-	if err == nil {
-		raftServer, client, err = auth.MemberTLS(f, cfg.Cluster.Name)
-	}
+// loadKeys reads the node's certificates.
+func loadKeys(cfg Config, log *slog.Logger) (*auth.Keys, error) {
+	k, err := auth.LoadKeys(cfg.files(), cfg.Cluster.Name, cfg.Node, log)
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("%w: %w", ErrTLS, err)
+		return nil, fmt.Errorf("%w: %w", ErrTLS, err)
 	}
-	return server, raftServer, client, nil
+	return k, nil
 }

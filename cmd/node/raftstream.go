@@ -14,10 +14,11 @@ import (
 // streams carries raft between nodes over mutual TLS. It can be handed to raft before the port is open, so that the
 // data directory is locked first: a second process on it is told so, not that a port is taken.
 type streams struct {
-	server, client *tls.Config
-	cluster        string
-	names          map[string]string // raft address to member id
-	self           string            // raft address of this node, as the others know it
+	server  *tls.Config
+	client  func() *tls.Config
+	cluster string
+	names   map[string]string // raft address to member id
+	self    string            // raft address of this node, as the others know it
 
 	opened chan struct{} // closed when listener is set
 	closed chan struct{}
@@ -28,7 +29,7 @@ type streams struct {
 	listener net.Listener
 }
 
-func newStreams(cfg Config, server, client *tls.Config) *streams {
+func newStreams(cfg Config, server *tls.Config, client func() *tls.Config) *streams {
 	s := &streams{
 		server: server, client: client, cluster: cfg.Cluster.Name, names: map[string]string{},
 		opened: make(chan struct{}), closed: make(chan struct{}),
@@ -85,7 +86,7 @@ func (s *streams) Dial(to string, timeout time.Duration) (net.Conn, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	d := tls.Dialer{Config: auth.ForMember(s.client, s.cluster, name)}
+	d := tls.Dialer{Config: auth.ForMember(s.client(), s.cluster, name)}
 	return d.DialContext(ctx, "tcp", to)
 }
 

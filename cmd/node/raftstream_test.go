@@ -28,7 +28,7 @@ func memberStreams(t *testing.T, ca *pki.CA, id string, members ...Member) *stre
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newStreams(Config{Node: id, Cluster: Cluster{Name: "demo", Members: members}}, server, client)
+	return newStreams(Config{Node: id, Cluster: Cluster{Name: "demo", Members: members}}, server, func() *tls.Config { return client })
 }
 
 func listen(t *testing.T) net.Listener {

@@ -2,13 +2,11 @@ package node
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"net"
 	"strconv"
 
 	"github.com/tidegate/tidegate/api"
-	"github.com/tidegate/tidegate/api/auth"
 	"github.com/tidegate/tidegate/api/gateway"
 	"github.com/tidegate/tidegate/api/webhook"
 )
@@ -92,10 +90,6 @@ func readWebhook(s *section, secrets map[string]string) Webhook {
 // rest is the gateway and its webhooks, which run after the API and stop before it.
 func (w *wiring) rest(server *api.Server) (part, error) {
 	cfg := w.n.cfg
-	serverTLS, err := gatewayTLS(cfg)
-	if err != nil {
-		return part{}, err
-	}
 	hooks, err := w.n.hooks()
 	if err != nil {
 		return part{}, err
@@ -111,7 +105,7 @@ func (w *wiring) rest(server *api.Server) (part, error) {
 	}
 	return part{"rest", func(ctx context.Context) error {
 		defer h.Close()
-		return g.Serve(ctx, w.restListener, serverTLS)
+		return g.Serve(ctx, w.restListener, w.keys.Gateway())
 	}}, nil
 }
 
@@ -129,15 +123,6 @@ func (n *Node) hooks() ([]webhook.Hook, error) {
 		out = append(out, w.Hook)
 	}
 	return out, nil
-}
-
-// gatewayTLS is the configuration of the gateway's listener, with the node's own certificate.
-func gatewayTLS(cfg Config) (*tls.Config, error) {
-	c, err := auth.GatewayTLS(cfg.files(), cfg.Cluster.Name)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrTLS, err)
-	}
-	return c, nil
 }
 
 // addressOf is where l listens; empty for none.

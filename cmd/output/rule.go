@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tidegate/tidegate/api/auth"
 	pb "github.com/tidegate/tidegate/proto/tidegate/v1"
 )
 
@@ -217,12 +218,23 @@ func (p *Printer) Cluster(r *pb.StatusResponse) error {
 		if detail != "" {
 			p.warn(tone, "%s: %s.", n.GetId(), detail)
 		}
+		p.certificate(n)
 		if n.GetAuditFile() != "" {
 			p.warn(red, "%s: the audit file is not written: %s.", n.GetId(), n.GetAuditFile())
 		}
 	}
 	p.stale(r.GetRead())
 	return nil
+}
+
+// certificate warns of a certificate that ends within two weeks, and of files that cannot be used.
+func (p *Printer) certificate(n *pb.Node) {
+	if n.GetCertificateProblem() != "" {
+		p.warn(red, "%s: the certificate files cannot be used, and the node goes on with what it had: %s.", n.GetId(), n.GetCertificateProblem())
+	}
+	if ends := n.GetCertificateEnds(); ends != nil && ends.AsTime().Sub(p.Now) < auth.ExpiryWarning {
+		p.warn(red, "%s: the certificate ends %s; put a new one into its files, the node takes it up without a restart.", n.GetId(), p.when(ends))
+	}
 }
 
 // warn prints a sentence below a table, wrapped.

@@ -8,6 +8,9 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/grpclog"
@@ -32,7 +35,10 @@ certificates at its first start and prints how to use them. "tidegate check" loo
 			// gRPC and its gateway write to standard error what callers do wrong, without form or limit. What matters of
 			// it comes back as an error, and is logged as the rest is.
 			grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
-			deps := node.Deps{Logger: a.logger(cfg.Log), Version: version()}
+			reload := make(chan os.Signal, 1)
+			signal.Notify(reload, syscall.SIGHUP)
+			defer signal.Stop(reload)
+			deps := node.Deps{Logger: a.logger(cfg.Log), Version: version(), Reload: reload}
 			if cfg.MakesPKI() {
 				deps.Listening = func(at node.Addresses) { a.welcome(cfg, at) }
 			}

@@ -51,9 +51,13 @@ type Node struct {
 	// Audit_version is the version of the audit chain that the node knows; 0: none.
 	AuditVersion uint32 `protobuf:"varint,40,opt,name=audit_version,json=auditVersion,proto3" json:"audit_version,omitempty"`
 	// Audit_file says what keeps the node from writing its audit files; empty: nothing.
-	AuditFile     string `protobuf:"bytes,41,opt,name=audit_file,json=auditFile,proto3" json:"audit_file,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	AuditFile string `protobuf:"bytes,41,opt,name=audit_file,json=auditFile,proto3" json:"audit_file,omitempty"`
+	// Certificate_ends is when the certificate that the node uses ends.
+	CertificateEnds *timestamppb.Timestamp `protobuf:"bytes,42,opt,name=certificate_ends,json=certificateEnds,proto3" json:"certificate_ends,omitempty"`
+	// Certificate_problem says why the certificate files as they are now are not used; empty: they are.
+	CertificateProblem string `protobuf:"bytes,43,opt,name=certificate_problem,json=certificateProblem,proto3" json:"certificate_problem,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Node) Reset() {
@@ -222,6 +226,20 @@ func (x *Node) GetAuditVersion() uint32 {
 func (x *Node) GetAuditFile() string {
 	if x != nil {
 		return x.AuditFile
+	}
+	return ""
+}
+
+func (x *Node) GetCertificateEnds() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CertificateEnds
+	}
+	return nil
+}
+
+func (x *Node) GetCertificateProblem() string {
+	if x != nil {
+		return x.CertificateProblem
 	}
 	return ""
 }
@@ -1106,7 +1124,7 @@ var File_tidegate_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_tidegate_v1_cluster_proto_rawDesc = "" +
 	"\n" +
-	"\x19tidegate/v1/cluster.proto\x12\vtidegate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctidegate/v1/mitigation.proto\x1a\x16tidegate/v1/rule.proto\"\xe4\x05\n" +
+	"\x19tidegate/v1/cluster.proto\x12\vtidegate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctidegate/v1/mitigation.proto\x1a\x16tidegate/v1/rule.proto\"\xdc\x06\n" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fraft_address\x18\x02 \x01(\tR\vraftAddress\x12\x1f\n" +
@@ -1130,7 +1148,9 @@ const file_tidegate_v1_cluster_proto_rawDesc = "" +
 	"\x03out\x18\x12 \x01(\v2\x17.tidegate.v1.SpeakerOutR\x03out\x12#\n" +
 	"\raudit_version\x18( \x01(\rR\fauditVersion\x12\x1d\n" +
 	"\n" +
-	"audit_file\x18) \x01(\tR\tauditFile\"\x0f\n" +
+	"audit_file\x18) \x01(\tR\tauditFile\x12E\n" +
+	"\x10certificate_ends\x18* \x01(\v2\x1a.google.protobuf.TimestampR\x0fcertificateEnds\x12/\n" +
+	"\x13certificate_problem\x18+ \x01(\tR\x12certificateProblem\"\x0f\n" +
 	"\rStatusRequest\"\x8b\x03\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x16\n" +
@@ -1246,39 +1266,40 @@ var file_tidegate_v1_cluster_proto_depIdxs = []int32{
 	15, // 1: tidegate.v1.Node.lease_remaining:type_name -> google.protobuf.Duration
 	16, // 2: tidegate.v1.Node.started:type_name -> google.protobuf.Timestamp
 	17, // 3: tidegate.v1.Node.out:type_name -> tidegate.v1.SpeakerOut
-	0,  // 4: tidegate.v1.StatusResponse.nodes:type_name -> tidegate.v1.Node
-	18, // 5: tidegate.v1.StatusResponse.read:type_name -> tidegate.v1.ReadInfo
-	19, // 6: tidegate.v1.StatusResponse.freeze:type_name -> tidegate.v1.Freeze
-	3,  // 7: tidegate.v1.StatusResponse.quarantines:type_name -> tidegate.v1.Quarantine
-	16, // 8: tidegate.v1.Quarantine.since:type_name -> google.protobuf.Timestamp
-	16, // 9: tidegate.v1.Quarantine.until:type_name -> google.protobuf.Timestamp
-	15, // 10: tidegate.v1.FreezeRequest.duration:type_name -> google.protobuf.Duration
-	19, // 11: tidegate.v1.FreezeResponse.freeze:type_name -> tidegate.v1.Freeze
-	20, // 12: tidegate.v1.FreezeResponse.write:type_name -> tidegate.v1.WriteInfo
-	20, // 13: tidegate.v1.UnfreezeResponse.write:type_name -> tidegate.v1.WriteInfo
-	15, // 14: tidegate.v1.QuarantineDetectorRequest.duration:type_name -> google.protobuf.Duration
-	20, // 15: tidegate.v1.QuarantineDetectorResponse.write:type_name -> tidegate.v1.WriteInfo
-	20, // 16: tidegate.v1.ReleaseDetectorResponse.write:type_name -> tidegate.v1.WriteInfo
-	14, // 17: tidegate.v1.ListDetectorsResponse.detectors:type_name -> tidegate.v1.DetectorStatus
-	18, // 18: tidegate.v1.ListDetectorsResponse.read:type_name -> tidegate.v1.ReadInfo
-	3,  // 19: tidegate.v1.DetectorStatus.quarantine:type_name -> tidegate.v1.Quarantine
-	1,  // 20: tidegate.v1.ClusterService.Status:input_type -> tidegate.v1.StatusRequest
-	4,  // 21: tidegate.v1.ClusterService.Freeze:input_type -> tidegate.v1.FreezeRequest
-	6,  // 22: tidegate.v1.ClusterService.Unfreeze:input_type -> tidegate.v1.UnfreezeRequest
-	8,  // 23: tidegate.v1.ClusterService.QuarantineDetector:input_type -> tidegate.v1.QuarantineDetectorRequest
-	10, // 24: tidegate.v1.ClusterService.ReleaseDetector:input_type -> tidegate.v1.ReleaseDetectorRequest
-	12, // 25: tidegate.v1.ClusterService.ListDetectors:input_type -> tidegate.v1.ListDetectorsRequest
-	2,  // 26: tidegate.v1.ClusterService.Status:output_type -> tidegate.v1.StatusResponse
-	5,  // 27: tidegate.v1.ClusterService.Freeze:output_type -> tidegate.v1.FreezeResponse
-	7,  // 28: tidegate.v1.ClusterService.Unfreeze:output_type -> tidegate.v1.UnfreezeResponse
-	9,  // 29: tidegate.v1.ClusterService.QuarantineDetector:output_type -> tidegate.v1.QuarantineDetectorResponse
-	11, // 30: tidegate.v1.ClusterService.ReleaseDetector:output_type -> tidegate.v1.ReleaseDetectorResponse
-	13, // 31: tidegate.v1.ClusterService.ListDetectors:output_type -> tidegate.v1.ListDetectorsResponse
-	26, // [26:32] is the sub-list for method output_type
-	20, // [20:26] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	16, // 4: tidegate.v1.Node.certificate_ends:type_name -> google.protobuf.Timestamp
+	0,  // 5: tidegate.v1.StatusResponse.nodes:type_name -> tidegate.v1.Node
+	18, // 6: tidegate.v1.StatusResponse.read:type_name -> tidegate.v1.ReadInfo
+	19, // 7: tidegate.v1.StatusResponse.freeze:type_name -> tidegate.v1.Freeze
+	3,  // 8: tidegate.v1.StatusResponse.quarantines:type_name -> tidegate.v1.Quarantine
+	16, // 9: tidegate.v1.Quarantine.since:type_name -> google.protobuf.Timestamp
+	16, // 10: tidegate.v1.Quarantine.until:type_name -> google.protobuf.Timestamp
+	15, // 11: tidegate.v1.FreezeRequest.duration:type_name -> google.protobuf.Duration
+	19, // 12: tidegate.v1.FreezeResponse.freeze:type_name -> tidegate.v1.Freeze
+	20, // 13: tidegate.v1.FreezeResponse.write:type_name -> tidegate.v1.WriteInfo
+	20, // 14: tidegate.v1.UnfreezeResponse.write:type_name -> tidegate.v1.WriteInfo
+	15, // 15: tidegate.v1.QuarantineDetectorRequest.duration:type_name -> google.protobuf.Duration
+	20, // 16: tidegate.v1.QuarantineDetectorResponse.write:type_name -> tidegate.v1.WriteInfo
+	20, // 17: tidegate.v1.ReleaseDetectorResponse.write:type_name -> tidegate.v1.WriteInfo
+	14, // 18: tidegate.v1.ListDetectorsResponse.detectors:type_name -> tidegate.v1.DetectorStatus
+	18, // 19: tidegate.v1.ListDetectorsResponse.read:type_name -> tidegate.v1.ReadInfo
+	3,  // 20: tidegate.v1.DetectorStatus.quarantine:type_name -> tidegate.v1.Quarantine
+	1,  // 21: tidegate.v1.ClusterService.Status:input_type -> tidegate.v1.StatusRequest
+	4,  // 22: tidegate.v1.ClusterService.Freeze:input_type -> tidegate.v1.FreezeRequest
+	6,  // 23: tidegate.v1.ClusterService.Unfreeze:input_type -> tidegate.v1.UnfreezeRequest
+	8,  // 24: tidegate.v1.ClusterService.QuarantineDetector:input_type -> tidegate.v1.QuarantineDetectorRequest
+	10, // 25: tidegate.v1.ClusterService.ReleaseDetector:input_type -> tidegate.v1.ReleaseDetectorRequest
+	12, // 26: tidegate.v1.ClusterService.ListDetectors:input_type -> tidegate.v1.ListDetectorsRequest
+	2,  // 27: tidegate.v1.ClusterService.Status:output_type -> tidegate.v1.StatusResponse
+	5,  // 28: tidegate.v1.ClusterService.Freeze:output_type -> tidegate.v1.FreezeResponse
+	7,  // 29: tidegate.v1.ClusterService.Unfreeze:output_type -> tidegate.v1.UnfreezeResponse
+	9,  // 30: tidegate.v1.ClusterService.QuarantineDetector:output_type -> tidegate.v1.QuarantineDetectorResponse
+	11, // 31: tidegate.v1.ClusterService.ReleaseDetector:output_type -> tidegate.v1.ReleaseDetectorResponse
+	13, // 32: tidegate.v1.ClusterService.ListDetectors:output_type -> tidegate.v1.ListDetectorsResponse
+	27, // [27:33] is the sub-list for method output_type
+	21, // [21:27] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_v1_cluster_proto_init() }
