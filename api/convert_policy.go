@@ -25,6 +25,7 @@ func policyFrom(v *violations, in *tidegatev1.Policy) *policy.Policy {
 		MaxMitigations: int(in.GetMaxMitigations()),
 		MaxPerHour:     int(in.GetMaxPerHour()),
 		Quorum:         int(in.GetQuorum()),
+		Aggregate:      v.aggregate(in.GetAggregate()),
 		Action:         v.policyAction(in),
 		Ladder:         v.ladder(in.GetLadder()),
 		Quiet:          v.pause("quiet", in.GetQuiet()),
@@ -84,7 +85,7 @@ func policyProto(x *policy.Policy) *tidegatev1.Policy {
 	if len(x.Ladder) == 0 {
 		out.Action = actionProto(x.Action)
 	}
-	out.Relax = string(x.Relax)
+	out.Relax, out.Aggregate = string(x.Relax), aggregateProto(x.Aggregate)
 	if x.Quiet != 0 {
 		out.Quiet = durationProto(x.Quiet)
 	}

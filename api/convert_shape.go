@@ -119,4 +119,37 @@ func shapeOf(out *tidegatev1.Mitigation, m *policy.Mitigation) {
 		out.Spared = append(out.Spared, s.Text())
 	}
 	out.Confidence = m.Confidence
+	if len(m.Reported) > 0 {
+		addresses, share := m.Collateral()
+		out.Collateral = &tidegatev1.Collateral{Reported: prefixText(m.Reported), Addresses: addresses, Percent: share * 100}
+	}
+}
+
+// aggregate reads when a policy aggregates; what is left out keeps its default, and nothing at all says nothing.
+func (v *violations) aggregate(in *tidegatev1.Aggregate) policy.Aggregate {
+	if in == nil {
+		return policy.Aggregate{}
+	}
+	out := policy.DefaultAggregate()
+	if in.MinTargets != nil {
+		out.MinTargets = int(in.GetMinTargets())
+	}
+	if in.MinShare != nil {
+		out.MinShare = in.GetMinShare()
+	}
+	if in.WidestIpv4 != nil {
+		out.WidestIPv4 = v.octet("aggregate.widest_ipv4", in.GetWidestIpv4(), "a prefix length, such as 22")
+	}
+	if in.WidestIpv6 != nil {
+		out.WidestIPv6 = v.octet("aggregate.widest_ipv6", in.GetWidestIpv6(), "a prefix length, such as 48")
+	}
+	return out
+}
+
+func aggregateProto(a policy.Aggregate) *tidegatev1.Aggregate {
+	if a == (policy.Aggregate{}) {
+		return nil
+	}
+	targets, v4, v6 := uint32(a.MinTargets), uint32(a.WidestIPv4), uint32(a.WidestIPv6)
+	return &tidegatev1.Aggregate{MinTargets: &targets, MinShare: &a.MinShare, WidestIpv4: &v4, WidestIpv6: &v6}
 }

@@ -1,7 +1,9 @@
 package api_test
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -124,5 +126,37 @@ func TestQuorumOverTheAPI(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"tap", "fnm"}, sources); diff != "" || m.GetMitigation().GetConfidence() != 0.8 {
 		t.Errorf("confidence %v, causes (-want +got):\n%s", m.GetMitigation().GetConfidence(), diff)
+	}
+}
+
+// TestAggregateOverTheAPI: a policy's aggregate comes back with its defaults written out, and the preview and the mitigation of
+// a carpet bombing tell the collateral.
+func TestAggregateOverTheAPI(t *testing.T) {
+	l := newLab(t, "n1")
+	l.load()
+	share := 40.0
+	if err := putPolicy(t, l, "carpets", &tidegatev1.Policy{
+		Name: "carpets", Priority: 99, Vectors: []string{"udp_flood"}, Action: &tidegatev1.Action{Discard: true}, Aggregate: &tidegatev1.Aggregate{MinShare: &share},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	a := getDocument(t, l, "Policy", "carpets").GetPolicy().GetAggregate()
+	if a.GetMinTargets() != 8 || a.GetMinShare() != 40 || a.GetWidestIpv4() != 22 || a.GetWidestIpv6() != 48 {
+		t.Errorf("aggregate %v", a)
+	}
+	sig := &tidegatev1.Signal{AttackId: "a", Seq: 1, Kind: tidegatev1.SignalKind_SIGNAL_KIND_START, Vector: "udp_flood"}
+	for i := range 8 {
+		sig.Targets = append(sig.Targets, fmt.Sprintf("203.0.113.%d/32", 16+2*i))
+	}
+	r, err := tidegatev1.NewSignalServiceClient(l.dial("n1", auth.Detector, "fnm")).Report(t.Context(), &tidegatev1.ReportRequest{Signals: []*tidegatev1.Signal{sig}})
+	if err != nil || !strings.Contains(r.GetVerdicts()[0].GetText(), "8 official addresses that were not reported are acted on as well (50.0 %)") {
+		t.Fatalf("%v, %v", r, err)
+	}
+	m, err := tidegatev1.NewMitigationServiceClient(l.dial("n1", auth.Viewer, "eve")).Get(t.Context(), &tidegatev1.GetRequest{Id: "M1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := m.GetMitigation().GetCollateral(); c.GetAddresses() != 8 || c.GetPercent() != 50 || len(c.GetReported()) != 8 {
+		t.Errorf("collateral %v", c)
 	}
 }

@@ -23,3 +23,18 @@ func (c *codec) service(v *raftv1.Service) policy.Service {
 		}),
 	}
 }
+
+// packAggregate leaves out one that says nothing.
+func packAggregate(a policy.Aggregate) *raftv1.Aggregate {
+	if a == (policy.Aggregate{}) {
+		return nil
+	}
+	return &raftv1.Aggregate{MinTargets: int64(a.MinTargets), MinShare: a.MinShare, WidestIpv4: uint32(a.WidestIPv4), WidestIpv6: uint32(a.WidestIPv6)}
+}
+
+func (c *codec) aggregate(a *raftv1.Aggregate) policy.Aggregate {
+	return policy.Aggregate{
+		MinTargets: number[int](c, a.GetMinTargets()), MinShare: a.GetMinShare(),
+		WidestIPv4: number[uint8](c, a.GetWidestIpv4()), WidestIPv6: number[uint8](c, a.GetWidestIpv6()),
+	}
+}

@@ -291,12 +291,12 @@ func (d *Policy) tooMany(matches int) Reason {
 	return Reason{}
 }
 
-// leavingOf is 1 if the mitigation that ends by the decision is one of the policy.
+// leavingOf is how many mitigations of the policy end by the decision.
 func (f *surveyed) leavingOf(policy string) int {
 	if f.ends != nil && f.ends.Policy == policy {
-		return 1
+		return 1 + f.gathered
 	}
-	return 0
+	return f.gathered
 }
 
 // policyLimit refuses a new mitigation of a policy that has as many active ones as it may have.
@@ -332,6 +332,7 @@ func (d *Policy) validateChoice(c *checker) {
 	c.between("max_matches", d.MaxMatches, 0, MaxVariants)
 	c.between("max_mitigations", d.MaxMitigations, 0, maxCount)
 	c.between("max_per_hour", d.MaxPerHour, 0, maxCount)
+	c.aggregate(d.Aggregate)
 	c.between("quorum", d.Quorum, 0, maxQuorum)
 	if n := len(d.Sources); n > 0 && d.Quorum > n {
 		c.add("quorum", fmt.Sprintf("%d detectors are asked for, and it listens to %d", d.Quorum, n), "name more sources, or a smaller number")
@@ -358,7 +359,7 @@ func (d *Policy) validateHints(c *checker) {
 func (d *Policy) sameChoice(o *Policy) bool {
 	return slices.Equal(d.Tags, o.Tags) && d.MinRate == o.MinRate && d.MinPackets == o.MinPackets && d.MinConfidence == o.MinConfidence &&
 		d.When == o.When && d.Mode == o.Mode && slices.Equal(d.MatchOn, o.MatchOn) && d.MaxMatches == o.MaxMatches &&
-		d.MaxMitigations == o.MaxMitigations && d.MaxPerHour == o.MaxPerHour && d.Quorum == o.Quorum
+		d.MaxMitigations == o.MaxMitigations && d.MaxPerHour == o.MaxPerHour && d.Quorum == o.Quorum && d.Aggregate == o.Aggregate
 }
 
 // atLeast checks a threshold: 0, which asks for nothing, or a finite number above.

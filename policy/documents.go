@@ -161,11 +161,13 @@ type Policy struct {
 	Mode Mode
 	// MatchOn names what of the signal narrows the matches; empty: all of it.
 	MatchOn        []Hint
-	MaxMatches     int    // matches for each destination; 0: MaxVariants
-	MaxMitigations int    // active mitigations of the policy; 0: only the safeguards' limits
-	MaxPerHour     int    // mitigations that the policy may start within an hour; 0: only the safeguards' limits
-	Quorum         int    // detectors that must report an attack before anything is done; 0 and 1: one
-	Action         Action // without a ladder
+	MaxMatches     int // matches for each destination; 0: MaxVariants
+	MaxMitigations int // active mitigations of the policy; 0: only the safeguards' limits
+	MaxPerHour     int // mitigations that the policy may start within an hour; 0: only the safeguards' limits
+	// Aggregate says when many targets are answered by a prefix.
+	Aggregate Aggregate
+	Quorum    int    // detectors that must report an attack before anything is done; 0 and 1: one
+	Action    Action // without a ladder
 	// Ladder are the steps, the mildest first: the next one is taken when the attack outlasts one. Empty: Action alone.
 	Ladder []Step
 	// Quiet is how long a mitigation stays announced after its attack is over; 0: it ends at once.

@@ -71,9 +71,12 @@ type plan struct {
 	notes    []string
 	cut      Cut
 	reason   Reason
-	has      []flowspec.Rule // rules that are there already and whose place these take
-	services []Service       // allowed services that are left out
-	parts    []part          // what is taken without them; nil: cut.Pieces × variants
+	has      []flowspec.Rule  // rules that are there already and whose place these take
+	services []Service        // allowed services that are left out
+	parts    []part           // what is taken without them; nil: cut.Pieces × variants
+	reported []netip.Prefix   // what the targets stand for, if they are wider; nil if not
+	base     []flowspec.Match // the variants as the routers take them
+	gathered []*Mitigation    // what ends because the plan takes its place
 	quiet    time.Duration
 	relax    Relax
 	// confidence is that of all detectors together, floor what the first step asks for.
@@ -245,7 +248,7 @@ func judge(s *State, sig *sighting) (*plan, Decision) {
 		p.notes = append(p.notes, fmt.Sprintf("policy %s asks for %s, the safeguards permit %s", pol.Name, span(p.lifetime), span(sg.MaxLifetime)))
 		p.lifetime = sg.MaxLifetime
 	}
-	if p.cut, r = CutTarget(s, customer.ID, targets, sg); r.Code != "" {
+	if r = p.aggregate(s); r.Code != "" {
 		return nil, refuse(r)
 	}
 	p.reason = Reason{CodeMitigated, fmt.Sprintf("policy %s: %s reports %s on %s of customer %s%s", pol.Name, sig.Source, sig.Vector,
@@ -270,6 +273,7 @@ func matchesOf(sig *Signal, a Action, f flowspec.Family) ([]flowspec.Match, []st
 // settle finds a place for a plan: an active mitigation that covers it, else a new one. Current is what the same
 // attack keeps alive so far, nil if nothing.
 func settle(s *State, p *plan, attack *PutAttack, current *Mitigation, e Entry) Decision {
+	before := *p
 	if current != nil && current.Customer == p.customer.ID {
 		p.services = current.Services // a signal never widens what acts on its attack's targets
 	}
@@ -277,7 +281,7 @@ func settle(s *State, p *plan, attack *PutAttack, current *Mitigation, e Entry) 
 		return refuse(r)
 	}
 	alone := current != nil && len(current.Causes) == 1 && current.MoreCauses == 0
-	if current != nil && p.fits(current) && (!alone || slices.Equal(current.Targets, p.targets)) {
+	if current != nil && p.fits(current) && (!alone || slices.Equal(current.Targets, p.targets) || current.holdsStill(p, e)) {
 		return repetition(current)
 	}
 	found := survey(s, p, current, alone)
@@ -297,7 +301,9 @@ func settle(s *State, p *plan, attack *PutAttack, current *Mitigation, e Entry) 
 	if r.Code != "" {
 		return observed(r)
 	}
-	if r := found.admit(s, p); r.Code != "" {
+	before.base = p.variants
+	p, found, r = before.place(s, p, found, current, alone)
+	if r.Code != "" {
 		return refuse(r)
 	}
 	m, r := p.mitigation(s, e)
@@ -313,6 +319,11 @@ func settle(s *State, p *plan, attack *PutAttack, current *Mitigation, e Entry) 
 	d := Decision{Verdict: Verdict{Kind: Mitigated, Reason: m.Reason, Mitigation: m.ID}, Mitigations: []*Mitigation{m}}
 	d.Changes = append(d.Changes, &PutMitigation{m})
 	p.joinOthers(&d, m, e)
+	p.gathers(s, &d, m, e)
+	if len(m.Reported) > 0 {
+		note := m.collateralNote(len(p.reported))
+		m.Notes, d.Verdict.Reason.Text = append(m.Notes, note), d.Verdict.Reason.Text+"; "+note
+	}
 	d.moved(current, attack, m.ID, e)
 	d.Changes = append(d.Changes, attack)
 	return d
@@ -345,14 +356,15 @@ func (p *plan) fits(m *Mitigation) bool {
 
 // surveyed is what an eye over the customer's active mitigations found.
 type surveyed struct {
-	active  int         // the customer's that stay
-	leaving int         // 1 if the attack's current one ends by this decision
-	ends    *Mitigation // that one; nil if none
-	cover   *Mitigation // does what is asked for
-	shield  *Mitigation // holds back more, and the plan would shield packets from it
-	at      netip.Prefix
-	how     meeting // of the plan with shield
-	notes   []string
+	active   int         // the customer's that stay
+	leaving  int         // how many end by this decision
+	ends     *Mitigation // that one; nil if none
+	gathered int         // of the policy, which the plan takes the place of
+	cover    *Mitigation // does what is asked for
+	shield   *Mitigation // holds back more, and the plan would shield packets from it
+	at       netip.Prefix
+	how      meeting // of the plan with shield
+	notes    []string
 }
 
 // survey looks at the customer's active mitigations: it counts them all, and asks those that overlap the plan. Leaving
@@ -369,9 +381,10 @@ func survey(s *State, p *plan, current *Mitigation, leaving bool) surveyed {
 		f.leaving = 1
 		f.active--
 	}
+	f.active, f.leaving, f.gathered = f.active-len(p.gathered), f.leaving+len(p.gathered), len(p.gathered)
 	inner := p.action.holds() > holdNothing && p.action.RouteKind() == wanted.FlowSpec
 	for m := range s.activeNear(p.customer.ID, p.cut.Pieces, inner) {
-		if leaving && m.ID == current.ID {
+		if leaving && m.ID == current.ID || slices.Contains(p.gathered, m) {
 			continue
 		}
 		if p.origin == FromPolicy && (f.cover == nil || f.cover.Phase == Ending && m.Phase == Active) && p.fits(m) {
@@ -471,6 +484,7 @@ func (p *plan) mitigation(s *State, e Entry) (*Mitigation, Reason) {
 		Phase: Active,
 	}
 	m.Quiet, m.Relax, m.Services = p.quiet, p.relax, p.services
+	m.Reported = fewest(p.reported)
 	if len(p.ladder) > 0 {
 		m.Ladder, m.StepSince = slices.Clone(p.ladder), e.At
 	}
@@ -483,6 +497,9 @@ func merge(m *Mitigation, p *plan, attack *PutAttack, current *Mitigation, e Ent
 	cause := Cause{attack.Attack.Source, attack.Attack.AttackID, e.At}
 	reason := cp.join(cause, p, e)
 	cp.surer(p.seen)
+	if len(cp.Reported) > 0 {
+		cp.Reported = fewest(slices.Concat(cp.Reported, p.extent()))
+	}
 	if until := e.At.Add(p.lifetime); until.After(cp.Expires) {
 		// The lifetime bounds what each node announces by its own clock, so the two go together.
 		cp.Expires, cp.Lifetime = until, max(cp.Lifetime, p.lifetime)

@@ -123,6 +123,8 @@ type Mitigation struct {
 	// Services are the allowed services that the rules leave alone: those of the customer when it began, and those that were
 	// added since. One that is removed from the customer stays.
 	Services []Service
+	// Reported is what was reported, as the fewest CIDRs, where Targets stand for more than that; else empty.
+	Reported []netip.Prefix
 	// Confidence is that of all detectors together when it began, or when one joined that made it greater.
 	Confidence float64
 	Phase      Phase

@@ -172,6 +172,7 @@ func (p *Printer) Card(m *pb.Mitigation) {
 	p.line("by", origin(m))
 	p.line("why", m.GetReason())
 	p.confidence(m)
+	p.collateral(m)
 	p.phase(m)
 	p.steps(m)
 	p.lines("acts on", m.GetPieces(), shownRules)

@@ -25,3 +25,10 @@ func (p *Printer) confidence(m *pb.Mitigation) {
 	}
 	p.line("confidence", fmt.Sprintf("%s, of %s", text, strings.Join(sources, ", ")))
 }
+
+// collateral says what is acted on beyond what was reported.
+func (p *Printer) collateral(m *pb.Mitigation) {
+	if c := m.GetCollateral(); c != nil {
+		p.toned("collateral", cell{fmt.Sprintf("%.10g addresses that were not reported (%.1f %% of all that are acted on)", c.GetAddresses(), c.GetPercent()), yellow})
+	}
+}

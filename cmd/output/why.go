@@ -24,6 +24,7 @@ func (p *Printer) Why(r *pb.GetResponse) error {
 		p.line("not", fmt.Sprintf("policy %s: %s", n.GetPolicy(), n.GetWhy()))
 	}
 	p.confidence(m)
+	p.collateral(m)
 	p.steps(m)
 	p.lines("keeps", m.GetSpared(), shownRules)
 	p.lines("rules", rulesOf(m), shownRules)

@@ -756,7 +756,9 @@ type Policy struct {
 	// Mitigations that the policy may start within an hour; 0 means no limit of its own.
 	MaxPerHour uint32 `protobuf:"varint,43,opt,name=max_per_hour,json=maxPerHour,proto3" json:"max_per_hour,omitempty"`
 	// How many detectors must report the same attack before anything is done; 0 and 1: one.
-	Quorum        uint32 `protobuf:"varint,50,opt,name=quorum,proto3" json:"quorum,omitempty"`
+	Quorum uint32 `protobuf:"varint,50,opt,name=quorum,proto3" json:"quorum,omitempty"`
+	// When many targets in one prefix are answered by the prefix.
+	Aggregate     *Aggregate `protobuf:"bytes,51,opt,name=aggregate,proto3" json:"aggregate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -945,6 +947,85 @@ func (x *Policy) GetQuorum() uint32 {
 	return 0
 }
 
+func (x *Policy) GetAggregate() *Aggregate {
+	if x != nil {
+		return x.Aggregate
+	}
+	return nil
+}
+
+// Aggregate says when many targets are answered by a prefix; unset fields keep their defaults.
+type Aggregate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Targets in the prefix; 8 unless it is said.
+	MinTargets *uint32 `protobuf:"varint,1,opt,name=min_targets,json=minTargets,proto3,oneof" json:"min_targets,omitempty"`
+	// How much of the prefix they are, in percent of its addresses, in IPv6 of its /64s; 25 unless it is said.
+	MinShare *float64 `protobuf:"fixed64,2,opt,name=min_share,json=minShare,proto3,oneof" json:"min_share,omitempty"`
+	// Shortest permitted length of the prefix: 22 and 48 unless it is said.
+	WidestIpv4    *uint32 `protobuf:"varint,3,opt,name=widest_ipv4,json=widestIpv4,proto3,oneof" json:"widest_ipv4,omitempty"`
+	WidestIpv6    *uint32 `protobuf:"varint,4,opt,name=widest_ipv6,json=widestIpv6,proto3,oneof" json:"widest_ipv6,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Aggregate) Reset() {
+	*x = Aggregate{}
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Aggregate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Aggregate) ProtoMessage() {}
+
+func (x *Aggregate) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Aggregate.ProtoReflect.Descriptor instead.
+func (*Aggregate) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Aggregate) GetMinTargets() uint32 {
+	if x != nil && x.MinTargets != nil {
+		return *x.MinTargets
+	}
+	return 0
+}
+
+func (x *Aggregate) GetMinShare() float64 {
+	if x != nil && x.MinShare != nil {
+		return *x.MinShare
+	}
+	return 0
+}
+
+func (x *Aggregate) GetWidestIpv4() uint32 {
+	if x != nil && x.WidestIpv4 != nil {
+		return *x.WidestIpv4
+	}
+	return 0
+}
+
+func (x *Aggregate) GetWidestIpv6() uint32 {
+	if x != nil && x.WidestIpv6 != nil {
+		return *x.WidestIpv6
+	}
+	return 0
+}
+
 // Detector says how far a detection system is believed. One without a document is trusted fully.
 type Detector struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -959,7 +1040,7 @@ type Detector struct {
 
 func (x *Detector) Reset() {
 	*x = Detector{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[7]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -971,7 +1052,7 @@ func (x *Detector) String() string {
 func (*Detector) ProtoMessage() {}
 
 func (x *Detector) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[7]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -984,7 +1065,7 @@ func (x *Detector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Detector.ProtoReflect.Descriptor instead.
 func (*Detector) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{7}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Detector) GetName() string {
@@ -1047,7 +1128,7 @@ type Safeguards struct {
 
 func (x *Safeguards) Reset() {
 	*x = Safeguards{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[8]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1059,7 +1140,7 @@ func (x *Safeguards) String() string {
 func (*Safeguards) ProtoMessage() {}
 
 func (x *Safeguards) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[8]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1072,7 +1153,7 @@ func (x *Safeguards) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Safeguards.ProtoReflect.Descriptor instead.
 func (*Safeguards) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{8}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Safeguards) GetName() string {
@@ -1226,7 +1307,7 @@ type Widths struct {
 
 func (x *Widths) Reset() {
 	*x = Widths{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[9]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1238,7 +1319,7 @@ func (x *Widths) String() string {
 func (*Widths) ProtoMessage() {}
 
 func (x *Widths) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[9]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1251,7 +1332,7 @@ func (x *Widths) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Widths.ProtoReflect.Descriptor instead.
 func (*Widths) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{9}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Widths) GetIpv4() uint32 {
@@ -1284,7 +1365,7 @@ type WidestByAction struct {
 
 func (x *WidestByAction) Reset() {
 	*x = WidestByAction{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[10]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1296,7 +1377,7 @@ func (x *WidestByAction) String() string {
 func (*WidestByAction) ProtoMessage() {}
 
 func (x *WidestByAction) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[10]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1309,7 +1390,7 @@ func (x *WidestByAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WidestByAction.ProtoReflect.Descriptor instead.
 func (*WidestByAction) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{10}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *WidestByAction) GetDiscard() *Widths {
@@ -1361,7 +1442,7 @@ type ConfidenceByAction struct {
 
 func (x *ConfidenceByAction) Reset() {
 	*x = ConfidenceByAction{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[11]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1373,7 +1454,7 @@ func (x *ConfidenceByAction) String() string {
 func (*ConfidenceByAction) ProtoMessage() {}
 
 func (x *ConfidenceByAction) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[11]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1386,7 +1467,7 @@ func (x *ConfidenceByAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfidenceByAction.ProtoReflect.Descriptor instead.
 func (*ConfidenceByAction) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{11}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ConfidenceByAction) GetDiscard() float64 {
@@ -1441,7 +1522,7 @@ type QuarantineThresholds struct {
 
 func (x *QuarantineThresholds) Reset() {
 	*x = QuarantineThresholds{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[12]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1453,7 +1534,7 @@ func (x *QuarantineThresholds) String() string {
 func (*QuarantineThresholds) ProtoMessage() {}
 
 func (x *QuarantineThresholds) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[12]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1466,7 +1547,7 @@ func (x *QuarantineThresholds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuarantineThresholds.ProtoReflect.Descriptor instead.
 func (*QuarantineThresholds) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{12}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *QuarantineThresholds) GetWrongTargets() uint32 {
@@ -1509,7 +1590,7 @@ type DocumentRef struct {
 
 func (x *DocumentRef) Reset() {
 	*x = DocumentRef{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[13]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1521,7 +1602,7 @@ func (x *DocumentRef) String() string {
 func (*DocumentRef) ProtoMessage() {}
 
 func (x *DocumentRef) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[13]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1534,7 +1615,7 @@ func (x *DocumentRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DocumentRef.ProtoReflect.Descriptor instead.
 func (*DocumentRef) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{13}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DocumentRef) GetKind() string {
@@ -1574,7 +1655,7 @@ type Plan struct {
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[14]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1586,7 +1667,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[14]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1599,7 +1680,7 @@ func (x *Plan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan.ProtoReflect.Descriptor instead.
 func (*Plan) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{14}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Plan) GetAdded() []*DocumentRef {
@@ -1697,7 +1778,7 @@ type PlanRequest struct {
 
 func (x *PlanRequest) Reset() {
 	*x = PlanRequest{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[15]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1709,7 +1790,7 @@ func (x *PlanRequest) String() string {
 func (*PlanRequest) ProtoMessage() {}
 
 func (x *PlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[15]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1722,7 +1803,7 @@ func (x *PlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRequest.ProtoReflect.Descriptor instead.
 func (*PlanRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{15}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PlanRequest) GetDocuments() []*Document {
@@ -1757,7 +1838,7 @@ type PlanResponse struct {
 
 func (x *PlanResponse) Reset() {
 	*x = PlanResponse{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[16]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1769,7 +1850,7 @@ func (x *PlanResponse) String() string {
 func (*PlanResponse) ProtoMessage() {}
 
 func (x *PlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[16]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1782,7 +1863,7 @@ func (x *PlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanResponse.ProtoReflect.Descriptor instead.
 func (*PlanResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{16}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PlanResponse) GetVerdict() *Verdict {
@@ -1821,7 +1902,7 @@ type ApplyRequest struct {
 
 func (x *ApplyRequest) Reset() {
 	*x = ApplyRequest{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[17]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1833,7 +1914,7 @@ func (x *ApplyRequest) String() string {
 func (*ApplyRequest) ProtoMessage() {}
 
 func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[17]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1846,7 +1927,7 @@ func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
 func (*ApplyRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{17}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ApplyRequest) GetRequestId() string {
@@ -1894,7 +1975,7 @@ type ApplyResponse struct {
 
 func (x *ApplyResponse) Reset() {
 	*x = ApplyResponse{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[18]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1906,7 +1987,7 @@ func (x *ApplyResponse) String() string {
 func (*ApplyResponse) ProtoMessage() {}
 
 func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[18]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1919,7 +2000,7 @@ func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyResponse.ProtoReflect.Descriptor instead.
 func (*ApplyResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{18}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ApplyResponse) GetPlan() *Plan {
@@ -1945,7 +2026,7 @@ type GetDocumentRequest struct {
 
 func (x *GetDocumentRequest) Reset() {
 	*x = GetDocumentRequest{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[19]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1957,7 +2038,7 @@ func (x *GetDocumentRequest) String() string {
 func (*GetDocumentRequest) ProtoMessage() {}
 
 func (x *GetDocumentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[19]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1970,7 +2051,7 @@ func (x *GetDocumentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDocumentRequest.ProtoReflect.Descriptor instead.
 func (*GetDocumentRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{19}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetDocumentRequest) GetRef() *DocumentRef {
@@ -1990,7 +2071,7 @@ type GetDocumentResponse struct {
 
 func (x *GetDocumentResponse) Reset() {
 	*x = GetDocumentResponse{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[20]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2002,7 +2083,7 @@ func (x *GetDocumentResponse) String() string {
 func (*GetDocumentResponse) ProtoMessage() {}
 
 func (x *GetDocumentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[20]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2015,7 +2096,7 @@ func (x *GetDocumentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDocumentResponse.ProtoReflect.Descriptor instead.
 func (*GetDocumentResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{20}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetDocumentResponse) GetDocument() *Document {
@@ -2042,7 +2123,7 @@ type ListDocumentsRequest struct {
 
 func (x *ListDocumentsRequest) Reset() {
 	*x = ListDocumentsRequest{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[21]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2054,7 +2135,7 @@ func (x *ListDocumentsRequest) String() string {
 func (*ListDocumentsRequest) ProtoMessage() {}
 
 func (x *ListDocumentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[21]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2067,7 +2148,7 @@ func (x *ListDocumentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDocumentsRequest.ProtoReflect.Descriptor instead.
 func (*ListDocumentsRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{21}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListDocumentsRequest) GetKind() string {
@@ -2087,7 +2168,7 @@ type ListDocumentsResponse struct {
 
 func (x *ListDocumentsResponse) Reset() {
 	*x = ListDocumentsResponse{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[22]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2099,7 +2180,7 @@ func (x *ListDocumentsResponse) String() string {
 func (*ListDocumentsResponse) ProtoMessage() {}
 
 func (x *ListDocumentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[22]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2112,7 +2193,7 @@ func (x *ListDocumentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDocumentsResponse.ProtoReflect.Descriptor instead.
 func (*ListDocumentsResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{22}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListDocumentsResponse) GetDocuments() []*Document {
@@ -2138,7 +2219,7 @@ type LookupRequest struct {
 
 func (x *LookupRequest) Reset() {
 	*x = LookupRequest{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[23]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2150,7 +2231,7 @@ func (x *LookupRequest) String() string {
 func (*LookupRequest) ProtoMessage() {}
 
 func (x *LookupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[23]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2163,7 +2244,7 @@ func (x *LookupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupRequest.ProtoReflect.Descriptor instead.
 func (*LookupRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{23}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *LookupRequest) GetAddress() string {
@@ -2193,7 +2274,7 @@ type LookupResponse struct {
 
 func (x *LookupResponse) Reset() {
 	*x = LookupResponse{}
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[24]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2205,7 +2286,7 @@ func (x *LookupResponse) String() string {
 func (*LookupResponse) ProtoMessage() {}
 
 func (x *LookupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_inventory_proto_msgTypes[24]
+	mi := &file_tidegate_v1_inventory_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2218,7 +2299,7 @@ func (x *LookupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupResponse.ProtoReflect.Descriptor instead.
 func (*LookupResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{24}
+	return file_tidegate_v1_inventory_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *LookupResponse) GetCustomer() string {
@@ -2354,7 +2435,7 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\fdiscard_ipv6\x18\x10 \x01(\tR\vdiscardIpv6\x12'\n" +
 	"\x0faccept_untested\x18\x11 \x01(\bR\x0eacceptUntested\x12\x1f\n" +
 	"\vmax_entries\x18\x12 \x01(\rR\n" +
-	"maxEntries\"\xb6\x05\n" +
+	"maxEntries\"\xec\x05\n" +
 	"\x06Policy\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bpriority\x18\x02 \x01(\x05R\bpriority\x12\x18\n" +
@@ -2380,7 +2461,21 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\x05relax\x18* \x01(\tR\x05relax\x12 \n" +
 	"\fmax_per_hour\x18+ \x01(\rR\n" +
 	"maxPerHour\x12\x16\n" +
-	"\x06quorum\x182 \x01(\rR\x06quorum\"W\n" +
+	"\x06quorum\x182 \x01(\rR\x06quorum\x124\n" +
+	"\taggregate\x183 \x01(\v2\x16.tidegate.v1.AggregateR\taggregate\"\xdd\x01\n" +
+	"\tAggregate\x12$\n" +
+	"\vmin_targets\x18\x01 \x01(\rH\x00R\n" +
+	"minTargets\x88\x01\x01\x12 \n" +
+	"\tmin_share\x18\x02 \x01(\x01H\x01R\bminShare\x88\x01\x01\x12$\n" +
+	"\vwidest_ipv4\x18\x03 \x01(\rH\x02R\n" +
+	"widestIpv4\x88\x01\x01\x12$\n" +
+	"\vwidest_ipv6\x18\x04 \x01(\rH\x03R\n" +
+	"widestIpv6\x88\x01\x01B\x0e\n" +
+	"\f_min_targetsB\f\n" +
+	"\n" +
+	"_min_shareB\x0e\n" +
+	"\f_widest_ipv4B\x0e\n" +
+	"\f_widest_ipv6\"W\n" +
 	"\bDetector\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
 	"\x05trust\x18\x02 \x01(\x01H\x00R\x05trust\x88\x01\x01\x12\x12\n" +
@@ -2535,7 +2630,7 @@ func file_tidegate_v1_inventory_proto_rawDescGZIP() []byte {
 	return file_tidegate_v1_inventory_proto_rawDescData
 }
 
-var file_tidegate_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_tidegate_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_tidegate_v1_inventory_proto_goTypes = []any{
 	(*Document)(nil),              // 0: tidegate.v1.Document
 	(*Customer)(nil),              // 1: tidegate.v1.Customer
@@ -2544,89 +2639,91 @@ var file_tidegate_v1_inventory_proto_goTypes = []any{
 	(*ProtectedBlock)(nil),        // 4: tidegate.v1.ProtectedBlock
 	(*Router)(nil),                // 5: tidegate.v1.Router
 	(*Policy)(nil),                // 6: tidegate.v1.Policy
-	(*Detector)(nil),              // 7: tidegate.v1.Detector
-	(*Safeguards)(nil),            // 8: tidegate.v1.Safeguards
-	(*Widths)(nil),                // 9: tidegate.v1.Widths
-	(*WidestByAction)(nil),        // 10: tidegate.v1.WidestByAction
-	(*ConfidenceByAction)(nil),    // 11: tidegate.v1.ConfidenceByAction
-	(*QuarantineThresholds)(nil),  // 12: tidegate.v1.QuarantineThresholds
-	(*DocumentRef)(nil),           // 13: tidegate.v1.DocumentRef
-	(*Plan)(nil),                  // 14: tidegate.v1.Plan
-	(*PlanRequest)(nil),           // 15: tidegate.v1.PlanRequest
-	(*PlanResponse)(nil),          // 16: tidegate.v1.PlanResponse
-	(*ApplyRequest)(nil),          // 17: tidegate.v1.ApplyRequest
-	(*ApplyResponse)(nil),         // 18: tidegate.v1.ApplyResponse
-	(*GetDocumentRequest)(nil),    // 19: tidegate.v1.GetDocumentRequest
-	(*GetDocumentResponse)(nil),   // 20: tidegate.v1.GetDocumentResponse
-	(*ListDocumentsRequest)(nil),  // 21: tidegate.v1.ListDocumentsRequest
-	(*ListDocumentsResponse)(nil), // 22: tidegate.v1.ListDocumentsResponse
-	(*LookupRequest)(nil),         // 23: tidegate.v1.LookupRequest
-	(*LookupResponse)(nil),        // 24: tidegate.v1.LookupResponse
-	(*Action)(nil),                // 25: tidegate.v1.Action
-	(*durationpb.Duration)(nil),   // 26: google.protobuf.Duration
-	(*Step)(nil),                  // 27: tidegate.v1.Step
-	(*Verdict)(nil),               // 28: tidegate.v1.Verdict
-	(*ReadInfo)(nil),              // 29: tidegate.v1.ReadInfo
-	(*WriteInfo)(nil),             // 30: tidegate.v1.WriteInfo
-	(*Exemption)(nil),             // 31: tidegate.v1.Exemption
+	(*Aggregate)(nil),             // 7: tidegate.v1.Aggregate
+	(*Detector)(nil),              // 8: tidegate.v1.Detector
+	(*Safeguards)(nil),            // 9: tidegate.v1.Safeguards
+	(*Widths)(nil),                // 10: tidegate.v1.Widths
+	(*WidestByAction)(nil),        // 11: tidegate.v1.WidestByAction
+	(*ConfidenceByAction)(nil),    // 12: tidegate.v1.ConfidenceByAction
+	(*QuarantineThresholds)(nil),  // 13: tidegate.v1.QuarantineThresholds
+	(*DocumentRef)(nil),           // 14: tidegate.v1.DocumentRef
+	(*Plan)(nil),                  // 15: tidegate.v1.Plan
+	(*PlanRequest)(nil),           // 16: tidegate.v1.PlanRequest
+	(*PlanResponse)(nil),          // 17: tidegate.v1.PlanResponse
+	(*ApplyRequest)(nil),          // 18: tidegate.v1.ApplyRequest
+	(*ApplyResponse)(nil),         // 19: tidegate.v1.ApplyResponse
+	(*GetDocumentRequest)(nil),    // 20: tidegate.v1.GetDocumentRequest
+	(*GetDocumentResponse)(nil),   // 21: tidegate.v1.GetDocumentResponse
+	(*ListDocumentsRequest)(nil),  // 22: tidegate.v1.ListDocumentsRequest
+	(*ListDocumentsResponse)(nil), // 23: tidegate.v1.ListDocumentsResponse
+	(*LookupRequest)(nil),         // 24: tidegate.v1.LookupRequest
+	(*LookupResponse)(nil),        // 25: tidegate.v1.LookupResponse
+	(*Action)(nil),                // 26: tidegate.v1.Action
+	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
+	(*Step)(nil),                  // 28: tidegate.v1.Step
+	(*Verdict)(nil),               // 29: tidegate.v1.Verdict
+	(*ReadInfo)(nil),              // 30: tidegate.v1.ReadInfo
+	(*WriteInfo)(nil),             // 31: tidegate.v1.WriteInfo
+	(*Exemption)(nil),             // 32: tidegate.v1.Exemption
 }
 var file_tidegate_v1_inventory_proto_depIdxs = []int32{
 	1,  // 0: tidegate.v1.Document.customer:type_name -> tidegate.v1.Customer
 	4,  // 1: tidegate.v1.Document.protected_block:type_name -> tidegate.v1.ProtectedBlock
 	5,  // 2: tidegate.v1.Document.router:type_name -> tidegate.v1.Router
 	6,  // 3: tidegate.v1.Document.policy:type_name -> tidegate.v1.Policy
-	8,  // 4: tidegate.v1.Document.safeguards:type_name -> tidegate.v1.Safeguards
-	7,  // 5: tidegate.v1.Document.detector:type_name -> tidegate.v1.Detector
+	9,  // 4: tidegate.v1.Document.safeguards:type_name -> tidegate.v1.Safeguards
+	8,  // 5: tidegate.v1.Document.detector:type_name -> tidegate.v1.Detector
 	3,  // 6: tidegate.v1.Customer.links:type_name -> tidegate.v1.Link
 	2,  // 7: tidegate.v1.Customer.services:type_name -> tidegate.v1.Service
-	25, // 8: tidegate.v1.Policy.action:type_name -> tidegate.v1.Action
-	26, // 9: tidegate.v1.Policy.lifetime:type_name -> google.protobuf.Duration
-	27, // 10: tidegate.v1.Policy.ladder:type_name -> tidegate.v1.Step
-	26, // 11: tidegate.v1.Policy.quiet:type_name -> google.protobuf.Duration
-	26, // 12: tidegate.v1.Safeguards.default_lifetime:type_name -> google.protobuf.Duration
-	26, // 13: tidegate.v1.Safeguards.max_lifetime:type_name -> google.protobuf.Duration
-	10, // 14: tidegate.v1.Safeguards.widest:type_name -> tidegate.v1.WidestByAction
-	11, // 15: tidegate.v1.Safeguards.min_confidence:type_name -> tidegate.v1.ConfidenceByAction
-	12, // 16: tidegate.v1.Safeguards.quarantine:type_name -> tidegate.v1.QuarantineThresholds
-	9,  // 17: tidegate.v1.WidestByAction.discard:type_name -> tidegate.v1.Widths
-	9,  // 18: tidegate.v1.WidestByAction.rate:type_name -> tidegate.v1.Widths
-	9,  // 19: tidegate.v1.WidestByAction.redirect:type_name -> tidegate.v1.Widths
-	9,  // 20: tidegate.v1.WidestByAction.rtbh:type_name -> tidegate.v1.Widths
-	9,  // 21: tidegate.v1.WidestByAction.mark:type_name -> tidegate.v1.Widths
-	26, // 22: tidegate.v1.QuarantineThresholds.duration:type_name -> google.protobuf.Duration
-	13, // 23: tidegate.v1.Plan.added:type_name -> tidegate.v1.DocumentRef
-	13, // 24: tidegate.v1.Plan.changed:type_name -> tidegate.v1.DocumentRef
-	13, // 25: tidegate.v1.Plan.removed:type_name -> tidegate.v1.DocumentRef
-	0,  // 26: tidegate.v1.PlanRequest.documents:type_name -> tidegate.v1.Document
-	28, // 27: tidegate.v1.PlanResponse.verdict:type_name -> tidegate.v1.Verdict
-	14, // 28: tidegate.v1.PlanResponse.plan:type_name -> tidegate.v1.Plan
-	29, // 29: tidegate.v1.PlanResponse.read:type_name -> tidegate.v1.ReadInfo
-	0,  // 30: tidegate.v1.ApplyRequest.documents:type_name -> tidegate.v1.Document
-	14, // 31: tidegate.v1.ApplyResponse.plan:type_name -> tidegate.v1.Plan
-	30, // 32: tidegate.v1.ApplyResponse.write:type_name -> tidegate.v1.WriteInfo
-	13, // 33: tidegate.v1.GetDocumentRequest.ref:type_name -> tidegate.v1.DocumentRef
-	0,  // 34: tidegate.v1.GetDocumentResponse.document:type_name -> tidegate.v1.Document
-	29, // 35: tidegate.v1.GetDocumentResponse.read:type_name -> tidegate.v1.ReadInfo
-	0,  // 36: tidegate.v1.ListDocumentsResponse.documents:type_name -> tidegate.v1.Document
-	29, // 37: tidegate.v1.ListDocumentsResponse.read:type_name -> tidegate.v1.ReadInfo
-	31, // 38: tidegate.v1.LookupResponse.protection:type_name -> tidegate.v1.Exemption
-	3,  // 39: tidegate.v1.LookupResponse.link:type_name -> tidegate.v1.Link
-	29, // 40: tidegate.v1.LookupResponse.read:type_name -> tidegate.v1.ReadInfo
-	15, // 41: tidegate.v1.InventoryService.Plan:input_type -> tidegate.v1.PlanRequest
-	17, // 42: tidegate.v1.InventoryService.Apply:input_type -> tidegate.v1.ApplyRequest
-	19, // 43: tidegate.v1.InventoryService.GetDocument:input_type -> tidegate.v1.GetDocumentRequest
-	21, // 44: tidegate.v1.InventoryService.ListDocuments:input_type -> tidegate.v1.ListDocumentsRequest
-	23, // 45: tidegate.v1.InventoryService.Lookup:input_type -> tidegate.v1.LookupRequest
-	16, // 46: tidegate.v1.InventoryService.Plan:output_type -> tidegate.v1.PlanResponse
-	18, // 47: tidegate.v1.InventoryService.Apply:output_type -> tidegate.v1.ApplyResponse
-	20, // 48: tidegate.v1.InventoryService.GetDocument:output_type -> tidegate.v1.GetDocumentResponse
-	22, // 49: tidegate.v1.InventoryService.ListDocuments:output_type -> tidegate.v1.ListDocumentsResponse
-	24, // 50: tidegate.v1.InventoryService.Lookup:output_type -> tidegate.v1.LookupResponse
-	46, // [46:51] is the sub-list for method output_type
-	41, // [41:46] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	26, // 8: tidegate.v1.Policy.action:type_name -> tidegate.v1.Action
+	27, // 9: tidegate.v1.Policy.lifetime:type_name -> google.protobuf.Duration
+	28, // 10: tidegate.v1.Policy.ladder:type_name -> tidegate.v1.Step
+	27, // 11: tidegate.v1.Policy.quiet:type_name -> google.protobuf.Duration
+	7,  // 12: tidegate.v1.Policy.aggregate:type_name -> tidegate.v1.Aggregate
+	27, // 13: tidegate.v1.Safeguards.default_lifetime:type_name -> google.protobuf.Duration
+	27, // 14: tidegate.v1.Safeguards.max_lifetime:type_name -> google.protobuf.Duration
+	11, // 15: tidegate.v1.Safeguards.widest:type_name -> tidegate.v1.WidestByAction
+	12, // 16: tidegate.v1.Safeguards.min_confidence:type_name -> tidegate.v1.ConfidenceByAction
+	13, // 17: tidegate.v1.Safeguards.quarantine:type_name -> tidegate.v1.QuarantineThresholds
+	10, // 18: tidegate.v1.WidestByAction.discard:type_name -> tidegate.v1.Widths
+	10, // 19: tidegate.v1.WidestByAction.rate:type_name -> tidegate.v1.Widths
+	10, // 20: tidegate.v1.WidestByAction.redirect:type_name -> tidegate.v1.Widths
+	10, // 21: tidegate.v1.WidestByAction.rtbh:type_name -> tidegate.v1.Widths
+	10, // 22: tidegate.v1.WidestByAction.mark:type_name -> tidegate.v1.Widths
+	27, // 23: tidegate.v1.QuarantineThresholds.duration:type_name -> google.protobuf.Duration
+	14, // 24: tidegate.v1.Plan.added:type_name -> tidegate.v1.DocumentRef
+	14, // 25: tidegate.v1.Plan.changed:type_name -> tidegate.v1.DocumentRef
+	14, // 26: tidegate.v1.Plan.removed:type_name -> tidegate.v1.DocumentRef
+	0,  // 27: tidegate.v1.PlanRequest.documents:type_name -> tidegate.v1.Document
+	29, // 28: tidegate.v1.PlanResponse.verdict:type_name -> tidegate.v1.Verdict
+	15, // 29: tidegate.v1.PlanResponse.plan:type_name -> tidegate.v1.Plan
+	30, // 30: tidegate.v1.PlanResponse.read:type_name -> tidegate.v1.ReadInfo
+	0,  // 31: tidegate.v1.ApplyRequest.documents:type_name -> tidegate.v1.Document
+	15, // 32: tidegate.v1.ApplyResponse.plan:type_name -> tidegate.v1.Plan
+	31, // 33: tidegate.v1.ApplyResponse.write:type_name -> tidegate.v1.WriteInfo
+	14, // 34: tidegate.v1.GetDocumentRequest.ref:type_name -> tidegate.v1.DocumentRef
+	0,  // 35: tidegate.v1.GetDocumentResponse.document:type_name -> tidegate.v1.Document
+	30, // 36: tidegate.v1.GetDocumentResponse.read:type_name -> tidegate.v1.ReadInfo
+	0,  // 37: tidegate.v1.ListDocumentsResponse.documents:type_name -> tidegate.v1.Document
+	30, // 38: tidegate.v1.ListDocumentsResponse.read:type_name -> tidegate.v1.ReadInfo
+	32, // 39: tidegate.v1.LookupResponse.protection:type_name -> tidegate.v1.Exemption
+	3,  // 40: tidegate.v1.LookupResponse.link:type_name -> tidegate.v1.Link
+	30, // 41: tidegate.v1.LookupResponse.read:type_name -> tidegate.v1.ReadInfo
+	16, // 42: tidegate.v1.InventoryService.Plan:input_type -> tidegate.v1.PlanRequest
+	18, // 43: tidegate.v1.InventoryService.Apply:input_type -> tidegate.v1.ApplyRequest
+	20, // 44: tidegate.v1.InventoryService.GetDocument:input_type -> tidegate.v1.GetDocumentRequest
+	22, // 45: tidegate.v1.InventoryService.ListDocuments:input_type -> tidegate.v1.ListDocumentsRequest
+	24, // 46: tidegate.v1.InventoryService.Lookup:input_type -> tidegate.v1.LookupRequest
+	17, // 47: tidegate.v1.InventoryService.Plan:output_type -> tidegate.v1.PlanResponse
+	19, // 48: tidegate.v1.InventoryService.Apply:output_type -> tidegate.v1.ApplyResponse
+	21, // 49: tidegate.v1.InventoryService.GetDocument:output_type -> tidegate.v1.GetDocumentResponse
+	23, // 50: tidegate.v1.InventoryService.ListDocuments:output_type -> tidegate.v1.ListDocumentsResponse
+	25, // 51: tidegate.v1.InventoryService.Lookup:output_type -> tidegate.v1.LookupResponse
+	47, // [47:52] is the sub-list for method output_type
+	42, // [42:47] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_v1_inventory_proto_init() }
@@ -2645,14 +2742,15 @@ func file_tidegate_v1_inventory_proto_init() {
 	}
 	file_tidegate_v1_inventory_proto_msgTypes[7].OneofWrappers = []any{}
 	file_tidegate_v1_inventory_proto_msgTypes[8].OneofWrappers = []any{}
-	file_tidegate_v1_inventory_proto_msgTypes[12].OneofWrappers = []any{}
+	file_tidegate_v1_inventory_proto_msgTypes[9].OneofWrappers = []any{}
+	file_tidegate_v1_inventory_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_v1_inventory_proto_rawDesc), len(file_tidegate_v1_inventory_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

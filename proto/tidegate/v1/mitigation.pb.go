@@ -880,7 +880,9 @@ type Mitigation struct {
 	// Allowed services of the customer that the rules leave alone, in words.
 	Spared []string `protobuf:"bytes,60,rep,name=spared,proto3" json:"spared,omitempty"`
 	// Confidence of all detectors together, when it began or when one joined; 0: none was stated.
-	Confidence float64     `protobuf:"fixed64,61,opt,name=confidence,proto3" json:"confidence,omitempty"`
+	Confidence float64 `protobuf:"fixed64,61,opt,name=confidence,proto3" json:"confidence,omitempty"`
+	// What is acted on beyond what was reported, where many targets were answered by a prefix; unset where not.
+	Collateral *Collateral `protobuf:"bytes,62,opt,name=collateral,proto3" json:"collateral,omitempty"`
 	NearMisses []*NearMiss `protobuf:"bytes,70,rep,name=near_misses,json=nearMisses,proto3" json:"near_misses,omitempty"`
 	// The detector whose signal started it; empty from an operator.
 	Source        string `protobuf:"bytes,80,opt,name=source,proto3" json:"source,omitempty"`
@@ -1226,6 +1228,13 @@ func (x *Mitigation) GetConfidence() float64 {
 	return 0
 }
 
+func (x *Mitigation) GetCollateral() *Collateral {
+	if x != nil {
+		return x.Collateral
+	}
+	return nil
+}
+
 func (x *Mitigation) GetNearMisses() []*NearMiss {
 	if x != nil {
 		return x.NearMisses
@@ -1310,6 +1319,69 @@ func (x *Freeze) GetUntil() *timestamppb.Timestamp {
 	return nil
 }
 
+// Collateral is official space that is acted on and was not reported.
+type Collateral struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was reported, as the fewest CIDRs.
+	Reported []string `protobuf:"bytes,1,rep,name=reported,proto3" json:"reported,omitempty"`
+	// Addresses that are acted on and were not reported, and their share of all that are acted on, in percent.
+	Addresses     float64 `protobuf:"fixed64,2,opt,name=addresses,proto3" json:"addresses,omitempty"`
+	Percent       float64 `protobuf:"fixed64,3,opt,name=percent,proto3" json:"percent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Collateral) Reset() {
+	*x = Collateral{}
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Collateral) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Collateral) ProtoMessage() {}
+
+func (x *Collateral) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Collateral.ProtoReflect.Descriptor instead.
+func (*Collateral) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Collateral) GetReported() []string {
+	if x != nil {
+		return x.Reported
+	}
+	return nil
+}
+
+func (x *Collateral) GetAddresses() float64 {
+	if x != nil {
+		return x.Addresses
+	}
+	return 0
+}
+
+func (x *Collateral) GetPercent() float64 {
+	if x != nil {
+		return x.Percent
+	}
+	return 0
+}
+
 // NearMiss is a policy that lacked one thing to take a signal, or that would have taken it had it been asked first.
 type NearMiss struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1321,7 +1393,7 @@ type NearMiss struct {
 
 func (x *NearMiss) Reset() {
 	*x = NearMiss{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[12]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1333,7 +1405,7 @@ func (x *NearMiss) String() string {
 func (*NearMiss) ProtoMessage() {}
 
 func (x *NearMiss) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[12]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1346,7 +1418,7 @@ func (x *NearMiss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NearMiss.ProtoReflect.Descriptor instead.
 func (*NearMiss) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{12}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *NearMiss) GetPolicy() string {
@@ -1380,7 +1452,7 @@ type Price struct {
 
 func (x *Price) Reset() {
 	*x = Price{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1392,7 +1464,7 @@ func (x *Price) String() string {
 func (*Price) ProtoMessage() {}
 
 func (x *Price) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1405,7 +1477,7 @@ func (x *Price) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Price.ProtoReflect.Descriptor instead.
 func (*Price) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{13}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Price) GetProfile() string {
@@ -1458,7 +1530,7 @@ type RouterRoom struct {
 
 func (x *RouterRoom) Reset() {
 	*x = RouterRoom{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1470,7 +1542,7 @@ func (x *RouterRoom) String() string {
 func (*RouterRoom) ProtoMessage() {}
 
 func (x *RouterRoom) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1483,7 +1555,7 @@ func (x *RouterRoom) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterRoom.ProtoReflect.Descriptor instead.
 func (*RouterRoom) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{14}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RouterRoom) GetRouter() string {
@@ -1539,7 +1611,7 @@ type StartRequest struct {
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1551,7 +1623,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1564,7 +1636,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{15}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StartRequest) GetRequestId() string {
@@ -1627,7 +1699,7 @@ type StartResponse struct {
 
 func (x *StartResponse) Reset() {
 	*x = StartResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1639,7 +1711,7 @@ func (x *StartResponse) String() string {
 func (*StartResponse) ProtoMessage() {}
 
 func (x *StartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1652,7 +1724,7 @@ func (x *StartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResponse.ProtoReflect.Descriptor instead.
 func (*StartResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{16}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StartResponse) GetVerdict() *Verdict {
@@ -1685,7 +1757,7 @@ type PreviewRequest struct {
 
 func (x *PreviewRequest) Reset() {
 	*x = PreviewRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1697,7 +1769,7 @@ func (x *PreviewRequest) String() string {
 func (*PreviewRequest) ProtoMessage() {}
 
 func (x *PreviewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1710,7 +1782,7 @@ func (x *PreviewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewRequest.ProtoReflect.Descriptor instead.
 func (*PreviewRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{17}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PreviewRequest) GetStart() *StartRequest {
@@ -1731,7 +1803,7 @@ type PreviewResponse struct {
 
 func (x *PreviewResponse) Reset() {
 	*x = PreviewResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1743,7 +1815,7 @@ func (x *PreviewResponse) String() string {
 func (*PreviewResponse) ProtoMessage() {}
 
 func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1756,7 +1828,7 @@ func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewResponse.ProtoReflect.Descriptor instead.
 func (*PreviewResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{18}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PreviewResponse) GetVerdict() *Verdict {
@@ -1789,7 +1861,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1801,7 +1873,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1814,7 +1886,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{19}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetRequest) GetId() string {
@@ -1834,7 +1906,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1846,7 +1918,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1859,7 +1931,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{20}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetResponse) GetMitigation() *Mitigation {
@@ -1889,7 +1961,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1901,7 +1973,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1914,7 +1986,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{21}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListRequest) GetCustomer() string {
@@ -1950,7 +2022,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1962,7 +2034,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1975,7 +2047,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{22}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListResponse) GetMitigations() []*Mitigation {
@@ -2008,7 +2080,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2020,7 +2092,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2033,7 +2105,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{23}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WatchRequest) GetCustomer() string {
@@ -2053,7 +2125,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[24]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2065,7 +2137,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[24]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2078,7 +2150,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{24}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WatchResponse) GetMitigation() *Mitigation {
@@ -2108,7 +2180,7 @@ type ExtendRequest struct {
 
 func (x *ExtendRequest) Reset() {
 	*x = ExtendRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[25]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2120,7 +2192,7 @@ func (x *ExtendRequest) String() string {
 func (*ExtendRequest) ProtoMessage() {}
 
 func (x *ExtendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[25]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2133,7 +2205,7 @@ func (x *ExtendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendRequest.ProtoReflect.Descriptor instead.
 func (*ExtendRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{25}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ExtendRequest) GetRequestId() string {
@@ -2174,7 +2246,7 @@ type ExtendResponse struct {
 
 func (x *ExtendResponse) Reset() {
 	*x = ExtendResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[26]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2186,7 +2258,7 @@ func (x *ExtendResponse) String() string {
 func (*ExtendResponse) ProtoMessage() {}
 
 func (x *ExtendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[26]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2199,7 +2271,7 @@ func (x *ExtendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendResponse.ProtoReflect.Descriptor instead.
 func (*ExtendResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{26}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ExtendResponse) GetMitigation() *Mitigation {
@@ -2227,7 +2299,7 @@ type WithdrawRequest struct {
 
 func (x *WithdrawRequest) Reset() {
 	*x = WithdrawRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[27]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2239,7 +2311,7 @@ func (x *WithdrawRequest) String() string {
 func (*WithdrawRequest) ProtoMessage() {}
 
 func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[27]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2252,7 +2324,7 @@ func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawRequest.ProtoReflect.Descriptor instead.
 func (*WithdrawRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{27}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WithdrawRequest) GetRequestId() string {
@@ -2289,7 +2361,7 @@ type WithdrawResponse struct {
 
 func (x *WithdrawResponse) Reset() {
 	*x = WithdrawResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[28]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2301,7 +2373,7 @@ func (x *WithdrawResponse) String() string {
 func (*WithdrawResponse) ProtoMessage() {}
 
 func (x *WithdrawResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[28]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2314,7 +2386,7 @@ func (x *WithdrawResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawResponse.ProtoReflect.Descriptor instead.
 func (*WithdrawResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{28}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *WithdrawResponse) GetMitigation() *Mitigation {
@@ -2354,7 +2426,7 @@ type WithdrawAllRequest struct {
 
 func (x *WithdrawAllRequest) Reset() {
 	*x = WithdrawAllRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[29]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2366,7 +2438,7 @@ func (x *WithdrawAllRequest) String() string {
 func (*WithdrawAllRequest) ProtoMessage() {}
 
 func (x *WithdrawAllRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[29]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2379,7 +2451,7 @@ func (x *WithdrawAllRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawAllRequest.ProtoReflect.Descriptor instead.
 func (*WithdrawAllRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{29}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *WithdrawAllRequest) GetRequestId() string {
@@ -2430,7 +2502,7 @@ type WithdrawAllResponse struct {
 
 func (x *WithdrawAllResponse) Reset() {
 	*x = WithdrawAllResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[30]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2442,7 +2514,7 @@ func (x *WithdrawAllResponse) String() string {
 func (*WithdrawAllResponse) ProtoMessage() {}
 
 func (x *WithdrawAllResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[30]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2455,7 +2527,7 @@ func (x *WithdrawAllResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawAllResponse.ProtoReflect.Descriptor instead.
 func (*WithdrawAllResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{30}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WithdrawAllResponse) GetIds() []string {
@@ -2548,7 +2620,7 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\x04what\x18\x03 \x01(\tR\x04what\x12\x0e\n" +
 	"\x02by\x18\x04 \x01(\tR\x02by\x12\x12\n" +
 	"\x04code\x18\x05 \x01(\tR\x04code\x12\x12\n" +
-	"\x04text\x18\x06 \x01(\tR\x04text\"\xc3\f\n" +
+	"\x04text\x18\x06 \x01(\tR\x04text\"\xfc\f\n" +
 	"\n" +
 	"Mitigation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
@@ -2603,7 +2675,10 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\x06spared\x18< \x03(\tR\x06spared\x12\x1e\n" +
 	"\n" +
 	"confidence\x18= \x01(\x01R\n" +
-	"confidence\x126\n" +
+	"confidence\x127\n" +
+	"\n" +
+	"collateral\x18> \x01(\v2\x17.tidegate.v1.CollateralR\n" +
+	"collateral\x126\n" +
 	"\vnear_misses\x18F \x03(\v2\x15.tidegate.v1.NearMissR\n" +
 	"nearMisses\x12\x16\n" +
 	"\x06source\x18P \x01(\tR\x06source\"\x94\x01\n" +
@@ -2611,7 +2686,12 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x120\n" +
 	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
-	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"4\n" +
+	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"`\n" +
+	"\n" +
+	"Collateral\x12\x1a\n" +
+	"\breported\x18\x01 \x03(\tR\breported\x12\x1c\n" +
+	"\taddresses\x18\x02 \x01(\x01R\taddresses\x12\x18\n" +
+	"\apercent\x18\x03 \x01(\x01R\apercent\"4\n" +
 	"\bNearMiss\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\"\xa5\x01\n" +
@@ -2741,7 +2821,7 @@ func file_tidegate_v1_mitigation_proto_rawDescGZIP() []byte {
 }
 
 var file_tidegate_v1_mitigation_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tidegate_v1_mitigation_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_tidegate_v1_mitigation_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_tidegate_v1_mitigation_proto_goTypes = []any{
 	(VerdictKind)(0),              // 0: tidegate.v1.VerdictKind
 	(*ReadInfo)(nil),              // 1: tidegate.v1.ReadInfo
@@ -2756,103 +2836,105 @@ var file_tidegate_v1_mitigation_proto_goTypes = []any{
 	(*Event)(nil),                 // 10: tidegate.v1.Event
 	(*Mitigation)(nil),            // 11: tidegate.v1.Mitigation
 	(*Freeze)(nil),                // 12: tidegate.v1.Freeze
-	(*NearMiss)(nil),              // 13: tidegate.v1.NearMiss
-	(*Price)(nil),                 // 14: tidegate.v1.Price
-	(*RouterRoom)(nil),            // 15: tidegate.v1.RouterRoom
-	(*StartRequest)(nil),          // 16: tidegate.v1.StartRequest
-	(*StartResponse)(nil),         // 17: tidegate.v1.StartResponse
-	(*PreviewRequest)(nil),        // 18: tidegate.v1.PreviewRequest
-	(*PreviewResponse)(nil),       // 19: tidegate.v1.PreviewResponse
-	(*GetRequest)(nil),            // 20: tidegate.v1.GetRequest
-	(*GetResponse)(nil),           // 21: tidegate.v1.GetResponse
-	(*ListRequest)(nil),           // 22: tidegate.v1.ListRequest
-	(*ListResponse)(nil),          // 23: tidegate.v1.ListResponse
-	(*WatchRequest)(nil),          // 24: tidegate.v1.WatchRequest
-	(*WatchResponse)(nil),         // 25: tidegate.v1.WatchResponse
-	(*ExtendRequest)(nil),         // 26: tidegate.v1.ExtendRequest
-	(*ExtendResponse)(nil),        // 27: tidegate.v1.ExtendResponse
-	(*WithdrawRequest)(nil),       // 28: tidegate.v1.WithdrawRequest
-	(*WithdrawResponse)(nil),      // 29: tidegate.v1.WithdrawResponse
-	(*WithdrawAllRequest)(nil),    // 30: tidegate.v1.WithdrawAllRequest
-	(*WithdrawAllResponse)(nil),   // 31: tidegate.v1.WithdrawAllResponse
-	(*durationpb.Duration)(nil),   // 32: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
+	(*Collateral)(nil),            // 13: tidegate.v1.Collateral
+	(*NearMiss)(nil),              // 14: tidegate.v1.NearMiss
+	(*Price)(nil),                 // 15: tidegate.v1.Price
+	(*RouterRoom)(nil),            // 16: tidegate.v1.RouterRoom
+	(*StartRequest)(nil),          // 17: tidegate.v1.StartRequest
+	(*StartResponse)(nil),         // 18: tidegate.v1.StartResponse
+	(*PreviewRequest)(nil),        // 19: tidegate.v1.PreviewRequest
+	(*PreviewResponse)(nil),       // 20: tidegate.v1.PreviewResponse
+	(*GetRequest)(nil),            // 21: tidegate.v1.GetRequest
+	(*GetResponse)(nil),           // 22: tidegate.v1.GetResponse
+	(*ListRequest)(nil),           // 23: tidegate.v1.ListRequest
+	(*ListResponse)(nil),          // 24: tidegate.v1.ListResponse
+	(*WatchRequest)(nil),          // 25: tidegate.v1.WatchRequest
+	(*WatchResponse)(nil),         // 26: tidegate.v1.WatchResponse
+	(*ExtendRequest)(nil),         // 27: tidegate.v1.ExtendRequest
+	(*ExtendResponse)(nil),        // 28: tidegate.v1.ExtendResponse
+	(*WithdrawRequest)(nil),       // 29: tidegate.v1.WithdrawRequest
+	(*WithdrawResponse)(nil),      // 30: tidegate.v1.WithdrawResponse
+	(*WithdrawAllRequest)(nil),    // 31: tidegate.v1.WithdrawAllRequest
+	(*WithdrawAllResponse)(nil),   // 32: tidegate.v1.WithdrawAllResponse
+	(*durationpb.Duration)(nil),   // 33: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
 }
 var file_tidegate_v1_mitigation_proto_depIdxs = []int32{
-	32, // 0: tidegate.v1.ReadInfo.age:type_name -> google.protobuf.Duration
+	33, // 0: tidegate.v1.ReadInfo.age:type_name -> google.protobuf.Duration
 	0,  // 1: tidegate.v1.Verdict.kind:type_name -> tidegate.v1.VerdictKind
-	32, // 2: tidegate.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
+	33, // 2: tidegate.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
 	3,  // 3: tidegate.v1.Verdict.violations:type_name -> tidegate.v1.FieldViolation
-	33, // 4: tidegate.v1.Cause.since:type_name -> google.protobuf.Timestamp
+	34, // 4: tidegate.v1.Cause.since:type_name -> google.protobuf.Timestamp
 	5,  // 5: tidegate.v1.Step.action:type_name -> tidegate.v1.Action
-	32, // 6: tidegate.v1.Step.after:type_name -> google.protobuf.Duration
-	33, // 7: tidegate.v1.Event.at:type_name -> google.protobuf.Timestamp
+	33, // 6: tidegate.v1.Step.after:type_name -> google.protobuf.Duration
+	34, // 7: tidegate.v1.Event.at:type_name -> google.protobuf.Timestamp
 	5,  // 8: tidegate.v1.Mitigation.action:type_name -> tidegate.v1.Action
 	6,  // 9: tidegate.v1.Mitigation.exempt:type_name -> tidegate.v1.Exemption
-	32, // 10: tidegate.v1.Mitigation.lifetime:type_name -> google.protobuf.Duration
-	33, // 11: tidegate.v1.Mitigation.created:type_name -> google.protobuf.Timestamp
-	33, // 12: tidegate.v1.Mitigation.expires:type_name -> google.protobuf.Timestamp
+	33, // 10: tidegate.v1.Mitigation.lifetime:type_name -> google.protobuf.Duration
+	34, // 11: tidegate.v1.Mitigation.created:type_name -> google.protobuf.Timestamp
+	34, // 12: tidegate.v1.Mitigation.expires:type_name -> google.protobuf.Timestamp
 	8,  // 13: tidegate.v1.Mitigation.causes:type_name -> tidegate.v1.Cause
-	33, // 14: tidegate.v1.Mitigation.ended_at:type_name -> google.protobuf.Timestamp
+	34, // 14: tidegate.v1.Mitigation.ended_at:type_name -> google.protobuf.Timestamp
 	7,  // 15: tidegate.v1.Mitigation.overridden:type_name -> tidegate.v1.Override
 	9,  // 16: tidegate.v1.Mitigation.ladder:type_name -> tidegate.v1.Step
-	33, // 17: tidegate.v1.Mitigation.step_since:type_name -> google.protobuf.Timestamp
-	33, // 18: tidegate.v1.Mitigation.next_step:type_name -> google.protobuf.Timestamp
+	34, // 17: tidegate.v1.Mitigation.step_since:type_name -> google.protobuf.Timestamp
+	34, // 18: tidegate.v1.Mitigation.next_step:type_name -> google.protobuf.Timestamp
 	10, // 19: tidegate.v1.Mitigation.history:type_name -> tidegate.v1.Event
-	32, // 20: tidegate.v1.Mitigation.quiet_time:type_name -> google.protobuf.Duration
-	33, // 21: tidegate.v1.Mitigation.ends_at:type_name -> google.protobuf.Timestamp
-	14, // 22: tidegate.v1.Mitigation.prices:type_name -> tidegate.v1.Price
-	13, // 23: tidegate.v1.Mitigation.near_misses:type_name -> tidegate.v1.NearMiss
-	33, // 24: tidegate.v1.Freeze.since:type_name -> google.protobuf.Timestamp
-	33, // 25: tidegate.v1.Freeze.until:type_name -> google.protobuf.Timestamp
-	15, // 26: tidegate.v1.Price.routers:type_name -> tidegate.v1.RouterRoom
-	5,  // 27: tidegate.v1.StartRequest.action:type_name -> tidegate.v1.Action
-	32, // 28: tidegate.v1.StartRequest.lifetime:type_name -> google.protobuf.Duration
-	4,  // 29: tidegate.v1.StartResponse.verdict:type_name -> tidegate.v1.Verdict
-	11, // 30: tidegate.v1.StartResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	2,  // 31: tidegate.v1.StartResponse.write:type_name -> tidegate.v1.WriteInfo
-	16, // 32: tidegate.v1.PreviewRequest.start:type_name -> tidegate.v1.StartRequest
-	4,  // 33: tidegate.v1.PreviewResponse.verdict:type_name -> tidegate.v1.Verdict
-	11, // 34: tidegate.v1.PreviewResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	1,  // 35: tidegate.v1.PreviewResponse.read:type_name -> tidegate.v1.ReadInfo
-	11, // 36: tidegate.v1.GetResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	1,  // 37: tidegate.v1.GetResponse.read:type_name -> tidegate.v1.ReadInfo
-	11, // 38: tidegate.v1.ListResponse.mitigations:type_name -> tidegate.v1.Mitigation
-	1,  // 39: tidegate.v1.ListResponse.read:type_name -> tidegate.v1.ReadInfo
-	12, // 40: tidegate.v1.ListResponse.freeze:type_name -> tidegate.v1.Freeze
-	11, // 41: tidegate.v1.WatchResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	1,  // 42: tidegate.v1.WatchResponse.read:type_name -> tidegate.v1.ReadInfo
-	32, // 43: tidegate.v1.ExtendRequest.lifetime:type_name -> google.protobuf.Duration
-	11, // 44: tidegate.v1.ExtendResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	2,  // 45: tidegate.v1.ExtendResponse.write:type_name -> tidegate.v1.WriteInfo
-	11, // 46: tidegate.v1.WithdrawResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	2,  // 47: tidegate.v1.WithdrawResponse.write:type_name -> tidegate.v1.WriteInfo
-	33, // 48: tidegate.v1.WithdrawResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
-	32, // 49: tidegate.v1.WithdrawAllRequest.freeze_for:type_name -> google.protobuf.Duration
-	2,  // 50: tidegate.v1.WithdrawAllResponse.write:type_name -> tidegate.v1.WriteInfo
-	33, // 51: tidegate.v1.WithdrawAllResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
-	12, // 52: tidegate.v1.WithdrawAllResponse.freeze:type_name -> tidegate.v1.Freeze
-	16, // 53: tidegate.v1.MitigationService.Start:input_type -> tidegate.v1.StartRequest
-	18, // 54: tidegate.v1.MitigationService.Preview:input_type -> tidegate.v1.PreviewRequest
-	20, // 55: tidegate.v1.MitigationService.Get:input_type -> tidegate.v1.GetRequest
-	22, // 56: tidegate.v1.MitigationService.List:input_type -> tidegate.v1.ListRequest
-	24, // 57: tidegate.v1.MitigationService.Watch:input_type -> tidegate.v1.WatchRequest
-	26, // 58: tidegate.v1.MitigationService.Extend:input_type -> tidegate.v1.ExtendRequest
-	28, // 59: tidegate.v1.MitigationService.Withdraw:input_type -> tidegate.v1.WithdrawRequest
-	30, // 60: tidegate.v1.MitigationService.WithdrawAll:input_type -> tidegate.v1.WithdrawAllRequest
-	17, // 61: tidegate.v1.MitigationService.Start:output_type -> tidegate.v1.StartResponse
-	19, // 62: tidegate.v1.MitigationService.Preview:output_type -> tidegate.v1.PreviewResponse
-	21, // 63: tidegate.v1.MitigationService.Get:output_type -> tidegate.v1.GetResponse
-	23, // 64: tidegate.v1.MitigationService.List:output_type -> tidegate.v1.ListResponse
-	25, // 65: tidegate.v1.MitigationService.Watch:output_type -> tidegate.v1.WatchResponse
-	27, // 66: tidegate.v1.MitigationService.Extend:output_type -> tidegate.v1.ExtendResponse
-	29, // 67: tidegate.v1.MitigationService.Withdraw:output_type -> tidegate.v1.WithdrawResponse
-	31, // 68: tidegate.v1.MitigationService.WithdrawAll:output_type -> tidegate.v1.WithdrawAllResponse
-	61, // [61:69] is the sub-list for method output_type
-	53, // [53:61] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	33, // 20: tidegate.v1.Mitigation.quiet_time:type_name -> google.protobuf.Duration
+	34, // 21: tidegate.v1.Mitigation.ends_at:type_name -> google.protobuf.Timestamp
+	15, // 22: tidegate.v1.Mitigation.prices:type_name -> tidegate.v1.Price
+	13, // 23: tidegate.v1.Mitigation.collateral:type_name -> tidegate.v1.Collateral
+	14, // 24: tidegate.v1.Mitigation.near_misses:type_name -> tidegate.v1.NearMiss
+	34, // 25: tidegate.v1.Freeze.since:type_name -> google.protobuf.Timestamp
+	34, // 26: tidegate.v1.Freeze.until:type_name -> google.protobuf.Timestamp
+	16, // 27: tidegate.v1.Price.routers:type_name -> tidegate.v1.RouterRoom
+	5,  // 28: tidegate.v1.StartRequest.action:type_name -> tidegate.v1.Action
+	33, // 29: tidegate.v1.StartRequest.lifetime:type_name -> google.protobuf.Duration
+	4,  // 30: tidegate.v1.StartResponse.verdict:type_name -> tidegate.v1.Verdict
+	11, // 31: tidegate.v1.StartResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	2,  // 32: tidegate.v1.StartResponse.write:type_name -> tidegate.v1.WriteInfo
+	17, // 33: tidegate.v1.PreviewRequest.start:type_name -> tidegate.v1.StartRequest
+	4,  // 34: tidegate.v1.PreviewResponse.verdict:type_name -> tidegate.v1.Verdict
+	11, // 35: tidegate.v1.PreviewResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	1,  // 36: tidegate.v1.PreviewResponse.read:type_name -> tidegate.v1.ReadInfo
+	11, // 37: tidegate.v1.GetResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	1,  // 38: tidegate.v1.GetResponse.read:type_name -> tidegate.v1.ReadInfo
+	11, // 39: tidegate.v1.ListResponse.mitigations:type_name -> tidegate.v1.Mitigation
+	1,  // 40: tidegate.v1.ListResponse.read:type_name -> tidegate.v1.ReadInfo
+	12, // 41: tidegate.v1.ListResponse.freeze:type_name -> tidegate.v1.Freeze
+	11, // 42: tidegate.v1.WatchResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	1,  // 43: tidegate.v1.WatchResponse.read:type_name -> tidegate.v1.ReadInfo
+	33, // 44: tidegate.v1.ExtendRequest.lifetime:type_name -> google.protobuf.Duration
+	11, // 45: tidegate.v1.ExtendResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	2,  // 46: tidegate.v1.ExtendResponse.write:type_name -> tidegate.v1.WriteInfo
+	11, // 47: tidegate.v1.WithdrawResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	2,  // 48: tidegate.v1.WithdrawResponse.write:type_name -> tidegate.v1.WriteInfo
+	34, // 49: tidegate.v1.WithdrawResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
+	33, // 50: tidegate.v1.WithdrawAllRequest.freeze_for:type_name -> google.protobuf.Duration
+	2,  // 51: tidegate.v1.WithdrawAllResponse.write:type_name -> tidegate.v1.WriteInfo
+	34, // 52: tidegate.v1.WithdrawAllResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
+	12, // 53: tidegate.v1.WithdrawAllResponse.freeze:type_name -> tidegate.v1.Freeze
+	17, // 54: tidegate.v1.MitigationService.Start:input_type -> tidegate.v1.StartRequest
+	19, // 55: tidegate.v1.MitigationService.Preview:input_type -> tidegate.v1.PreviewRequest
+	21, // 56: tidegate.v1.MitigationService.Get:input_type -> tidegate.v1.GetRequest
+	23, // 57: tidegate.v1.MitigationService.List:input_type -> tidegate.v1.ListRequest
+	25, // 58: tidegate.v1.MitigationService.Watch:input_type -> tidegate.v1.WatchRequest
+	27, // 59: tidegate.v1.MitigationService.Extend:input_type -> tidegate.v1.ExtendRequest
+	29, // 60: tidegate.v1.MitigationService.Withdraw:input_type -> tidegate.v1.WithdrawRequest
+	31, // 61: tidegate.v1.MitigationService.WithdrawAll:input_type -> tidegate.v1.WithdrawAllRequest
+	18, // 62: tidegate.v1.MitigationService.Start:output_type -> tidegate.v1.StartResponse
+	20, // 63: tidegate.v1.MitigationService.Preview:output_type -> tidegate.v1.PreviewResponse
+	22, // 64: tidegate.v1.MitigationService.Get:output_type -> tidegate.v1.GetResponse
+	24, // 65: tidegate.v1.MitigationService.List:output_type -> tidegate.v1.ListResponse
+	26, // 66: tidegate.v1.MitigationService.Watch:output_type -> tidegate.v1.WatchResponse
+	28, // 67: tidegate.v1.MitigationService.Extend:output_type -> tidegate.v1.ExtendResponse
+	30, // 68: tidegate.v1.MitigationService.Withdraw:output_type -> tidegate.v1.WithdrawResponse
+	32, // 69: tidegate.v1.MitigationService.WithdrawAll:output_type -> tidegate.v1.WithdrawAllResponse
+	62, // [62:70] is the sub-list for method output_type
+	54, // [54:62] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_v1_mitigation_proto_init() }
@@ -2866,7 +2948,7 @@ func file_tidegate_v1_mitigation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_v1_mitigation_proto_rawDesc), len(file_tidegate_v1_mitigation_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   31,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

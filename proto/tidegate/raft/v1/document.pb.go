@@ -1014,9 +1014,10 @@ type Policy struct {
 	Ladder         []*Step              `protobuf:"bytes,40,rep,name=ladder,proto3" json:"ladder,omitempty"`
 	Quiet          *durationpb.Duration `protobuf:"bytes,41,opt,name=quiet,proto3" json:"quiet,omitempty"`
 	// Empty, or auto.
-	Relax         string `protobuf:"bytes,42,opt,name=relax,proto3" json:"relax,omitempty"`
-	MaxPerHour    int64  `protobuf:"varint,43,opt,name=max_per_hour,json=maxPerHour,proto3" json:"max_per_hour,omitempty"`
-	Quorum        int64  `protobuf:"varint,50,opt,name=quorum,proto3" json:"quorum,omitempty"`
+	Relax         string     `protobuf:"bytes,42,opt,name=relax,proto3" json:"relax,omitempty"`
+	MaxPerHour    int64      `protobuf:"varint,43,opt,name=max_per_hour,json=maxPerHour,proto3" json:"max_per_hour,omitempty"`
+	Quorum        int64      `protobuf:"varint,50,opt,name=quorum,proto3" json:"quorum,omitempty"`
+	Aggregate     *Aggregate `protobuf:"bytes,51,opt,name=aggregate,proto3" json:"aggregate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1205,6 +1206,82 @@ func (x *Policy) GetQuorum() int64 {
 	return 0
 }
 
+func (x *Policy) GetAggregate() *Aggregate {
+	if x != nil {
+		return x.Aggregate
+	}
+	return nil
+}
+
+// Aggregate says when many targets are answered by a prefix.
+type Aggregate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	MinTargets    int64                  `protobuf:"varint,1,opt,name=min_targets,json=minTargets,proto3" json:"min_targets,omitempty"`
+	MinShare      float64                `protobuf:"fixed64,2,opt,name=min_share,json=minShare,proto3" json:"min_share,omitempty"`
+	WidestIpv4    uint32                 `protobuf:"varint,3,opt,name=widest_ipv4,json=widestIpv4,proto3" json:"widest_ipv4,omitempty"`
+	WidestIpv6    uint32                 `protobuf:"varint,4,opt,name=widest_ipv6,json=widestIpv6,proto3" json:"widest_ipv6,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Aggregate) Reset() {
+	*x = Aggregate{}
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Aggregate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Aggregate) ProtoMessage() {}
+
+func (x *Aggregate) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Aggregate.ProtoReflect.Descriptor instead.
+func (*Aggregate) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Aggregate) GetMinTargets() int64 {
+	if x != nil {
+		return x.MinTargets
+	}
+	return 0
+}
+
+func (x *Aggregate) GetMinShare() float64 {
+	if x != nil {
+		return x.MinShare
+	}
+	return 0
+}
+
+func (x *Aggregate) GetWidestIpv4() uint32 {
+	if x != nil {
+		return x.WidestIpv4
+	}
+	return 0
+}
+
+func (x *Aggregate) GetWidestIpv6() uint32 {
+	if x != nil {
+		return x.WidestIpv6
+	}
+	return 0
+}
+
 // Step is one step of a ladder.
 type Step struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -1218,7 +1295,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[8]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1230,7 +1307,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[8]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1243,7 +1320,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{8}
+	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Step) GetAction() *Action {
@@ -1279,7 +1356,7 @@ type Detector struct {
 
 func (x *Detector) Reset() {
 	*x = Detector{}
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[9]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1291,7 +1368,7 @@ func (x *Detector) String() string {
 func (*Detector) ProtoMessage() {}
 
 func (x *Detector) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[9]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1304,7 +1381,7 @@ func (x *Detector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Detector.ProtoReflect.Descriptor instead.
 func (*Detector) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{9}
+	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Detector) GetName() string {
@@ -1360,7 +1437,7 @@ type Safeguards struct {
 
 func (x *Safeguards) Reset() {
 	*x = Safeguards{}
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[10]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1372,7 +1449,7 @@ func (x *Safeguards) String() string {
 func (*Safeguards) ProtoMessage() {}
 
 func (x *Safeguards) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[10]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1385,7 +1462,7 @@ func (x *Safeguards) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Safeguards.ProtoReflect.Descriptor instead.
 func (*Safeguards) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{10}
+	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Safeguards) GetName() string {
@@ -1539,7 +1616,7 @@ type Widths struct {
 
 func (x *Widths) Reset() {
 	*x = Widths{}
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[11]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1551,7 +1628,7 @@ func (x *Widths) String() string {
 func (*Widths) ProtoMessage() {}
 
 func (x *Widths) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[11]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1564,7 +1641,7 @@ func (x *Widths) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Widths.ProtoReflect.Descriptor instead.
 func (*Widths) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{11}
+	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Widths) GetIpv4() uint32 {
@@ -1595,7 +1672,7 @@ type WidestByAction struct {
 
 func (x *WidestByAction) Reset() {
 	*x = WidestByAction{}
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[12]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1607,7 +1684,7 @@ func (x *WidestByAction) String() string {
 func (*WidestByAction) ProtoMessage() {}
 
 func (x *WidestByAction) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[12]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1620,7 +1697,7 @@ func (x *WidestByAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WidestByAction.ProtoReflect.Descriptor instead.
 func (*WidestByAction) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{12}
+	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WidestByAction) GetDiscard() *Widths {
@@ -1672,7 +1749,7 @@ type ConfidenceByAction struct {
 
 func (x *ConfidenceByAction) Reset() {
 	*x = ConfidenceByAction{}
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[13]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1684,7 +1761,7 @@ func (x *ConfidenceByAction) String() string {
 func (*ConfidenceByAction) ProtoMessage() {}
 
 func (x *ConfidenceByAction) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[13]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1697,7 +1774,7 @@ func (x *ConfidenceByAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfidenceByAction.ProtoReflect.Descriptor instead.
 func (*ConfidenceByAction) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{13}
+	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ConfidenceByAction) GetDiscard() float64 {
@@ -1748,7 +1825,7 @@ type QuarantineThresholds struct {
 
 func (x *QuarantineThresholds) Reset() {
 	*x = QuarantineThresholds{}
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[14]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1760,7 +1837,7 @@ func (x *QuarantineThresholds) String() string {
 func (*QuarantineThresholds) ProtoMessage() {}
 
 func (x *QuarantineThresholds) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_document_proto_msgTypes[14]
+	mi := &file_tidegate_raft_v1_document_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1773,7 +1850,7 @@ func (x *QuarantineThresholds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuarantineThresholds.ProtoReflect.Descriptor instead.
 func (*QuarantineThresholds) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{14}
+	return file_tidegate_raft_v1_document_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *QuarantineThresholds) GetWrongTargets() int64 {
@@ -1877,7 +1954,7 @@ const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	"\fdiscard_ipv6\x18\x10 \x01(\fR\vdiscardIpv6\x12'\n" +
 	"\x0faccept_untested\x18\x11 \x01(\bR\x0eacceptUntested\x12\x1f\n" +
 	"\vmax_entries\x18\x12 \x01(\x03R\n" +
-	"maxEntries\"\xc0\x05\n" +
+	"maxEntries\"\xfb\x05\n" +
 	"\x06Policy\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bpriority\x18\x02 \x01(\x03R\bpriority\x12\x18\n" +
@@ -1903,7 +1980,16 @@ const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	"\x05relax\x18* \x01(\tR\x05relax\x12 \n" +
 	"\fmax_per_hour\x18+ \x01(\x03R\n" +
 	"maxPerHour\x12\x16\n" +
-	"\x06quorum\x182 \x01(\x03R\x06quorum\"\x90\x01\n" +
+	"\x06quorum\x182 \x01(\x03R\x06quorum\x129\n" +
+	"\taggregate\x183 \x01(\v2\x1b.tidegate.raft.v1.AggregateR\taggregate\"\x8b\x01\n" +
+	"\tAggregate\x12\x1f\n" +
+	"\vmin_targets\x18\x01 \x01(\x03R\n" +
+	"minTargets\x12\x1b\n" +
+	"\tmin_share\x18\x02 \x01(\x01R\bminShare\x12\x1f\n" +
+	"\vwidest_ipv4\x18\x03 \x01(\rR\n" +
+	"widestIpv4\x12\x1f\n" +
+	"\vwidest_ipv6\x18\x04 \x01(\rR\n" +
+	"widestIpv6\"\x90\x01\n" +
 	"\x04Step\x120\n" +
 	"\x06action\x18\x01 \x01(\v2\x18.tidegate.raft.v1.ActionR\x06action\x12/\n" +
 	"\x05after\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05after\x12%\n" +
@@ -2002,7 +2088,7 @@ func file_tidegate_raft_v1_document_proto_rawDescGZIP() []byte {
 }
 
 var file_tidegate_raft_v1_document_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_tidegate_raft_v1_document_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_tidegate_raft_v1_document_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_tidegate_raft_v1_document_proto_goTypes = []any{
 	(DocumentKind)(0),            // 0: tidegate.raft.v1.DocumentKind
 	(LinkState)(0),               // 1: tidegate.raft.v1.LinkState
@@ -2016,55 +2102,57 @@ var file_tidegate_raft_v1_document_proto_goTypes = []any{
 	(*ProtectedBlock)(nil),       // 9: tidegate.raft.v1.ProtectedBlock
 	(*Router)(nil),               // 10: tidegate.raft.v1.Router
 	(*Policy)(nil),               // 11: tidegate.raft.v1.Policy
-	(*Step)(nil),                 // 12: tidegate.raft.v1.Step
-	(*Detector)(nil),             // 13: tidegate.raft.v1.Detector
-	(*Safeguards)(nil),           // 14: tidegate.raft.v1.Safeguards
-	(*Widths)(nil),               // 15: tidegate.raft.v1.Widths
-	(*WidestByAction)(nil),       // 16: tidegate.raft.v1.WidestByAction
-	(*ConfidenceByAction)(nil),   // 17: tidegate.raft.v1.ConfidenceByAction
-	(*QuarantineThresholds)(nil), // 18: tidegate.raft.v1.QuarantineThresholds
-	(Family)(0),                  // 19: tidegate.raft.v1.Family
-	(RouteKind)(0),               // 20: tidegate.raft.v1.RouteKind
-	(*Action)(nil),               // 21: tidegate.raft.v1.Action
-	(*durationpb.Duration)(nil),  // 22: google.protobuf.Duration
+	(*Aggregate)(nil),            // 12: tidegate.raft.v1.Aggregate
+	(*Step)(nil),                 // 13: tidegate.raft.v1.Step
+	(*Detector)(nil),             // 14: tidegate.raft.v1.Detector
+	(*Safeguards)(nil),           // 15: tidegate.raft.v1.Safeguards
+	(*Widths)(nil),               // 16: tidegate.raft.v1.Widths
+	(*WidestByAction)(nil),       // 17: tidegate.raft.v1.WidestByAction
+	(*ConfidenceByAction)(nil),   // 18: tidegate.raft.v1.ConfidenceByAction
+	(*QuarantineThresholds)(nil), // 19: tidegate.raft.v1.QuarantineThresholds
+	(Family)(0),                  // 20: tidegate.raft.v1.Family
+	(RouteKind)(0),               // 21: tidegate.raft.v1.RouteKind
+	(*Action)(nil),               // 22: tidegate.raft.v1.Action
+	(*durationpb.Duration)(nil),  // 23: google.protobuf.Duration
 }
 var file_tidegate_raft_v1_document_proto_depIdxs = []int32{
 	5,  // 0: tidegate.raft.v1.Document.customer:type_name -> tidegate.raft.v1.Customer
 	9,  // 1: tidegate.raft.v1.Document.protected_block:type_name -> tidegate.raft.v1.ProtectedBlock
 	10, // 2: tidegate.raft.v1.Document.router:type_name -> tidegate.raft.v1.Router
 	11, // 3: tidegate.raft.v1.Document.policy:type_name -> tidegate.raft.v1.Policy
-	14, // 4: tidegate.raft.v1.Document.safeguards:type_name -> tidegate.raft.v1.Safeguards
-	13, // 5: tidegate.raft.v1.Document.detector:type_name -> tidegate.raft.v1.Detector
+	15, // 4: tidegate.raft.v1.Document.safeguards:type_name -> tidegate.raft.v1.Safeguards
+	14, // 5: tidegate.raft.v1.Document.detector:type_name -> tidegate.raft.v1.Detector
 	8,  // 6: tidegate.raft.v1.Customer.links:type_name -> tidegate.raft.v1.Link
 	6,  // 7: tidegate.raft.v1.Customer.services:type_name -> tidegate.raft.v1.Service
 	7,  // 8: tidegate.raft.v1.Service.ports:type_name -> tidegate.raft.v1.PortRange
 	1,  // 9: tidegate.raft.v1.Link.state:type_name -> tidegate.raft.v1.LinkState
 	2,  // 10: tidegate.raft.v1.ProtectedBlock.purpose:type_name -> tidegate.raft.v1.BlockKind
-	19, // 11: tidegate.raft.v1.Router.families:type_name -> tidegate.raft.v1.Family
+	20, // 11: tidegate.raft.v1.Router.families:type_name -> tidegate.raft.v1.Family
 	3,  // 12: tidegate.raft.v1.Router.validation:type_name -> tidegate.raft.v1.Validation
-	20, // 13: tidegate.raft.v1.Router.carries:type_name -> tidegate.raft.v1.RouteKind
-	21, // 14: tidegate.raft.v1.Policy.action:type_name -> tidegate.raft.v1.Action
-	22, // 15: tidegate.raft.v1.Policy.lifetime:type_name -> google.protobuf.Duration
-	12, // 16: tidegate.raft.v1.Policy.ladder:type_name -> tidegate.raft.v1.Step
-	22, // 17: tidegate.raft.v1.Policy.quiet:type_name -> google.protobuf.Duration
-	21, // 18: tidegate.raft.v1.Step.action:type_name -> tidegate.raft.v1.Action
-	22, // 19: tidegate.raft.v1.Step.after:type_name -> google.protobuf.Duration
-	22, // 20: tidegate.raft.v1.Safeguards.default_lifetime:type_name -> google.protobuf.Duration
-	22, // 21: tidegate.raft.v1.Safeguards.max_lifetime:type_name -> google.protobuf.Duration
-	16, // 22: tidegate.raft.v1.Safeguards.widest:type_name -> tidegate.raft.v1.WidestByAction
-	17, // 23: tidegate.raft.v1.Safeguards.min_confidence:type_name -> tidegate.raft.v1.ConfidenceByAction
-	18, // 24: tidegate.raft.v1.Safeguards.quarantine:type_name -> tidegate.raft.v1.QuarantineThresholds
-	15, // 25: tidegate.raft.v1.WidestByAction.discard:type_name -> tidegate.raft.v1.Widths
-	15, // 26: tidegate.raft.v1.WidestByAction.rate:type_name -> tidegate.raft.v1.Widths
-	15, // 27: tidegate.raft.v1.WidestByAction.redirect:type_name -> tidegate.raft.v1.Widths
-	15, // 28: tidegate.raft.v1.WidestByAction.rtbh:type_name -> tidegate.raft.v1.Widths
-	15, // 29: tidegate.raft.v1.WidestByAction.mark:type_name -> tidegate.raft.v1.Widths
-	22, // 30: tidegate.raft.v1.QuarantineThresholds.duration:type_name -> google.protobuf.Duration
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	21, // 13: tidegate.raft.v1.Router.carries:type_name -> tidegate.raft.v1.RouteKind
+	22, // 14: tidegate.raft.v1.Policy.action:type_name -> tidegate.raft.v1.Action
+	23, // 15: tidegate.raft.v1.Policy.lifetime:type_name -> google.protobuf.Duration
+	13, // 16: tidegate.raft.v1.Policy.ladder:type_name -> tidegate.raft.v1.Step
+	23, // 17: tidegate.raft.v1.Policy.quiet:type_name -> google.protobuf.Duration
+	12, // 18: tidegate.raft.v1.Policy.aggregate:type_name -> tidegate.raft.v1.Aggregate
+	22, // 19: tidegate.raft.v1.Step.action:type_name -> tidegate.raft.v1.Action
+	23, // 20: tidegate.raft.v1.Step.after:type_name -> google.protobuf.Duration
+	23, // 21: tidegate.raft.v1.Safeguards.default_lifetime:type_name -> google.protobuf.Duration
+	23, // 22: tidegate.raft.v1.Safeguards.max_lifetime:type_name -> google.protobuf.Duration
+	17, // 23: tidegate.raft.v1.Safeguards.widest:type_name -> tidegate.raft.v1.WidestByAction
+	18, // 24: tidegate.raft.v1.Safeguards.min_confidence:type_name -> tidegate.raft.v1.ConfidenceByAction
+	19, // 25: tidegate.raft.v1.Safeguards.quarantine:type_name -> tidegate.raft.v1.QuarantineThresholds
+	16, // 26: tidegate.raft.v1.WidestByAction.discard:type_name -> tidegate.raft.v1.Widths
+	16, // 27: tidegate.raft.v1.WidestByAction.rate:type_name -> tidegate.raft.v1.Widths
+	16, // 28: tidegate.raft.v1.WidestByAction.redirect:type_name -> tidegate.raft.v1.Widths
+	16, // 29: tidegate.raft.v1.WidestByAction.rtbh:type_name -> tidegate.raft.v1.Widths
+	16, // 30: tidegate.raft.v1.WidestByAction.mark:type_name -> tidegate.raft.v1.Widths
+	23, // 31: tidegate.raft.v1.QuarantineThresholds.duration:type_name -> google.protobuf.Duration
+	32, // [32:32] is the sub-list for method output_type
+	32, // [32:32] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_raft_v1_document_proto_init() }
@@ -2087,7 +2175,7 @@ func file_tidegate_raft_v1_document_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_raft_v1_document_proto_rawDesc), len(file_tidegate_raft_v1_document_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

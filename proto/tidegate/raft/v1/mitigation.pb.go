@@ -675,7 +675,9 @@ type Mitigation struct {
 	// What the rules leave alone.
 	Services []*Service `protobuf:"bytes,60,rep,name=services,proto3" json:"services,omitempty"`
 	// Of all detectors together, when it began or when one joined.
-	Confidence    float64     `protobuf:"fixed64,61,opt,name=confidence,proto3" json:"confidence,omitempty"`
+	Confidence float64 `protobuf:"fixed64,61,opt,name=confidence,proto3" json:"confidence,omitempty"`
+	// What was reported, where the targets stand for more.
+	Reported      [][]byte    `protobuf:"bytes,62,rep,name=reported,proto3" json:"reported,omitempty"`
 	NearMisses    []*NearMiss `protobuf:"bytes,70,rep,name=near_misses,json=nearMisses,proto3" json:"near_misses,omitempty"`
 	Source        string      `protobuf:"bytes,80,opt,name=source,proto3" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -969,6 +971,13 @@ func (x *Mitigation) GetConfidence() float64 {
 		return x.Confidence
 	}
 	return 0
+}
+
+func (x *Mitigation) GetReported() [][]byte {
+	if x != nil {
+		return x.Reported
+	}
+	return nil
 }
 
 func (x *Mitigation) GetNearMisses() []*NearMiss {
@@ -1509,7 +1518,7 @@ const file_tidegate_raft_v1_mitigation_proto_rawDesc = "" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04what\x18\x03 \x01(\tR\x04what\x12\x0e\n" +
 	"\x02by\x18\x04 \x01(\tR\x02by\x120\n" +
-	"\x06reason\x18\x05 \x01(\v2\x18.tidegate.raft.v1.ReasonR\x06reason\"\x94\f\n" +
+	"\x06reason\x18\x05 \x01(\v2\x18.tidegate.raft.v1.ReasonR\x06reason\"\xb0\f\n" +
 	"\n" +
 	"Mitigation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
@@ -1553,7 +1562,8 @@ const file_tidegate_raft_v1_mitigation_proto_rawDesc = "" +
 	"\bservices\x18< \x03(\v2\x19.tidegate.raft.v1.ServiceR\bservices\x12\x1e\n" +
 	"\n" +
 	"confidence\x18= \x01(\x01R\n" +
-	"confidence\x12;\n" +
+	"confidence\x12\x1a\n" +
+	"\breported\x18> \x03(\fR\breported\x12;\n" +
 	"\vnear_misses\x18F \x03(\v2\x1a.tidegate.raft.v1.NearMissR\n" +
 	"nearMisses\x12\x16\n" +
 	"\x06source\x18P \x01(\tR\x06source\"4\n" +
