@@ -211,6 +211,16 @@ func (m *Mitigation) collateralNote(reported int) string {
 		choose(int(addresses), "was", "were"), choose(int(addresses), "is", "are"), share*100)
 }
 
+// tellCollateral tells of aggregation in the verdict, and in the notes of m, which begins with it.
+func (p *plan) tellCollateral(d *Decision, m *Mitigation) {
+	if len(m.Reported) == 0 {
+		return
+	}
+	note := m.collateralNote(len(p.reported))
+	m.Notes = append(m.Notes, note)
+	d.Verdict.Reason.Text += "; " + note
+}
+
 // roomy is the plan, not yet fitted, with its targets joined further until the routers have room for it; nil if that does
 // not help. Found is what stands around it then.
 func (p *plan) roomy(s *State, current *Mitigation, alone bool) (*plan, surveyed) {
@@ -236,18 +246,21 @@ func (p *plan) roomy(s *State, current *Mitigation, alone bool) (*plan, surveyed
 	return nil, surveyed{}
 }
 
-// holdsStill reports whether a smaller report leaves an aggregated mitigation as it is: it has been so for too short a
-// time, or it would still be more than half.
+// holdsStill reports whether a report that m answers leaves it as it is: it is for the same targets; or m is aggregated, and
+// has been so for too short a time, or would still be more than half.
 func (m *Mitigation) holdsStill(p *plan, e Entry) bool {
+	if slices.Equal(m.Targets, p.targets) {
+		return true
+	}
 	if len(m.Reported) == 0 {
 		return false
 	}
 	return e.At.Sub(m.Created) < narrowEvery || sizeOf(p.cut.Pieces)*2 >= sizeOf(m.Cut.Pieces)
 }
 
-// place finds out whether p, which is the plan fitted, may begin, or in its place one that gathers what is around it, or, if
-// the routers have no room, one with fewer destinations. Found is what stands around p.
-func (plain *plan) place(s *State, p *plan, found surveyed, current *Mitigation, alone bool) (*plan, surveyed, Reason) {
+// place finds out whether p may begin, or in its place one that gathers what is around it, or, if the routers have no room,
+// one with fewer destinations. Plain is p before it was fitted, found what stands around p.
+func (p *plan) place(s *State, plain *plan, found surveyed, current *Mitigation, alone bool) (*plan, surveyed, Reason) {
 	if wider := plain.gather(s, current); wider != nil && wider.fit(s).Code == "" {
 		if around := survey(s, wider, current, alone); around.admit(s, wider).Code == "" {
 			return wider, around, Reason{}

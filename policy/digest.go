@@ -51,20 +51,26 @@ func tagOf(r Record) byte {
 	case *AuditRecord:
 		return 32
 	case *PutDocument:
-		switch r.Document.(type) {
-		case *Customer:
-			return 16
-		case *ProtectedBlock:
-			return 17
-		case *Router:
-			return 18
-		case *Policy:
-			return 19
-		case *Safeguards:
-			return 20
-		case *Detector:
-			return 21
-		}
+		return tagOfDocument(r.Document)
+	}
+	return 0
+}
+
+// tagOfDocument is tagOf for a document.
+func tagOfDocument(d Document) byte {
+	switch d.(type) {
+	case *Customer:
+		return 16
+	case *ProtectedBlock:
+		return 17
+	case *Router:
+		return 18
+	case *Policy:
+		return 19
+	case *Safeguards:
+		return 20
+	case *Detector:
+		return 21
 	}
 	return 0
 }

@@ -22,14 +22,7 @@ func (p *plan) gather(s *State, current *Mitigation) *plan {
 	if err != nil {
 		return nil
 	}
-	var kin []*Mitigation
-	reported := slices.Clone(p.extent())
-	for m := range s.activeNear(p.customer.ID, []netip.Prefix{around}, true) {
-		if m != current && p.kin(m) && covered(m.Targets, []netip.Prefix{around}) {
-			kin = append(kin, m)
-			reported = append(reported, m.extent()...)
-		}
-	}
+	kin, reported := p.family(s, current, around)
 	if len(kin) == 0 {
 		return nil
 	}
@@ -55,6 +48,18 @@ func (p *plan) gather(s *State, current *Mitigation) *plan {
 		return nil
 	}
 	return &next
+}
+
+// family returns the active mitigations of the plan's kind inside of a prefix, and what was reported of them and of the plan.
+func (p *plan) family(s *State, current *Mitigation, around netip.Prefix) (kin []*Mitigation, reported []netip.Prefix) {
+	reported = slices.Clone(p.extent())
+	for m := range s.activeNear(p.customer.ID, []netip.Prefix{around}, true) {
+		if m != current && p.kin(m) && covered(m.Targets, []netip.Prefix{around}) {
+			kin = append(kin, m)
+			reported = append(reported, m.extent()...)
+		}
+	}
+	return kin, reported
 }
 
 // kin reports whether m does to its targets what the plan would do to its own, at its first step.

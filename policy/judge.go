@@ -281,7 +281,7 @@ func settle(s *State, p *plan, attack *PutAttack, current *Mitigation, e Entry) 
 		return refuse(r)
 	}
 	alone := current != nil && len(current.Causes) == 1 && current.MoreCauses == 0
-	if current != nil && p.fits(current) && (!alone || slices.Equal(current.Targets, p.targets) || current.holdsStill(p, e)) {
+	if current != nil && p.fits(current) && (!alone || current.holdsStill(p, e)) {
 		return repetition(current)
 	}
 	found := survey(s, p, current, alone)
@@ -294,15 +294,12 @@ func settle(s *State, p *plan, attack *PutAttack, current *Mitigation, e Entry) 
 	if found.cover != nil { // about to end: it comes back
 		return merge(found.cover, p, attack, current, e)
 	}
-	r := p.unsure()
-	if r.Code == "" {
-		r = p.lacksQuorum(s)
-	}
+	r := p.unsure(s)
 	if r.Code != "" {
 		return observed(r)
 	}
 	before.base = p.variants
-	p, found, r = before.place(s, p, found, current, alone)
+	p, found, r = p.place(s, &before, found, current, alone)
 	if r.Code != "" {
 		return refuse(r)
 	}
@@ -320,10 +317,7 @@ func settle(s *State, p *plan, attack *PutAttack, current *Mitigation, e Entry) 
 	d.Changes = append(d.Changes, &PutMitigation{m})
 	p.joinOthers(&d, m, e)
 	p.gathers(s, &d, m, e)
-	if len(m.Reported) > 0 {
-		note := m.collateralNote(len(p.reported))
-		m.Notes, d.Verdict.Reason.Text = append(m.Notes, note), d.Verdict.Reason.Text+"; "+note
-	}
+	p.tellCollateral(&d, m)
 	d.moved(current, attack, m.ID, e)
 	d.Changes = append(d.Changes, attack)
 	return d
@@ -384,7 +378,7 @@ func survey(s *State, p *plan, current *Mitigation, leaving bool) surveyed {
 	f.active, f.leaving, f.gathered = f.active-len(p.gathered), f.leaving+len(p.gathered), len(p.gathered)
 	inner := p.action.holds() > holdNothing && p.action.RouteKind() == wanted.FlowSpec
 	for m := range s.activeNear(p.customer.ID, p.cut.Pieces, inner) {
-		if leaving && m.ID == current.ID || slices.Contains(p.gathered, m) {
+		if m == f.ends || slices.Contains(p.gathered, m) {
 			continue
 		}
 		if p.origin == FromPolicy && (f.cover == nil || f.cover.Phase == Ending && m.Phase == Active) && p.fits(m) {

@@ -233,10 +233,10 @@ func (m *Mitigation) stepPlan(s *State, to int) (*plan, Reason) {
 	return p, p.fit(s)
 }
 
-// unsure says why the signal is not sure enough for the first step.
-func (p *plan) unsure() Reason {
+// unsure says why the signal is not sure enough for the first step, or confirmed by too few.
+func (p *plan) unsure(s *State) Reason {
 	if p.confidence >= p.floor {
-		return Reason{}
+		return p.lacksQuorum(s)
 	}
 	return Reason{CodeLowConfidence, fmt.Sprintf("policy %s asks for a confidence of %v before it does anything, the signal %s%s",
 		p.policy, p.floor, statedConfidence(p.seen.Confidence), jointly(p.confidence, p.seen.Confidence))}
