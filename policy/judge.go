@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
@@ -636,7 +637,7 @@ func would(code ReasonCode, why string, d Decision) Decision {
 // repetition answers a signal that changes nothing.
 func repetition(m *Mitigation) Decision {
 	return Decision{
-		Verdict:     Verdict{Kind: Merged, Mitigation: m.ID, Reason: Reason{CodeRepetition, fmt.Sprintf("M%d is already active for this attack", m.ID)}},
+		Verdict:     Verdict{Kind: Merged, Mitigation: m.ID, Reason: Reason{CodeRepetition, "M" + strconv.FormatUint(uint64(m.ID), 10) + " is already active for this attack"}},
 		Mitigations: []*Mitigation{m},
 	}
 }

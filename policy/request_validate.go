@@ -40,7 +40,7 @@ func validateSignal(sig *Signal) []Violation {
 	vs.numbers(sig)
 	switch sig.Kind {
 	case SignalStart, SignalUpdate:
-		if _, known := vectorInfo(sig.Vector); !known {
+		if !sig.Vector.known() {
 			vs.add("vector", VectorFix("send", sig.Vector), "%q is not a known vector", string(sig.Vector))
 		}
 		vs.targets(sig.Targets)

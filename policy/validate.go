@@ -319,7 +319,7 @@ func (c *checker) vectors(field string, list []Vector) {
 		return
 	}
 	for i, v := range list {
-		if _, ok := vectorInfo(v); !ok {
+		if !v.known() {
 			c.add(item(field, i), fmt.Sprintf("there is no vector %q", clip(string(v))), VectorFix("write", v))
 		}
 		if slices.Contains(list[:i], v) {

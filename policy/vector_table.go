@@ -82,6 +82,9 @@ func Vectors() []VectorInfo {
 	out := make([]VectorInfo, 0, len(names))
 	for _, name := range names {
 		info, _ := vectorInfo(name)
+		if info.Description == "" {
+			info.Description = fmt.Sprintf("UDP from source port %s, and UDP fragments after the first", list(info.SourcePorts, rangeText))
+		}
 		out = append(out, info)
 	}
 	return out
@@ -123,7 +126,22 @@ func amplifiers() [22]amplifier {
 	}
 }
 
-// vectorInfo returns what is known of v.
+// known reports whether vectorInfo knows v. It is asked of every signal, and makes nothing.
+func (v Vector) known() bool {
+	switch v {
+	case VectorTCPAmplification, VectorUDPFlood, VectorSYNFlood, VectorACKFlood, VectorRSTFlood, VectorTCPFlood, VectorICMPFlood, VectorFragmentFlood,
+		VectorGREFlood, VectorESPFlood, VectorCarpetBombing, VectorUnknown:
+		return true
+	}
+	for _, a := range amplifiers() {
+		if a.name == v {
+			return true
+		}
+	}
+	return false
+}
+
+// vectorInfo returns what is known of v. The amplification vectors have no Description: Vectors adds it.
 func vectorInfo(v Vector) (VectorInfo, bool) {
 	info := VectorInfo{Name: v, Families: []flowspec.Family{flowspec.IPv4, flowspec.IPv6}}
 	for _, a := range amplifiers() {
@@ -194,7 +212,6 @@ func (v VectorInfo) amplification(a amplifier) VectorInfo {
 	if a.second != 0 {
 		v.SourcePorts = append(v.SourcePorts, flowspec.One(a.second))
 	}
-	v.Description = fmt.Sprintf("UDP from source port %s, and UDP fragments after the first", list(v.SourcePorts, rangeText))
 	if v.Name == VectorTFTPAmplification {
 		v.Leaks = "a TFTP server may answer from any port (RFC 1350 section 4): answers from others than 69 are not matched, this leaks them"
 	}

@@ -61,6 +61,7 @@ func BenchmarkTargets(b *testing.B) {
 	for _, c := range []chapter{
 		{"evaluate", measureEvaluate},
 		{"policy", measurePolicy},
+		{"decisions", measureDecisions},
 		{"fsm", measureFSM},
 		{"inventory", measureInventory},
 		{"rules", measureRules},
