@@ -32,7 +32,7 @@ func (s *clusterService) Status(ctx context.Context, _ *tidegatev1.StatusRequest
 	out := &tidegatev1.StatusResponse{
 		Cluster: s.cfg.Cluster, Term: s.ctrl.Status().Term, ActiveMitigations: uint32(st.ActiveCount()),
 		Links: uint32(st.LinkCount()), Read: s.readInfo(st),
-		Freeze: freezeProto(st),
+		Freeze: freezeProto(st), PendingApprovals: uint32(st.AwaitingCount()), BreakGlassMitigations: uint32(st.UnapprovedCount()),
 	}
 	for q := range st.Quarantines() {
 		out.Quarantines = append(out.Quarantines, quarantineProto(&q))

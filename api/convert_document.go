@@ -206,6 +206,7 @@ func safeguardsFrom(v *violations, in *tidegatev1.Safeguards) *policy.Safeguards
 		out.MaxLifetime = v.duration("max_lifetime", in.GetMaxLifetime(), false)
 	}
 	v.bounds(&out, in)
+	approvalBounds(v, &out, in)
 	return &out
 }
 
@@ -295,10 +296,13 @@ func safeguardsProto(x *policy.Safeguards) *tidegatev1.Safeguards {
 	v4, v6 := uint32(x.WidestIPv4), uint32(x.WidestIPv6)
 	pieces, most, percent := uint32(x.MaxPieces), uint32(x.MaxMitigations), x.MaxRemovedLinksPercent
 	rtbh4, rtbh6, routes := uint32(x.ShortestRTBH(flowspec.IPv4)), uint32(x.ShortestRTBH(flowspec.IPv6)), uint32(x.RTBHRoutes())
+	addresses, withdrawals, removals := uint32(x.ApprovalAddresses), uint32(x.ApprovalWithdrawals), uint32(x.UnapprovedRemovals())
 	out := &tidegatev1.Safeguards{
 		Name: x.Name, WidestIpv4: &v4, WidestIpv6: &v6, MaxPieces: &pieces, MaxMitigations: &most,
 		DefaultLifetime: durationProto(x.DefaultLifetime), MaxLifetime: durationProto(x.MaxLifetime),
 		MaxRemovedLinksPercent: &percent, ShortestRtbhIpv4: &rtbh4, ShortestRtbhIpv6: &rtbh6, MaxRtbhRoutes: &routes,
+		ApprovalTimeout: durationProto(x.ApproveTimeout()), ApprovalAddresses: &addresses, ApprovalWithdrawals: &withdrawals,
+		ApprovalRemovals: &removals, BreakGlassLifetime: durationProto(x.UnapprovedLifetime()),
 	}
 	boundsProto(out, x)
 	return out

@@ -26,7 +26,7 @@ func (v *violations) ladder(in []*tidegatev1.Step) []policy.Step {
 	var out []policy.Step
 	for i, s := range in {
 		at := &violations{document: v.document, prefix: v.prefix + item("ladder", i) + "."}
-		step := policy.Step{Action: at.action(s.GetAction()), After: at.pause("after", s.GetAfter()), MinConfidence: s.GetMinConfidence()}
+		step := policy.Step{Action: at.action(s.GetAction()), After: at.pause("after", s.GetAfter()), MinConfidence: s.GetMinConfidence(), Mode: mode(s.GetMode())}
 		v.list = append(v.list, at.list...)
 		out = append(out, step)
 	}
@@ -52,7 +52,7 @@ func relax(s string) policy.Relax {
 func laddersProto(in []policy.Step) []*tidegatev1.Step {
 	var out []*tidegatev1.Step
 	for _, s := range in {
-		step := &tidegatev1.Step{Action: actionProto(s.Action), MinConfidence: s.MinConfidence}
+		step := &tidegatev1.Step{Action: actionProto(s.Action), MinConfidence: s.MinConfidence, Mode: string(s.Mode)}
 		if s.After != 0 {
 			step.After = durationProto(s.After)
 		}
@@ -84,7 +84,7 @@ func life(out *tidegatev1.Mitigation, m *policy.Mitigation) {
 // history tells the story of m from its start to its end.
 func history(m *policy.Mitigation) []*tidegatev1.Event {
 	out := []*tidegatev1.Event{{
-		At: timeProto(m.Created), What: "started", By: string(m.By), Code: string(m.Reason.Code), Text: begun(m),
+		At: timeProto(m.Created), What: beginning(m), By: string(m.By), Code: string(m.Reason.Code), Text: begun(m),
 	}}
 	for _, ev := range m.History {
 		out = append(out, &tidegatev1.Event{
@@ -97,6 +97,22 @@ func history(m *policy.Mitigation) []*tidegatev1.Event {
 		})
 	}
 	return out
+}
+
+// beginning is what the first event of a mitigation is: it was started, or asked for.
+func beginning(m *policy.Mitigation) string {
+	if len(m.History) > 0 && m.History[0].What == policy.EventAsked && m.History[0].At.Equal(m.Created) {
+		return "requested"
+	}
+	return "started"
+}
+
+// mode reads a mode; auto is the default, as if nothing was written. What else it may be is for policy to say.
+func mode(s string) policy.Mode {
+	if s == modeAuto {
+		return policy.ModeAuto
+	}
+	return policy.Mode(s)
 }
 
 // begun is how a mitigation began, in one line.

@@ -32,6 +32,7 @@ func startRequest(v *violations, in *tidegatev1.StartRequest) *policy.StartReque
 	}
 	out.Action = v.action(in.GetAction())
 	out.Lifetime = v.duration("lifetime", in.GetLifetime(), false)
+	out.BreakGlass = in.GetBreakGlass()
 	return out
 }
 
@@ -130,12 +131,13 @@ func mitigationProto(s *policy.State, m *policy.Mitigation) *tidegatev1.Mitigati
 	for _, c := range m.Causes {
 		out.Causes = append(out.Causes, &tidegatev1.Cause{Source: c.Source, AttackId: c.AttackID, Since: timeProto(c.Since)})
 	}
-	if m.Announced() {
+	if m.Announced() || m.Phase == policy.Pending { // those that would hear it
 		out.Routers = routerNames(s, m)
 	}
 	rates(out, m)
 	life(out, m)
 	shapeOf(out, m)
+	approvals(out, m)
 	return out
 }
 
@@ -220,6 +222,8 @@ func phaseText(p policy.Phase) string {
 		return "over"
 	case policy.Ending:
 		return "ending"
+	case policy.Pending:
+		return "pending"
 	default:
 		return ""
 	}

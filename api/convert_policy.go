@@ -33,9 +33,7 @@ func policyFrom(v *violations, in *tidegatev1.Policy) *policy.Policy {
 		Lifetime:       v.duration("lifetime", in.GetLifetime(), false),
 		Groups:         slices.Clone(in.GetGroups()),
 	}
-	if in.GetMode() != modeAuto {
-		out.Mode = policy.Mode(in.GetMode()) // what it may be is for policy to say
-	}
+	out.Mode = mode(in.GetMode())
 	parser := newSignalParser()
 	for i, s := range in.GetVectors() {
 		if !parser.vectors[policy.Vector(s)] {

@@ -113,6 +113,7 @@ func verdictProto(in policy.Verdict) *tidegatev1.Verdict {
 		Text:       in.Reason.Text,
 		Mitigation: formatID(in.Mitigation),
 		Kind:       verdictKind(in.Kind),
+		Approval:   approvalOf(in),
 	}
 	if in.Kind == policy.Retry {
 		out.RetryAfter = durationProto(in.RetryAfter)
@@ -134,6 +135,8 @@ func verdictKind(k policy.VerdictKind) tidegatev1.VerdictKind {
 		return tidegatev1.VerdictKind_VERDICT_KIND_REFUSED
 	case policy.Retry:
 		return tidegatev1.VerdictKind_VERDICT_KIND_RETRY
+	case policy.AwaitsApproval:
+		return tidegatev1.VerdictKind_VERDICT_KIND_PENDING
 	default:
 		return tidegatev1.VerdictKind_VERDICT_KIND_UNSPECIFIED
 	}

@@ -59,7 +59,7 @@ func (s *inventoryService) Plan(ctx context.Context, req *tidegatev1.PlanRequest
 // are about attacks.
 func planVerdict(in policy.Verdict) *tidegatev1.Verdict {
 	out := verdictProto(in)
-	if in.Kind != policy.Refused && in.Kind != policy.Retry {
+	if in.Kind != policy.Refused && in.Kind != policy.Retry && in.Kind != policy.AwaitsApproval {
 		out.Kind = tidegatev1.VerdictKind_VERDICT_KIND_UNSPECIFIED
 	}
 	return out
@@ -73,7 +73,8 @@ func (s *inventoryService) Apply(ctx context.Context, req *tidegatev1.ApplyReque
 		if err != nil {
 			return nil, err
 		}
-		cmd.Request = applyRequest(v, req.GetDocuments(), req.GetPrune(), req.GetAllowRemovals())
+		apply := applyRequest(v, req.GetDocuments(), req.GetPrune(), req.GetAllowRemovals())
+		apply.BreakGlass, cmd.Request = req.GetBreakGlass(), apply
 		if err := v.err(); err != nil {
 			return nil, err
 		}
@@ -89,7 +90,11 @@ func (s *inventoryService) Apply(ctx context.Context, req *tidegatev1.ApplyReque
 		if err := refusal(out.Decision, details...); err != nil {
 			return nil, err
 		}
-		return &tidegatev1.ApplyResponse{Plan: plan, Write: writeInfo(out)}, nil
+		resp := &tidegatev1.ApplyResponse{Plan: plan, Write: writeInfo(out)}
+		if out.Decision.Verdict.Kind == policy.AwaitsApproval {
+			resp.Verdict = verdictProto(out.Decision.Verdict)
+		}
+		return resp, nil
 	})
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -129,10 +130,8 @@ func (s *mitigationService) List(_ context.Context, req *tidegatev1.ListRequest)
 		return nil, v.err()
 	}
 	st := s.ctrl.State()
-	var list []*policy.Mitigation
-	for m := range selected(st, policy.CustomerID(req.GetCustomer()), req.GetIncludeOver()) {
-		list = append(list, m)
-	}
+	list := slices.SortedFunc(selected(st, policy.CustomerID(req.GetCustomer()), req.GetIncludeOver()),
+		func(a, b *policy.Mitigation) int { return cmp.Compare(a.ID, b.ID) })
 	if c := req.GetCustomer(); c != "" && len(list) == 0 {
 		if _, ok := st.Customer(policy.CustomerID(c)); !ok {
 			return nil, noCustomer(st, c)
@@ -146,7 +145,7 @@ func (s *mitigationService) List(_ context.Context, req *tidegatev1.ListRequest)
 	return out, nil
 }
 
-// selected are mitigations by id.
+// selected are the mitigations that are not over, active ones first, or all.
 func selected(st *policy.State, customer policy.CustomerID, over bool) iter.Seq[*policy.Mitigation] {
 	if over {
 		return func(yield func(*policy.Mitigation) bool) {
@@ -158,9 +157,21 @@ func selected(st *policy.State, customer policy.CustomerID, over bool) iter.Seq[
 		}
 	}
 	if customer != "" {
-		return st.ActiveOf(customer)
+		return both(st.ActiveOf(customer), st.PendingOf(customer))
 	}
-	return st.Active()
+	return both(st.Active(), st.Pending())
+}
+
+func both(lists ...iter.Seq[*policy.Mitigation]) iter.Seq[*policy.Mitigation] {
+	return func(yield func(*policy.Mitigation) bool) {
+		for _, list := range lists {
+			for m := range list {
+				if !yield(m) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // Watch sends the active mitigations, then each one as it changes. A watcher that reads slowly misses states in
@@ -255,7 +266,11 @@ func (s *mitigationService) Extend(ctx context.Context, req *tidegatev1.ExtendRe
 		if err != nil {
 			return nil, err
 		}
-		return &tidegatev1.ExtendResponse{Mitigation: m, Write: writeInfo(out)}, nil
+		resp := &tidegatev1.ExtendResponse{Mitigation: m, Write: writeInfo(out)}
+		if out.Decision.Verdict.Kind == policy.AwaitsApproval {
+			resp.Verdict = verdictProto(out.Decision.Verdict)
+		}
+		return resp, nil
 	})
 }
 
@@ -274,7 +289,7 @@ func (s *mitigationService) Withdraw(ctx context.Context, req *tidegatev1.Withdr
 			return nil, err
 		}
 		resp := &tidegatev1.WithdrawResponse{Mitigation: shown, Write: writeInfo(out)}
-		if m := decided(s.ctrl.State(), out.Decision); m != nil {
+		if m := decided(s.ctrl.State(), out.Decision); m != nil && !m.NeverAnnounced() {
 			resp.GoneAtLatest = timeProto(s.ctrl.GoneAtLatest(m))
 		}
 		return resp, nil
@@ -290,7 +305,8 @@ func (s *mitigationService) WithdrawAll(ctx context.Context, req *tidegatev1.Wit
 			return nil, err
 		}
 		cmd.Request = &policy.WithdrawAllRequest{
-			Customer: policy.CustomerID(req.GetCustomer()), Freeze: req.GetFreeze(), FreezeFor: v.within("freeze_for", req.GetFreezeFor()),
+			BreakGlass: req.GetBreakGlass(),
+			Customer:   policy.CustomerID(req.GetCustomer()), Freeze: req.GetFreeze(), FreezeFor: v.within("freeze_for", req.GetFreezeFor()),
 		}
 		out, _, err := s.write(ctx, v, cmd)
 		if err != nil {
@@ -300,11 +316,14 @@ func (s *mitigationService) WithdrawAll(ctx context.Context, req *tidegatev1.Wit
 		var latest time.Time
 		for _, m := range out.Decision.Mitigations {
 			resp.Ids = append(resp.Ids, formatID(m.ID))
-			if t := s.ctrl.GoneAtLatest(m); t.After(latest) {
+			if t := s.ctrl.GoneAtLatest(m); t.After(latest) && !m.NeverAnnounced() {
 				latest = t
 			}
 		}
 		resp.GoneAtLatest = timeProto(latest)
+		if out.Decision.Verdict.Kind == policy.AwaitsApproval {
+			resp.Verdict = verdictProto(out.Decision.Verdict)
+		}
 		return resp, nil
 	})
 }

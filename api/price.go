@@ -9,7 +9,7 @@ import (
 // pricedProto is mitigationProto with what the rules cost on each router.
 func pricedProto(s *policy.State, m *policy.Mitigation) *tidegatev1.Mitigation {
 	out := mitigationProto(s, m)
-	if m.Phase != policy.Active || m.Action.RouteKind() != wanted.FlowSpec {
+	if m.Phase != policy.Active && m.Phase != policy.Pending || m.Action.RouteKind() != wanted.FlowSpec {
 		return out
 	}
 	byProfile := map[string]*tidegatev1.Price{}

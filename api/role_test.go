@@ -18,41 +18,47 @@ import (
 	tidegatev1 "github.com/tidegate/tidegate/proto/tidegate/v1"
 )
 
-// golden says, for every RPC there is, who may call it: m member, a admin, o operator, v viewer, d detector.
+// golden says, for every RPC there is, who may call it: m member, a admin, o operator, v viewer, d detector,
+// p approver.
 var golden = map[string]string{
-	"/tidegate.v1.SignalService/Report":                              "....d",
-	"/tidegate.v1.SignalService/StreamSignals":                       "....d",
-	"/tidegate.v1.SignalService/Preview":                             ".ao.d",
-	"/tidegate.v1.MitigationService/Start":                           ".ao..",
-	"/tidegate.v1.MitigationService/Preview":                         ".aov.",
-	"/tidegate.v1.MitigationService/Get":                             ".aov.",
-	"/tidegate.v1.MitigationService/List":                            ".aov.",
-	"/tidegate.v1.MitigationService/Watch":                           ".aov.",
-	"/tidegate.v1.MitigationService/Extend":                          ".ao..",
-	"/tidegate.v1.MitigationService/Withdraw":                        ".ao..",
-	"/tidegate.v1.MitigationService/WithdrawAll":                     ".ao..",
-	"/tidegate.v1.InventoryService/Plan":                             ".aov.",
-	"/tidegate.v1.InventoryService/Apply":                            ".a...",
-	"/tidegate.v1.InventoryService/GetDocument":                      ".aov.",
-	"/tidegate.v1.InventoryService/ListDocuments":                    ".aov.",
-	"/tidegate.v1.InventoryService/Lookup":                           ".aov.",
-	"/tidegate.v1.RuleService/ListRules":                             ".aov.",
-	"/tidegate.v1.RuleService/ListPeers":                             ".aov.",
-	"/tidegate.v1.AuditService/List":                                 ".aov.",
-	"/tidegate.v1.AuditService/Verify":                               ".aov.",
-	"/tidegate.v1.AuditService/Begin":                                ".a...",
-	"/tidegate.v1.ClusterService/Status":                             ".aov.",
-	"/tidegate.v1.ClusterService/Freeze":                             ".ao..",
-	"/tidegate.v1.ClusterService/Unfreeze":                           ".ao..",
-	"/tidegate.v1.ClusterService/QuarantineDetector":                 ".ao..",
-	"/tidegate.v1.ClusterService/ReleaseDetector":                    ".ao..",
-	"/tidegate.v1.ClusterService/ListDetectors":                      ".aov.",
-	"/tidegate.v1.MemberService/LocalStatus":                         "m....",
-	"/grpc.health.v1.Health/Check":                                   "maovd",
-	"/grpc.health.v1.Health/List":                                    "maovd",
-	"/grpc.health.v1.Health/Watch":                                   "maovd",
-	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo":      ".aov.",
-	"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": ".aov.",
+	"/tidegate.v1.SignalService/Report":                              "....d.",
+	"/tidegate.v1.SignalService/StreamSignals":                       "....d.",
+	"/tidegate.v1.SignalService/Preview":                             ".ao.d.",
+	"/tidegate.v1.MitigationService/Start":                           ".ao...",
+	"/tidegate.v1.MitigationService/Preview":                         ".aov.p",
+	"/tidegate.v1.MitigationService/Get":                             ".aov.p",
+	"/tidegate.v1.MitigationService/List":                            ".aov.p",
+	"/tidegate.v1.MitigationService/Watch":                           ".aov.p",
+	"/tidegate.v1.MitigationService/Extend":                          ".ao...",
+	"/tidegate.v1.MitigationService/Withdraw":                        ".ao...",
+	"/tidegate.v1.MitigationService/WithdrawAll":                     ".ao...",
+	"/tidegate.v1.ApprovalService/ListApprovals":                     ".aov.p",
+	"/tidegate.v1.ApprovalService/GetApproval":                       ".aov.p",
+	"/tidegate.v1.ApprovalService/Approve":                           ".a...p",
+	"/tidegate.v1.ApprovalService/Reject":                            ".a...p",
+	"/tidegate.v1.ApprovalService/BreakGlass":                        ".ao...",
+	"/tidegate.v1.InventoryService/Plan":                             ".aov.p",
+	"/tidegate.v1.InventoryService/Apply":                            ".a....",
+	"/tidegate.v1.InventoryService/GetDocument":                      ".aov.p",
+	"/tidegate.v1.InventoryService/ListDocuments":                    ".aov.p",
+	"/tidegate.v1.InventoryService/Lookup":                           ".aov.p",
+	"/tidegate.v1.RuleService/ListRules":                             ".aov.p",
+	"/tidegate.v1.RuleService/ListPeers":                             ".aov.p",
+	"/tidegate.v1.ClusterService/Status":                             ".aov.p",
+	"/tidegate.v1.ClusterService/Freeze":                             ".ao...",
+	"/tidegate.v1.ClusterService/Unfreeze":                           ".ao...",
+	"/tidegate.v1.ClusterService/QuarantineDetector":                 ".ao...",
+	"/tidegate.v1.ClusterService/ReleaseDetector":                    ".ao...",
+	"/tidegate.v1.ClusterService/ListDetectors":                      ".aov.p",
+	"/tidegate.v1.MemberService/LocalStatus":                         "m.....",
+	"/grpc.health.v1.Health/Check":                                   "maovdp",
+	"/grpc.health.v1.Health/List":                                    "maovdp",
+	"/grpc.health.v1.Health/Watch":                                   "maovdp",
+	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo":      ".aov.p",
+	"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": ".aov.p",
+	"/tidegate.v1.AuditService/List":                                 ".aov.p",
+	"/tidegate.v1.AuditService/Verify":                               ".aov.p",
+	"/tidegate.v1.AuditService/Begin":                                ".a....",
 }
 
 // TestRoles calls every RPC of the running server as every role. The RPCs are found by reflection over what is
@@ -124,7 +130,7 @@ func TestTableIsGolden(t *testing.T) {
 			var got strings.Builder
 			for i, role := range auth.AllRoles() {
 				if table.Allows(method, role) {
-					got.WriteByte("maovd"[i])
+					got.WriteByte("maovdp"[i])
 				} else {
 					got.WriteByte('.')
 				}

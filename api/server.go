@@ -23,6 +23,7 @@ func Services() []string {
 	return []string{
 		tidegatev1.SignalService_ServiceDesc.ServiceName,
 		tidegatev1.MitigationService_ServiceDesc.ServiceName,
+		tidegatev1.ApprovalService_ServiceDesc.ServiceName,
 		tidegatev1.InventoryService_ServiceDesc.ServiceName,
 		tidegatev1.RuleService_ServiceDesc.ServiceName,
 		tidegatev1.ClusterService_ServiceDesc.ServiceName,
@@ -47,6 +48,7 @@ func (s *Server) SetServing(serving bool) {
 func (s *Server) Register(r grpc.ServiceRegistrar) {
 	tidegatev1.RegisterSignalServiceServer(r, &signalService{Server: s})
 	tidegatev1.RegisterMitigationServiceServer(r, &mitigationService{Server: s})
+	tidegatev1.RegisterApprovalServiceServer(r, &approvalService{Server: s})
 	tidegatev1.RegisterInventoryServiceServer(r, &inventoryService{Server: s})
 	tidegatev1.RegisterRuleServiceServer(r, &ruleService{Server: s})
 	tidegatev1.RegisterClusterServiceServer(r, &clusterService{Server: s})

@@ -231,6 +231,8 @@ func verdictLabel(k tidegatev1.VerdictKind) string {
 		return "refused"
 	case tidegatev1.VerdictKind_VERDICT_KIND_RETRY:
 		return "retry"
+	case tidegatev1.VerdictKind_VERDICT_KIND_PENDING:
+		return "pending"
 	default:
 		return "unknown"
 	}

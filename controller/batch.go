@@ -210,7 +210,7 @@ func (b *batch) signal(by policy.Principal, sig *policy.Signal) (policy.Verdict,
 			if v.Reason.Code == policy.CodeSeqConflict {
 				b.memory.incidents = append(b.memory.incidents, incident{sig.Source, v.Reason.Code})
 			}
-			if v.Reason.Code == policy.CodeRepetition && v.Mitigation != 0 {
+			if v.Reason.Code == policy.CodeRepetition && v.Mitigation != 0 && v.Kind == policy.Merged {
 				b.memory.reported[v.Mitigation] = lastReport{at: b.at, confidence: sig.Confidence, source: sig.Source}
 			}
 			return v, true

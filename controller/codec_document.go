@@ -61,6 +61,11 @@ func (c *codec) packDocument(d policy.Document) *raftv1.Document {
 			ShortestRtbhIpv4:       uint32(d.ShortestRTBHIPv4),
 			ShortestRtbhIpv6:       uint32(d.ShortestRTBHIPv6),
 			MaxRtbhRoutes:          int64(d.MaxRTBHRoutes),
+			ApprovalTimeout:        span(d.ApprovalTimeout),
+			ApprovalAddresses:      int64(d.ApprovalAddresses),
+			ApprovalWithdrawals:    int64(d.ApprovalWithdrawals),
+			ApprovalRemovals:       int64(d.ApprovalRemovals),
+			BreakGlassLifetime:     span(d.BreakGlassLifetime),
 
 			Widest:                      packWidest(&d.Widest),
 			MinConfidence:               packConfidence(&d.MinConfidence),
@@ -109,6 +114,11 @@ func (c *codec) document(d *raftv1.Document) policy.Document {
 			ShortestRTBHIPv4:       number[uint8](c, s.GetShortestRtbhIpv4()),
 			ShortestRTBHIPv6:       number[uint8](c, s.GetShortestRtbhIpv6()),
 			MaxRTBHRoutes:          number[int](c, s.GetMaxRtbhRoutes()),
+			ApprovalTimeout:        c.duration(s.GetApprovalTimeout()),
+			ApprovalAddresses:      number[int](c, s.GetApprovalAddresses()),
+			ApprovalWithdrawals:    number[int](c, s.GetApprovalWithdrawals()),
+			ApprovalRemovals:       number[int](c, s.GetApprovalRemovals()),
+			BreakGlassLifetime:     c.duration(s.GetBreakGlassLifetime()),
 
 			Widest:                      c.widest(s.GetWidest()),
 			MinConfidence:               confidence(s.GetMinConfidence()),

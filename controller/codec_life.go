@@ -6,11 +6,13 @@ import (
 )
 
 func (c *codec) packStep(s policy.Step) *raftv1.Step {
-	return &raftv1.Step{Action: c.packAction(s.Action), After: span(s.After), MinConfidence: s.MinConfidence}
+	return &raftv1.Step{Action: c.packAction(s.Action), After: span(s.After), MinConfidence: s.MinConfidence, Mode: string(s.Mode)}
 }
 
 func (c *codec) step(s *raftv1.Step) policy.Step {
-	return policy.Step{Action: c.action(s.GetAction()), After: c.duration(s.GetAfter()), MinConfidence: s.GetMinConfidence()}
+	return policy.Step{
+		Action: c.action(s.GetAction()), After: c.duration(s.GetAfter()), MinConfidence: s.GetMinConfidence(), Mode: policy.Mode(s.GetMode()),
+	}
 }
 
 func packEvent(ev policy.Event) *raftv1.Event {

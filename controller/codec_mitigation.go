@@ -9,6 +9,7 @@ import (
 func endCauses() []policy.EndCause {
 	return []policy.EndCause{
 		"", policy.EndExpired, policy.EndWithdrawn, policy.EndAttackOver, policy.EndSuperseded, policy.EndNothingLeft,
+		policy.EndNotApproved, policy.EndRejected,
 	}
 }
 
@@ -52,6 +53,12 @@ func (c *codec) packMitigation(m *policy.Mitigation) *raftv1.Mitigation {
 		Relax:      string(m.Relax),
 		Pulses:     int64(m.Pulses),
 		EndsAt:     stamp(m.EndsAt),
+		Awaits:     c.packAsk(m.Awaits),
+		ApprovedBy: string(m.ApprovedBy),
+		ApprovedAt: stamp(m.ApprovedAt),
+		Capped:     packReasonOf(m.Capped),
+
+		BreakGlassUntil: stamp(m.BreakGlassUntil),
 		NearMisses: list(m.NearMisses, func(n policy.NearMiss) *raftv1.NearMiss {
 			return &raftv1.NearMiss{Policy: n.Policy, Why: n.Why}
 		}),
@@ -101,6 +108,12 @@ func (c *codec) mitigation(m *raftv1.Mitigation) *policy.Mitigation {
 		Relax:      policy.Relax(m.GetRelax()),
 		Pulses:     number[int](c, m.GetPulses()),
 		EndsAt:     c.time(m.GetEndsAt()),
+		Awaits:     c.ask(m.GetAwaits()),
+		ApprovedBy: policy.Principal(m.GetApprovedBy()),
+		ApprovedAt: c.time(m.GetApprovedAt()),
+		Capped:     reason(m.GetCapped()),
+
+		BreakGlassUntil: c.time(m.GetBreakGlassUntil()),
 		NearMisses: list(m.GetNearMisses(), func(n *raftv1.NearMiss) policy.NearMiss {
 			return policy.NearMiss{Policy: n.GetPolicy(), Why: n.GetWhy()}
 		}),
@@ -211,6 +224,7 @@ func (c *codec) packResult(r policy.Result) *raftv1.Result {
 			Reason:     packReason(r.Verdict.Reason),
 			Mitigation: uint64(r.Verdict.Mitigation),
 			RetryAfter: span(r.Verdict.RetryAfter),
+			Approval:   uint64(r.Verdict.Approval),
 		},
 		Mitigations: list(r.Mitigations, func(id policy.MitigationID) uint64 { return uint64(id) }),
 	}
@@ -226,6 +240,7 @@ func (c *codec) result(r *raftv1.Result) policy.Result {
 			Reason:     reason(v.GetReason()),
 			Mitigation: policy.MitigationID(v.GetMitigation()),
 			RetryAfter: c.duration(v.GetRetryAfter()),
+			Approval:   policy.ApprovalID(v.GetApproval()),
 		},
 		Mitigations: list(r.GetMitigations(), func(id uint64) policy.MitigationID { return policy.MitigationID(id) }),
 	}

@@ -143,6 +143,12 @@ func wordsOf(t reflect.Type) []string {
 		return texts[string](endCauses())
 	case reflect.TypeFor[policy.ExemptionKind]():
 		return texts[string](exemptionKinds())
+	case reflect.TypeFor[policy.AskKind]():
+		return texts[string](askKinds())
+	case reflect.TypeFor[policy.OrderKind]():
+		return texts[string](orderKinds())
+	case reflect.TypeFor[policy.OrderStatus]():
+		return texts[string](orderStates())
 	}
 	return nil
 }
@@ -151,7 +157,7 @@ func changes() []policy.Change {
 	return []policy.Change{
 		&policy.PutDocument{}, &policy.DeleteDocument{}, &policy.PutMitigation{}, &policy.EndMitigation{}, &policy.PutAttack{},
 		&policy.PutResult{}, &policy.PutLease{}, &policy.PutFreeze{}, &policy.EndFreeze{}, &policy.PutQuarantine{}, &policy.EndQuarantine{},
-		&policy.BeginAudit{},
+		&policy.BeginAudit{}, &policy.PutOrder{},
 	}
 }
 
@@ -204,7 +210,7 @@ func TestEveryRecordComesBackFromASnapshot(t *testing.T) {
 	records := []policy.Record{
 		&policy.MetaRecord{}, &policy.RouteRecord{}, &policy.PutDocument{}, &policy.PutMitigation{}, &policy.PutAttack{},
 		&policy.PutResult{}, &policy.PutFreeze{}, &policy.PutQuarantine{},
-		&policy.AuditRecord{},
+		&policy.AuditRecord{}, &policy.PutOrder{},
 	}
 	for _, kind := range records {
 		for range 100 {
@@ -236,6 +242,9 @@ func TestEnumsAreComplete(t *testing.T) {
 		"Validation":    {len(raftv1.Validation_name), len(validations())},
 		"EndCause":      {len(raftv1.EndCause_name), len(endCauses())},
 		"ExemptionKind": {len(raftv1.ExemptionKind_name), len(exemptionKinds())},
+		"AskKind":       {len(raftv1.AskKind_name), len(askKinds())},
+		"OrderKind":     {len(raftv1.OrderKind_name), len(orderKinds())},
+		"OrderStatus":   {len(raftv1.OrderStatus_name), len(orderStates())},
 	} {
 		if n[0] != n[1] {
 			t.Errorf("%s has %d values in the records and %d words", name, n[0], n[1])

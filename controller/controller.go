@@ -115,7 +115,10 @@ func New(cfg Config, deps Deps) (*Controller, error) {
 	}
 	c.self, _ = cfg.self() // validated above
 	c.tracker = &tracker{elapsed: deps.Elapsed, lease: cfg.Lease, live: c.live}
-	c.fsm = newFSM(c.log, p, c.tracker.applied)
+	c.fsm = newFSM(c.log, p, func(term uint64, s *policy.State) {
+		c.tellBreakGlass(c.fsm.state.Load(), s)
+		c.tracker.applied(term, s)
+	})
 	if err := c.open(); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}

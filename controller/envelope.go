@@ -194,6 +194,8 @@ func (c *codec) packChange(ch policy.Change) *raftv1.Change {
 		return &raftv1.Change{Change: &raftv1.Change_PutResult{PutResult: &raftv1.PutResult{Result: c.packResult(ch.Result)}}}
 	case *policy.BeginAudit:
 		return &raftv1.Change{Change: &raftv1.Change_BeginAudit{BeginAudit: &raftv1.BeginAudit{}}}
+	case *policy.PutOrder:
+		return &raftv1.Change{Change: &raftv1.Change_PutOrder{PutOrder: &raftv1.PutOrder{Order: c.packOrder(ch.Order)}}}
 	case *policy.PutLease:
 		return &raftv1.Change{Change: &raftv1.Change_PutLease{PutLease: &raftv1.PutLease{}}}
 	}
@@ -227,6 +229,8 @@ func (c *codec) change(ch *raftv1.Change) policy.Change {
 		return &policy.PutResult{Result: c.result(ch.PutResult.GetResult())}
 	case *raftv1.Change_BeginAudit:
 		return &policy.BeginAudit{}
+	case *raftv1.Change_PutOrder:
+		return &policy.PutOrder{Order: c.order(ch.PutOrder.GetOrder())}
 	case *raftv1.Change_PutLease:
 		return &policy.PutLease{}
 	}

@@ -157,8 +157,12 @@ func (s seen) judge(sig *policy.Signal, digest [32]byte, st *policy.State, fresh
 			Text: fmt.Sprintf("attack %q of %s already sent sequence number %d with another body: a change needs a higher number", sig.AttackID, sig.Source, sig.Seq),
 		}}, true
 	case s.verdict.Reason.Code == policy.CodeRepetition && s.verdict.Mitigation != 0:
+		phase := policy.Active
+		if s.verdict.Kind == policy.AwaitsApproval {
+			phase = policy.Pending
+		}
 		m, ok := st.Mitigation(s.verdict.Mitigation)
-		return s.verdict, ok && m.Phase == policy.Active
+		return s.verdict, ok && m.Phase == phase
 	case s.verdict.Kind == policy.Refused || s.verdict.Kind == policy.Observed:
 		return s.verdict, fresh && s.index == st.Index()
 	}

@@ -20,7 +20,9 @@ type metrics struct {
 	shed      *prometheus.CounterVec
 	commit    prometheus.Histogram
 	conflicts prometheus.Counter
-	elections prometheus.Counter
+	// breakGlass counts what went past an approval, on every node.
+	breakGlass prometheus.Counter
+	elections  prometheus.Counter
 
 	mu      sync.Mutex // guards sources
 	sources map[policy.Principal]bool
@@ -40,6 +42,9 @@ func newMetrics() *metrics {
 		}),
 		conflicts: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tidegate_conflicts_total", Help: "Entries that did nothing because they were decided on another state.",
+		}),
+		breakGlass: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tidegate_break_glass_total", Help: "Mitigations and orders that went past an approval, as this node applied them.",
 		}),
 		elections: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tidegate_elections_total", Help: "Terms that this node began to lead.",
@@ -61,6 +66,13 @@ func (m *metrics) register(r prometheus.Registerer, c *Controller) error {
 		gauge("tidegate_active_mitigations", "Mitigations that are active.", func() float64 {
 			return float64(c.State().ActiveCount())
 		}),
+		gauge("tidegate_pending_approvals", "What awaits a second person.", func() float64 {
+			return float64(c.State().AwaitingCount())
+		}),
+		gauge("tidegate_break_glass_mitigations", "Mitigations that nobody approved although that was needed.", func() float64 {
+			return float64(c.State().UnapprovedCount())
+		}),
+		m.breakGlass,
 		gauge("tidegate_waiting_signals", "Signals that wait to be judged.", func() float64 {
 			_, n := c.queue.length()
 			return float64(n)
@@ -130,6 +142,8 @@ func verdictName(k policy.VerdictKind) string {
 		return "refused"
 	case policy.Retry:
 		return "retry"
+	case policy.AwaitsApproval:
+		return "pending"
 	default:
 		return "unknown"
 	}

@@ -209,6 +209,7 @@ func (c *codec) packRecord(r policy.Record) *raftv1.Record {
 	case *policy.MetaRecord:
 		return &raftv1.Record{Record: &raftv1.Record_Meta{Meta: &raftv1.Meta{
 			Index: uint64(r.Index), At: stamp(r.At), LeaseAt: stamp(r.LeaseAt), NextId: uint64(r.NextID), Count: r.Count,
+			NextOrder: uint64(r.NextOrder),
 		}}}
 	case *policy.RouteRecord:
 		return &raftv1.Record{Record: &raftv1.Record_Route{Route: &raftv1.Route{
@@ -229,7 +230,7 @@ func (c *codec) record(r *raftv1.Record) policy.Record {
 		m := r.Meta
 		return &policy.MetaRecord{
 			Index: policy.Index(m.GetIndex()), At: c.time(m.GetAt()), LeaseAt: c.time(m.GetLeaseAt()),
-			NextID: policy.MitigationID(m.GetNextId()), Count: m.GetCount(),
+			NextID: policy.MitigationID(m.GetNextId()), Count: m.GetCount(), NextOrder: policy.ApprovalID(m.GetNextOrder()),
 		}
 	case *raftv1.Record_Route:
 		return &policy.RouteRecord{Key: flowspec.Key(r.Route.GetKey()), Changed: policy.Index(r.Route.GetChanged())}

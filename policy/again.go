@@ -122,6 +122,9 @@ func (next *again) text(m *Mitigation) string {
 
 // room reports whether the routers have room for m with these parts; as much as it takes now is always there.
 func (b *budget) room(m *Mitigation, parts []part) bool {
+	if b == nil {
+		return true
+	}
 	x := shaped{parts: parts}
 	for i, r := range b.routers {
 		if !r.inReach(m.Action.RouteKind(), m.Groups) {

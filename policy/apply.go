@@ -15,6 +15,30 @@ import (
 // decideApply judges a change of documents: each by itself, then all against each other in the state as it would be,
 // then the brake on removals. Active mitigations whose space is touched are cut again in the same list of changes.
 func decideApply(s *State, r *ApplyRequest, e Entry) Decision {
+	if vs := unreasoned(r.BreakGlass, e); len(vs) > 0 {
+		return malformed(vs)
+	}
+	d := applyDocuments(s, r, e)
+	if d.Verdict.Kind != Mitigated || d.Plan.RemovalsToAllow == 0 {
+		return d
+	}
+	need := s.Safeguards().sweeping(d.Plan.RemovalsToAllow)
+	if need.Code == "" {
+		return d
+	}
+	o := Order{Kind: OrderApply, Documents: r.Documents, Prune: r.Prune, Effect: d.Plan.effect()}
+	if !r.BreakGlass {
+		asks := o.await(s, need, e)
+		asks.Plan = d.Plan
+		return asks
+	}
+	d.Changes = append(d.Changes, o.passed(s, need, e))
+	d.Verdict.Reason = Reason{CodeBreakGlass, fmt.Sprintf("%s; nobody approved it: %s", d.Verdict.Reason.Text, need.Text)}
+	return d
+}
+
+// applyDocuments is decideApply without a second person.
+func applyDocuments(s *State, r *ApplyRequest, e Entry) Decision {
 	if vs := validateDocuments(r.Documents); len(vs) > 0 {
 		return malformed(vs)
 	}
@@ -47,6 +71,11 @@ func decideApply(s *State, r *ApplyRequest, e Entry) Decision {
 	for m := range s.Active() {
 		if a.touches(m) {
 			a.adapt(&d, after, m, budget, e)
+		}
+	}
+	for m := range s.Pending() {
+		if a.touches(m) {
+			a.adapt(&d, after, m, nil, e)
 		}
 	}
 	if m, p, short := tooShort(after); short && s.Safeguards() != after.Safeguards() {
@@ -132,6 +161,7 @@ func validateDocuments(docs []Document) []Violation {
 
 // applying is an ApplyRequest under way.
 type applying struct {
+	base    *State
 	plan    Plan
 	changes []Change
 	touched []DocumentRef
@@ -146,7 +176,7 @@ type applying struct {
 
 // compare finds out what the request changes.
 func compare(s *State, r *ApplyRequest) *applying {
-	a := &applying{routers: map[string]bool{}, space: new(bart.Lite), protection: new(bart.Lite), customers: map[CustomerID]bool{}, optedOut: map[CustomerID]bool{}}
+	a := &applying{base: s, routers: map[string]bool{}, space: new(bart.Lite), protection: new(bart.Lite), customers: map[CustomerID]bool{}, optedOut: map[CustomerID]bool{}}
 	stated := make(map[DocumentRef]bool, len(r.Documents))
 	for _, doc := range r.Documents {
 		ref := doc.Ref()
@@ -374,6 +404,17 @@ func (a *applying) brakeText(s *State, losses []loss, stated int) string {
 	return text
 }
 
+// newlyProtected reports whether the source of v overlaps protected space that it did not overlap before: what it did, a
+// second person approved.
+func newlyProtected(before, after *State, v flowspec.Match) bool {
+	src, ok := v.Component(flowspec.SourcePrefix)
+	if !ok {
+		return false
+	}
+	known := before.ProtectedOverlapping(src.Prefix)
+	return slices.ContainsFunc(after.ProtectedOverlapping(src.Prefix), func(e Exemption) bool { return !slices.Contains(known, e) })
+}
+
 // adapt cuts m again under the state as it will be, and adds what that changes to the decision.
 func (a *applying) adapt(d *Decision, after *State, m *Mitigation, b *budget, e Entry) {
 	if a.customers[m.Customer] {
@@ -385,7 +426,7 @@ func (a *applying) adapt(d *Decision, after *State, m *Mitigation, b *budget, e 
 		return
 	}
 	variants := slices.DeleteFunc(slices.Clone(m.Variants), func(v flowspec.Match) bool {
-		return a.sourceTouched(v) && checkSources(after, []flowspec.Match{v}).Code != ""
+		return a.sourceTouched(v) && newlyProtected(a.base, after, v)
 	})
 	if len(variants) == 0 {
 		a.over(d, m, b, "every source prefix now overlaps protected space", e)
@@ -447,9 +488,12 @@ func newBudget(s *State) *budget {
 }
 
 // pieces returns how many destinations m may have with these matches: as many as it has, and beyond them what is free on
-// the fullest router.
+// the fullest router. Without a budget nothing is counted.
 func (b *budget) pieces(m *Mitigation, variants []flowspec.Match) int {
 	most := int(^uint(0) >> 1)
+	if b == nil {
+		return most
+	}
 	for i, r := range b.routers {
 		if !r.inReach(m.Action.RouteKind(), m.Groups) {
 			continue
@@ -467,6 +511,9 @@ func (b *budget) pieces(m *Mitigation, variants []flowspec.Match) int {
 
 // move counts m with the pieces and matches of now in place of its own; none of them if it is over.
 func (b *budget) move(m *Mitigation, now *Mitigation) {
+	if b == nil { // m awaits approval: no router holds anything of it
+		return
+	}
 	for i, r := range b.routers {
 		if !r.inReach(m.Action.RouteKind(), m.Groups) {
 			continue

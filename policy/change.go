@@ -6,7 +6,7 @@ import (
 )
 
 // Change is one replicated step: one of *PutDocument, *DeleteDocument, *PutMitigation, *EndMitigation, *PutAttack,
-// *PutResult, *PutLease, *PutFreeze, *EndFreeze, *PutQuarantine, *EndQuarantine
+// *PutResult, *PutOrder, *PutLease, *PutFreeze, *EndFreeze, *PutQuarantine, *EndQuarantine
 // and *BeginAudit. Changes record results, never inputs, so that an old log replays the same under newer code.
 type Change interface{ isChange() }
 
@@ -19,7 +19,7 @@ type DeleteDocument struct{ Ref DocumentRef }
 // PutMitigation adds or replaces a mitigation record, whole.
 type PutMitigation struct{ Mitigation *Mitigation }
 
-// EndMitigation ends an active mitigation. It says nothing that the State knows already, so that ten thousand of them
+// EndMitigation ends a mitigation that is not over. It says nothing that the State knows already, so that ten thousand of them
 // fit into one entry: State.Apply makes the record of the end from that of the active mitigation. EndedAt becomes the
 // entry's time.
 type EndMitigation struct {

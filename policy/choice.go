@@ -16,6 +16,7 @@ type Mode string
 const (
 	ModeAuto    Mode = ""        // it is mitigated
 	ModeObserve Mode = "observe" // it is noted what would have been done, and nothing is done
+	ModeApprove Mode = "approve" // it is mitigated when a second person approves it
 )
 
 // Hint is a part of a signal that narrows what a mitigation matches.
@@ -320,8 +321,8 @@ func (d *Policy) validateChoice(c *checker) {
 	if v := d.MinConfidence; !(v >= 0 && v <= 1) {
 		c.add("min_confidence", fmt.Sprintf("%v is not from 0 to 1", v), "write a number such as 0.8")
 	}
-	if d.Mode != ModeAuto && d.Mode != ModeObserve {
-		c.add("mode", fmt.Sprintf("%q is not a mode", clip(string(d.Mode))), "write auto or observe")
+	if d.Mode != ModeAuto && d.Mode != ModeObserve && d.Mode != ModeApprove {
+		c.add("mode", fmt.Sprintf("%q is not a mode", clip(string(d.Mode))), "write auto, observe or approve")
 	}
 	if d.When != "" {
 		if _, err := compileCondition(d.When); err != nil {

@@ -230,10 +230,10 @@ func note(s *State, d Decision, attack *PutAttack, e Entry) Decision {
 		next.Mitigation = att.Mitigation
 	}
 	m, ok := s.Mitigation(next.Mitigation)
-	if ok && m.End == EndWithdrawn {
+	if ok && m.saidNo() {
 		return d // that it was withdrawn is remembered instead
 	}
-	if !ok || m.Phase != Active {
+	if !ok || m.Phase != Active && m.Phase != Pending {
 		next.Mitigation, next.Unanswered = 0, true
 	}
 	if running && !att.worthNoting(&next, e.At) {

@@ -8,7 +8,7 @@ import (
 )
 
 // Request is what Decide judges: one of *SignalRequest, *StartRequest, *ExtendRequest, *WithdrawRequest,
-// *WithdrawAllRequest, *ApplyRequest, *ExpireRequest, *RenewRequest, *EscalateRequest, *LeaseRequest,
+// *WithdrawAllRequest, *ApplyRequest, *ExpireRequest, *RenewRequest, *EscalateRequest, *LeaseRequest, *ApproveRequest, *RejectRequest,
 // *FreezeRequest, *UnfreezeRequest, *QuarantineRequest and *ReleaseRequest.
 type Request interface{ isRequest() }
 
@@ -22,6 +22,8 @@ type StartRequest struct {
 	Action   Action
 	Lifetime time.Duration // 0: the safeguards' default
 	Groups   []string
+	// BreakGlass does not wait for a second person, should one be needed. It passes no protection, budget or guard.
+	BreakGlass bool
 }
 
 // ExtendRequest sets the remaining lifetime of an active mitigation, counted from now.
@@ -40,6 +42,8 @@ type WithdrawAllRequest struct {
 	// itself. It goes with every mitigation only, not with those of one customer.
 	Freeze    bool
 	FreezeFor time.Duration
+	// BreakGlass does not wait for a second person, should one be needed.
+	BreakGlass bool
 }
 
 // ApplyRequest changes documents, all or none, and re-cuts active mitigations in the same entry.
@@ -50,6 +54,8 @@ type ApplyRequest struct {
 	// AllowRemovals is the number of links and blocks that the caller states it means to remove; it must be exact
 	// when the brake asks for it.
 	AllowRemovals int
+	// BreakGlass does not wait for a second person, should one be needed.
+	BreakGlass bool
 }
 
 // ExpireRequest ends every mitigation whose lifetime is over. Asked by the leader itself.

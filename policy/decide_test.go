@@ -33,12 +33,13 @@ type world struct {
 	s     *policy.State
 	index policy.Index
 	now   time.Time
+	by    policy.Principal
 }
 
 // decide judges a request at the world's time and, unless it is refused, applies its changes.
 func (w *world) decide(r policy.Request) policy.Decision {
 	w.t.Helper()
-	e := policy.Entry{Index: w.index + 1, At: w.now, By: "operator/alice", Reason: "ticket 4711"}
+	e := policy.Entry{Index: w.index + 1, At: w.now, By: w.by, Reason: "ticket 4711"}
 	d := policy.Decide(w.s, r, e)
 	if d.Verdict.Kind == policy.Refused && len(d.Changes) > 0 {
 		w.t.Fatalf("refused with %d changes: %s", len(d.Changes), d.Verdict.Reason.Text)
@@ -149,7 +150,7 @@ func inventory() []policy.Document {
 
 func newWorld(t testing.TB, docs ...policy.Document) *world {
 	t.Helper()
-	w := &world{t: t, s: policy.NewState(), now: noon()}
+	w := &world{t: t, s: policy.NewState(), now: noon(), by: "operator/alice"}
 	if docs == nil {
 		docs = inventory()
 	}

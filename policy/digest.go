@@ -44,6 +44,8 @@ func tagOf(r Record) byte {
 		return 4
 	case *PutResult:
 		return 5
+	case *PutOrder:
+		return 10
 	case *PutFreeze:
 		return 24
 	case *PutQuarantine:

@@ -193,6 +193,15 @@ type Safeguards struct {
 	// many of them one mitigation may have; 0: 8.
 	ShortestRTBHIPv4, ShortestRTBHIPv6 uint8
 	MaxRTBHRoutes                      int
+	// ApprovalTimeout is how long something waits for a second person; 0: 15 minutes. A start or a step whose BlastRadius is above
+	// ApprovalAddresses awaits one, 0: none does; so does a withdrawal of more than ApprovalWithdrawals active mitigations, 0: none
+	// does; and an apply that must state a number of removals above ApprovalRemovals, 0: 100.
+	ApprovalTimeout     time.Duration
+	ApprovalAddresses   int
+	ApprovalWithdrawals int
+	ApprovalRemovals    int
+	// BreakGlassLifetime is how long a mitigation lives at most for which nobody waited for a second person; 0: 15 minutes.
+	BreakGlassLifetime time.Duration
 
 	// What follows was added later: zero is what held before, no bound.
 

@@ -23,6 +23,11 @@ const (
 	EventRevived     EventKind = "revived"      // an attack came back within the quiet time
 	EventRelaxed     EventKind = "relaxed"      // after a quiet time the step before was taken
 	EventExtended    EventKind = "extended"     // the remaining lifetime was set
+	EventAsked       EventKind = "asked"        // something of it awaits a second person
+	EventApproved    EventKind = "approved"     // a second person said yes
+	EventRejected    EventKind = "rejected"     // a second person said no
+	EventLapsed      EventKind = "lapsed"       // nobody answered in time
+	EventBreakGlass  EventKind = "break-glass"  // it was done without waiting for a second person
 )
 
 // Event is one thing that happened to a mitigation.

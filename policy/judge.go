@@ -46,6 +46,10 @@ func Decide(s *State, r Request, e Entry) Decision {
 		return decideRelease(s, r)
 	case *BeginAuditRequest:
 		return decideBeginAudit(s)
+	case *ApproveRequest:
+		return decideApprove(s, r, e)
+	case *RejectRequest:
+		return decideReject(s, r, e)
 	case *LeaseRequest:
 		return Decision{Verdict: Verdict{Kind: Observed, Reason: Reason{CodeLease, "the lease was recorded"}}, Changes: []Change{&PutLease{}}}
 	}
@@ -56,6 +60,7 @@ func Decide(s *State, r Request, e Entry) Decision {
 type plan struct {
 	observes bool      // the policy only observes
 	seen     *sighting // the signal; nil for an operator's order
+	asks     bool      // the policy asks for approval
 	taken    *Policy
 	origin   Origin
 	policy   string
@@ -190,19 +195,34 @@ func running(s *State, sig *Signal, att Attack) (current, withdrawn *Mitigation,
 	m, ok := s.Mitigation(att.Mitigation)
 	switch {
 	case !ok:
-	case m.Phase == Active && sig.Seq == att.Seq:
+	case (m.Phase == Active || m.Phase == Pending) && sig.Seq == att.Seq:
 		return nil, nil, repetition(m), true
 	case m.Phase == Active:
 		return m, nil, Decision{}, false
-	case m.End == EndWithdrawn && targetsWithin(sig.Targets, m.Targets):
+	case m.saidNo() && targetsWithin(sig.Targets, m.Targets):
 		return nil, nil, staysWithdrawn(sig, m), true
-	case m.End == EndWithdrawn:
+	case m.saidNo():
 		return nil, m, Decision{}, false
 	}
 	return nil, nil, Decision{}, false
 }
 
+// saidNo reports whether a person does not want the mitigation for its attacks.
+func (m *Mitigation) saidNo() bool { return m.End == EndWithdrawn || m.End == EndRejected }
+
+// unwanted is what that person did.
+func (m *Mitigation) unwanted() string {
+	if m.End == EndRejected {
+		return "rejected"
+	}
+	return "withdrew"
+}
+
 func staysWithdrawn(sig *Signal, m *Mitigation) Decision {
+	if m.End == EndRejected {
+		return observe(CodeNotApproved, m.ID, "M%d for attack %q was rejected by %s: start one by hand, or send the attack under another id",
+			m.ID, sig.AttackID, m.EndedBy)
+	}
 	return observe(CodeStaysWithdrawn, m.ID, "M%d for attack %q was withdrawn by %s: start one by hand, or send the attack under another id",
 		m.ID, sig.AttackID, m.EndedBy)
 }
@@ -235,7 +255,7 @@ func judge(s *State, sig *sighting) (*plan, Decision) {
 		return nil, refuse(r)
 	}
 	p := &plan{
-		observes: pol.Mode == ModeObserve, seen: sig, taken: pol,
+		observes: pol.Mode == ModeObserve, asks: pol.asksAtStart(), seen: sig, taken: pol,
 		origin: FromPolicy, policy: pol.Name, source: sig.Source, perHour: pol.MaxPerHour, vector: sig.Vector, customer: customer, targets: targets, variants: variants,
 		action: action, groups: pol.Groups, lifetime: pol.Lifetime, notes: notes, confidence: sig.confidence, floor: steps[0].MinConfidence, quiet: pol.Quiet, relax: pol.Relax,
 	}
@@ -287,13 +307,13 @@ func settle(s *State, p *plan, attack *PutAttack, current *Mitigation, e Entry) 
 	}
 	found := survey(s, p, current, alone)
 	if found.cover != nil && found.cover.Phase == Active {
-		return merge(found.cover, p, attack, current, e)
+		return merge(s, found.cover, p, attack, current, e)
 	}
 	if r := p.mayStart(s, e); r.Code != "" {
 		return observed(r)
 	}
 	if found.cover != nil { // about to end: it comes back
-		return merge(found.cover, p, attack, current, e)
+		return merge(s, found.cover, p, attack, current, e)
 	}
 	r := p.unsure(s)
 	if r.Code != "" {
@@ -303,6 +323,9 @@ func settle(s *State, p *plan, attack *PutAttack, current *Mitigation, e Entry) 
 	p, found, r = p.place(s, &before, found, current, alone)
 	if r.Code != "" {
 		return refuse(r)
+	}
+	if need := p.approval(s); need.Code != "" {
+		return p.awaitSignal(s, &found, need, attack, current, e)
 	}
 	m, r := p.mitigation(s, e)
 	if r.Code != "" {
@@ -320,6 +343,7 @@ func settle(s *State, p *plan, attack *PutAttack, current *Mitigation, e Entry) 
 	p.gathers(s, &d, m, e)
 	p.tellCollateral(&d, m)
 	d.moved(current, attack, m.ID, e)
+	d.leavePending(s, attack, m.ID, EndSuperseded, fmt.Sprintf("the attack moved to M%d", m.ID), e)
 	d.Changes = append(d.Changes, attack)
 	return d
 }
@@ -455,7 +479,7 @@ func (f *surveyed) admit(s *State, p *plan) Reason {
 	if r := checkRedirectTarget(s, p); r.Code != "" {
 		return r
 	}
-	if r := checkSources(s, p.variants); r.Code != "" {
+	if r := checkSources(s, p.variants); r.Code != "" && p.origin == FromPolicy { // an operator's awaits a second person
 		return r
 	}
 	return p.checkRouters(s)
@@ -487,7 +511,7 @@ func (p *plan) mitigation(s *State, e Entry) (*Mitigation, Reason) {
 }
 
 // merge makes the attack a further cause of m, which begins its lifetime anew.
-func merge(m *Mitigation, p *plan, attack *PutAttack, current *Mitigation, e Entry) Decision {
+func merge(s *State, m *Mitigation, p *plan, attack *PutAttack, current *Mitigation, e Entry) Decision {
 	cp := *m
 	cause := Cause{attack.Attack.Source, attack.Attack.AttackID, e.At}
 	reason := cp.join(cause, p, e)
@@ -495,7 +519,7 @@ func merge(m *Mitigation, p *plan, attack *PutAttack, current *Mitigation, e Ent
 	if len(cp.Reported) > 0 {
 		cp.Reported = fewest(slices.Concat(cp.Reported, p.extent()))
 	}
-	if until := e.At.Add(p.lifetime); until.After(cp.Expires) {
+	if until := cp.within(e.At.Add(p.lifetime)); until.After(cp.Expires) {
 		// The lifetime bounds what each node announces by its own clock, so the two go together.
 		cp.Expires, cp.Lifetime = until, max(cp.Lifetime, p.lifetime)
 	}
@@ -506,6 +530,7 @@ func merge(m *Mitigation, p *plan, attack *PutAttack, current *Mitigation, e Ent
 		Changes:     []Change{&PutMitigation{&cp}},
 	}
 	d.moved(current, attack, m.ID, e)
+	d.leavePending(s, attack, m.ID, EndSuperseded, fmt.Sprintf("the attack moved to M%d", m.ID), e)
 	d.Changes = append(d.Changes, attack)
 	return d
 }
@@ -533,7 +558,7 @@ func (m *Mitigation) join(cause Cause, p *plan, e Entry) Reason {
 // Causes beyond MaxCauses are not listed: an attack that is remembered as a cause of m and not listed is one of
 // those counted in MoreCauses, so a mitigation never ends before the last of them.
 func (d *Decision) leave(m *Mitigation, attack *PutAttack, end EndCause, note string, e Entry) {
-	if m == nil || m.Phase != Active {
+	if m == nil || m.Phase != Active && m.Phase != Pending {
 		return
 	}
 	cp := *m
@@ -544,7 +569,7 @@ func (d *Decision) leave(m *Mitigation, attack *PutAttack, end EndCause, note st
 		cp.MoreCauses--
 	}
 	if len(cp.Causes) == 0 && cp.MoreCauses == 0 {
-		if end == EndAttackOver && d.windDown(m, note, e) {
+		if end == EndAttackOver && m.Phase == Active && d.windDown(m, note, e) {
 			return
 		}
 		d.end(m, end, note, e) // the record goes on to tell what caused it
@@ -581,12 +606,18 @@ func decideEnd(s *State, sig *Signal, att Attack, known bool, digest [32]byte, e
 		d.Changes = []Change{attack}
 		return d
 	}
+	note := fmt.Sprintf("%s reports the end of attack %q", sig.Source, sig.AttackID)
 	if !ok || m.Phase != Active {
 		d.Verdict.Reason = Reason{CodeAttackOver, fmt.Sprintf("the end of attack %q of %s is noted; its mitigation is already over", sig.AttackID, sig.Source)}
-		d.Changes = []Change{attack}
+		if ended := d.leavePending(s, attack, 0, EndAttackOver, note, e); len(ended) > 0 {
+			d.Verdict.Reason.Text = fmt.Sprintf("attack %q of %s is over: %s, which nobody had approved yet, ends", sig.AttackID, sig.Source, mitigationList(ended))
+		} else if ok && m.Phase == Pending {
+			d.Verdict.Reason.Text = fmt.Sprintf("the end of attack %q of %s is noted; M%d still awaits approval for other causes", sig.AttackID, sig.Source, m.ID)
+		}
+		d.Changes = append(d.Changes, attack)
 		return d
 	}
-	d.leave(m, attack, EndAttackOver, fmt.Sprintf("%s reports the end of attack %q", sig.Source, sig.AttackID), e)
+	d.leave(m, attack, EndAttackOver, note, e)
 	now := d.Mitigations[0]
 	text := fmt.Sprintf("attack %q of %s is over: M%d ends", sig.AttackID, sig.Source, m.ID)
 	if now.Phase == Active {
@@ -597,6 +628,7 @@ func decideEnd(s *State, sig *Signal, att Attack, known bool, digest [32]byte, e
 		text = fmt.Sprintf("attack %q of %s is over: M%d stays announced for a quiet time of %s%s", sig.AttackID, sig.Source, m.ID, span(now.EndsAt.Sub(e.At)), damping(now.Pulses))
 	}
 	d.Verdict.Reason = Reason{CodeAttackOver, text}
+	d.leavePending(s, attack, 0, EndAttackOver, note, e)
 	d.Changes = append(d.Changes, attack)
 	return d
 }
@@ -627,6 +659,8 @@ func would(code ReasonCode, why string, d Decision) Decision {
 		would = "would have been mitigated with " + plural(len(d.Mitigations[0].Rules), "rule")
 	case Merged:
 		would = fmt.Sprintf("would have been merged into M%d", d.Verdict.Mitigation)
+	case AwaitsApproval:
+		would = "would have awaited approval with " + plural(len(d.Mitigations[0].Rules), "rule")
 	case Refused:
 		would = "would have been refused (" + string(d.Verdict.Reason.Code) + ")"
 	case Observed, Ended, Retry:
@@ -636,6 +670,11 @@ func would(code ReasonCode, why string, d Decision) Decision {
 
 // repetition answers a signal that changes nothing.
 func repetition(m *Mitigation) Decision {
+	if m.Phase == Pending {
+		d := m.awaiting(fmt.Sprintf("M%d for this attack still awaits approval", m.ID))
+		d.Verdict.Reason.Code = CodeRepetition
+		return d
+	}
 	return Decision{
 		Verdict:     Verdict{Kind: Merged, Mitigation: m.ID, Reason: Reason{CodeRepetition, "M" + strconv.FormatUint(uint64(m.ID), 10) + " is already active for this attack"}},
 		Mitigations: []*Mitigation{m},

@@ -19,7 +19,8 @@ func (p *plan) keepOut(s *State, sig *Signal, current, withdrawn *Mitigation) (d
 			return Decision{}, false
 		}
 		p.leaveOut(out, s.Safeguards())
-		p.notes = append(p.notes, fmt.Sprintf("%s is left out: %s withdrew M%d for this attack", prefixList(out), withdrawn.EndedBy, withdrawn.ID))
+		p.notes = append(p.notes, fmt.Sprintf("%s is left out: %s %s M%d for this attack", prefixList(out), withdrawn.EndedBy,
+			withdrawn.unwanted(), withdrawn.ID))
 		return staysWithdrawn(sig, withdrawn), len(p.cut.Pieces) == 0
 	case current != nil && current.Customer == p.customer.ID:
 		out := p.beyond(current)

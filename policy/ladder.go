@@ -17,6 +17,8 @@ type Step struct {
 	After time.Duration
 	// MinConfidence is what the last signal must state at least for the step to be taken; 0: any signal will do.
 	MinConfidence float64
+	// Mode is ModeApprove if a second person must approve the step, or of the first one the start; else ModeAuto.
+	Mode Mode
 }
 
 // MaxSteps bounds the steps of a ladder.
@@ -53,7 +55,7 @@ func (m *Mitigation) matches() []flowspec.Match {
 // StepDue returns when the next step may be taken at the earliest; false if there is none to be taken by itself. An
 // operator's order never takes one.
 func (m *Mitigation) StepDue() (time.Time, bool) {
-	if m.Phase != Active || m.Origin != FromPolicy || m.Step+1 >= len(m.Ladder) {
+	if m.Phase != Active || m.Origin != FromPolicy || m.Step+1 >= len(m.Ladder) || m.Awaits.Kind == AskStep || m.Blocked.Code == CodeNotApproved {
 		return time.Time{}, false
 	}
 	return m.StepSince.Add(m.Ladder[m.Step+1].After - m.Ladder[m.Step].After), true
@@ -82,7 +84,7 @@ func (*EscalateRequest) isRequest() {}
 // the state as the steps before leave it; one that is refused stays at its step, and that is noted once.
 func decideEscalate(s *State, r *EscalateRequest, e Entry) Decision {
 	var d Decision
-	trial, taken := s, 0
+	trial, taken, asked := s, 0, 0
 	for _, report := range r.Reports {
 		m, ok := trial.Mitigation(report.ID)
 		if !ok || !m.outlasts(report, e) || !m.believed(s, e.At) {
@@ -94,6 +96,8 @@ func decideEscalate(s *State, r *EscalateRequest, e Entry) Decision {
 		}
 		if next == nil {
 			next = m.blocked(reason, e)
+		} else if next.Step == m.Step {
+			asked++
 		} else {
 			taken++
 		}
@@ -108,8 +112,11 @@ func decideEscalate(s *State, r *EscalateRequest, e Entry) Decision {
 	if len(d.Changes) == 0 {
 		return observe(CodeNothingToDo, 0, "no mitigation takes a step")
 	}
-	d.Verdict = Verdict{Kind: Mitigated, Reason: Reason{CodeEscalated, fmt.Sprintf("%s the next step, %d stay where they are",
-		plural(taken, "mitigation")+choose(taken, " takes", " take"), len(d.Changes)-taken)}}
+	text := fmt.Sprintf("%s the next step, %d stay where they are", plural(taken, "mitigation")+choose(taken, " takes", " take"), len(d.Changes)-taken-asked)
+	if asked > 0 {
+		text += fmt.Sprintf(", %d await approval for it", asked)
+	}
+	d.Verdict = Verdict{Kind: Mitigated, Reason: Reason{CodeEscalated, text}}
 	return d
 }
 
@@ -136,6 +143,15 @@ func (m *Mitigation) escalate(s *State, r AttackReport, e Entry) (*Mitigation, R
 		reason.Text = fmt.Sprintf("step %d (%s): %s", to+1, m.Ladder[to].Action, reason.Text)
 		return nil, reason
 	}
+	if need := m.Ladder[to].approval(s, m, next); need.Code != "" {
+		if m.Awaits.Kind != "" { // one question at a time
+			return nil, Reason{CodeAwaitsApproval, fmt.Sprintf("step %d (%s): %s awaits approval first", to+1, m.Ladder[to].Action, m.Asked())}
+		}
+		cp := *m
+		cp.Blocked = Reason{}
+		cp.ask(Ask{Kind: AskStep, Step: to, Why: need}, s.Safeguards(), e)
+		return &cp, Reason{}
+	}
 	if reason := m.tooFastFor(s, len(next.Rules), e); reason.Code != "" {
 		return nil, reason
 	}
@@ -145,6 +161,18 @@ func (m *Mitigation) escalate(s *State, r AttackReport, e Entry) (*Mitigation, R
 			to+1, len(m.Ladder), next.Action, m.Action, span(e.At.Sub(m.StepSince).Truncate(time.Second)), measured(&Signal{Confidence: r.Confidence})),
 	})
 	return next, Reason{}
+}
+
+// approval says why the step, at which m would be what next says, awaits a second person; zero if it does not.
+func (d Step) approval(s *State, m, next *Mitigation) Reason {
+	var why []string
+	if d.Mode == ModeApprove {
+		why = append(why, fmt.Sprintf("policy %s asks for approval of this step", m.Policy))
+	}
+	if text := tooFar(s.Safeguards(), next.Cut.Pieces, next.Action); text != "" {
+		why = append(why, text)
+	}
+	return needed(why)
 }
 
 func statedConfidence(c float64) string {
@@ -202,7 +230,19 @@ func (m *Mitigation) atStep(s *State, to int, e Entry) (*Mitigation, Reason) {
 
 // stepPlan is what m would be turned into at a step of its ladder.
 func (m *Mitigation) stepPlan(s *State, to int) (*plan, Reason) {
-	sg, action := s.Safeguards(), m.Ladder[to].Action
+	p, reason := m.planFor(s, m.Ladder[to].Action)
+	if reason.Code != "" {
+		return nil, reason
+	}
+	if p.action.RouteKind() == m.Action.RouteKind() {
+		p.has = m.Rules
+	}
+	return p, p.fit(s)
+}
+
+// planFor is what m would be turned into with another action, on no more than it was meant for.
+func (m *Mitigation) planFor(s *State, action Action) (*plan, Reason) {
+	sg := s.Safeguards()
 	customer, reason := customerOf(s, m.Targets, sg)
 	if reason.Code != "" {
 		return nil, reason
@@ -221,16 +261,13 @@ func (m *Mitigation) stepPlan(s *State, to int) (*plan, Reason) {
 	if action.RouteKind() == wanted.RTBH {
 		p.variants = everything(family)
 	}
-	if action.RouteKind() == m.Action.RouteKind() {
-		p.has = m.Rules
-	}
 	whole := *m // a blackhole's pieces may be parts of what can be told as one
 	whole.Cut.Pieces = fewest(m.Cut.Pieces)
 	if p.cut = recut(s, &whole, max(sg.MaxPieces, len(whole.Cut.Pieces))); len(p.cut.Pieces) == 0 {
 		return nil, Reason{CodeNothingLeft, fmt.Sprintf("nothing of %s remains for customer %s: exempt are %s",
 			prefixList(m.Targets), m.Customer, exemptList(p.cut.Exempt))}
 	}
-	return p, p.fit(s)
+	return p, Reason{}
 }
 
 // unsure says why the signal is not sure enough for the first step, or confirmed by too few.
@@ -282,6 +319,9 @@ func (c *checker) ladder(d *Policy) {
 		sound := len(c.found) == before
 		if f := step.MinConfidence; !(f >= 0 && f <= 1) { // NaN is refused too
 			c.add(below(at, "min_confidence"), fmt.Sprintf("%v is not between 0 and 1", f), "write a confidence such as 0.8, or leave it out")
+		}
+		if step.Mode != ModeAuto && step.Mode != ModeApprove {
+			c.add(below(at, "mode"), fmt.Sprintf("%q is not the mode of a step", clip(string(step.Mode))), "write auto or approve")
 		}
 		switch {
 		case i == 0 && step.After != 0:

@@ -382,6 +382,8 @@ func stepCases() []reasonCase {
 			name: "first step not sure enough", docs: without(nil, hesitant), req: signal("a", 1, dns, pfxs("198.51.100.7/32"), sure(0.5)), kind: policy.Observed,
 			code: policy.CodeLowConfidence, text: []string{"policy steps", "0.75", "0.5"},
 		},
+		{name: "no such mitigation to approve", req: &policy.ApproveRequest{Mitigation: 9}, kind: policy.Refused, code: policy.CodeUnknownApproval, text: []string{"M9"}},
+		{name: "no such order", req: &policy.RejectRequest{Order: 9}, kind: policy.Refused, code: policy.CodeUnknownApproval, text: []string{"A9"}},
 		{name: "no step is due", req: &policy.EscalateRequest{Reports: []policy.AttackReport{{ID: 1}}}, kind: policy.Observed, code: policy.CodeNothingToDo},
 	}
 }

@@ -24,9 +24,10 @@ type Phase uint8
 
 // The phases of a mitigation.
 const (
-	Active Phase = 1
-	Over   Phase = 2
-	Ending Phase = 4 // its attack is over; it is still announced for the quiet time (3 is kept free)
+	Active  Phase = 1
+	Over    Phase = 2
+	Pending Phase = 3 // it awaits approval: never announced, and counted as active by nobody
+	Ending  Phase = 4 // its attack is over; it is still announced for the quiet time
 )
 
 // EndCause says why a mitigation is over.
@@ -39,6 +40,8 @@ const (
 	EndAttackOver  EndCause = "attack-over"
 	EndSuperseded  EndCause = "superseded"
 	EndNothingLeft EndCause = "nothing-left" // protection, or a change of official space, left nothing to act on
+	EndNotApproved EndCause = "not-approved" // nobody approved it in time
+	EndRejected    EndCause = "rejected"     // a second person said no
 )
 
 // ExemptionKind says why a part of the target is not acted on.
@@ -127,11 +130,20 @@ type Mitigation struct {
 	Reported []netip.Prefix
 	// Confidence is that of all detectors together when it began, or when one joined that made it greater.
 	Confidence float64
-	Phase      Phase
-	End        EndCause // Over only
-	EndedAt    time.Time
-	EndedBy    Principal
-	EndNote    string
+	// Awaits is what of it awaits a second person: the start of a Pending one, whose Expires is when that lapses, or something
+	// about one that is announced. ApprovedBy and ApprovedAt are of the last approval.
+	Awaits     Ask
+	ApprovedBy Principal
+	ApprovedAt time.Time
+	// BreakGlassUntil is until when it lives at most although nobody approved what needed approval; zero: it is not so.
+	BreakGlassUntil time.Time
+	// Capped is why no more than it does is asked for its attacks: a second person rejected that.
+	Capped  Reason
+	Phase   Phase
+	End     EndCause // Over only
+	EndedAt time.Time
+	EndedBy Principal
+	EndNote string
 	// Changed is the index of the last entry that changed the mitigation; State.Apply sets it.
 	Changed Index
 }

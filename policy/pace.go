@@ -27,7 +27,7 @@ func (p *pace) commit() {
 
 // change counts m, d being 1, or counts it no more, d being -1. A nil m is none.
 func (p *pace) change(m *held, d int, now time.Time) {
-	if m == nil || m.Origin != FromPolicy {
+	if m == nil || m.Origin != FromPolicy || m.NeverAnnounced() {
 		return
 	}
 	for mo := range m.moments() {
@@ -46,7 +46,7 @@ func (p *pace) prune(now time.Time) {
 
 // samePace reports whether next, in the place of old, is counted the same: nothing was started, and no step taken.
 func samePace(old, next *held) bool {
-	return old != nil && old.Origin == next.Origin && old.Created.Equal(next.Created) && old.Source == next.Source && old.Policy == next.Policy &&
+	return old != nil && old.NeverAnnounced() == next.NeverAnnounced() && old.Origin == next.Origin && old.Created.Equal(next.Created) && old.Source == next.Source && old.Policy == next.Policy &&
 		len(old.Rules) == len(next.Rules) && old.Step == next.Step && old.StepSince.Equal(next.StepSince)
 }
 

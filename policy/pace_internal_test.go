@@ -10,7 +10,7 @@ import (
 func slowPace(s *State, span time.Duration, steps bool, sc paceScope, now time.Time) int {
 	n := 0
 	for m := range s.Mitigations() {
-		if m.Origin != FromPolicy {
+		if m.Origin != FromPolicy || m.NeverAnnounced() {
 			continue
 		}
 		times := []time.Time{m.Created}

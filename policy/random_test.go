@@ -101,7 +101,16 @@ func randomMitigation(r *rand.Rand) *Mitigation {
 	case 0, 1:
 		m.Phase, m.End = Over, EndWithdrawn
 	case 2:
+		if r.IntN(2) == 0 {
+			m.Awaits = Ask{Kind: AskExtend, Until: start().Add(time.Duration(r.IntN(10)) * 25 * time.Minute)}
+		}
 		m.Phase, m.EndsAt = Ending, start().Add(time.Duration(r.IntN(10))*30*time.Minute)
+	}
+	if m.Phase == Active && r.IntN(4) == 0 {
+		m.Phase, m.Awaits = Pending, Ask{Kind: AskStart, Until: start().Add(time.Duration(r.IntN(10)) * 20 * time.Minute)}
+	}
+	if r.IntN(8) == 0 {
+		m.BreakGlassUntil = m.Expires
 	}
 	switch r.IntN(4) {
 	case 0:
@@ -157,7 +166,9 @@ func matchTo(p netip.Prefix) flowspec.Match {
 }
 
 func randomChange(r *rand.Rand) Change {
-	switch r.IntN(12) {
+	switch r.IntN(13) {
+	case 12:
+		return &PutOrder{randomOrder(r)}
 	case 0, 1, 2:
 		return &PutDocument{randomDocument(r)}
 	case 3:
@@ -181,9 +192,24 @@ func randomChange(r *rand.Rand) Change {
 	}
 }
 
+// randomOrder is one of a few orders, in any state.
+func randomOrder(r *rand.Rand) Order {
+	o := Order{
+		ID: ApprovalID(1 + r.IntN(6)), Kind: OrderApply, Status: []OrderStatus{OrderPending, OrderPending, OrderApproved, OrderLapsed}[r.IntN(4)],
+		Until: start().Add(time.Duration(r.IntN(20)) * 15 * time.Minute), Changed: Index(r.IntN(100)), // must be ignored
+	}
+	if o.Status == OrderPending {
+		o.Documents = []Document{randomDocument(r)}
+	}
+	return o
+}
+
 // randomChanges may end an active mitigation of s, and then does other things.
 func randomChanges(r *rand.Rand, s *State) []Change {
 	var cs []Change
+	if n := s.PendingCount(); n > 0 && r.IntN(8) == 0 {
+		cs = append(cs, &EndMitigation{ID: slices.Collect(s.Pending())[r.IntN(n)].ID, Cause: EndNotApproved})
+	}
 	if n := s.ActiveCount(); n > 0 && r.IntN(4) == 0 {
 		c := &EndMitigation{ID: slices.Collect(s.Active())[r.IntN(n)].ID, Cause: []EndCause{EndExpired, EndWithdrawn}[r.IntN(2)]}
 		if r.IntN(2) == 0 {

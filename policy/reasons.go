@@ -165,6 +165,31 @@ const (
 	// CodeLeaderLost is a signal whose verdict is not known, because the leader changed: it may be sent again. Given by
 	// the controller.
 	CodeLeaderLost ReasonCode = "leader_lost"
+
+	// CodeAwaitsApproval is something that is judged and not done before a second person approves it.
+	CodeAwaitsApproval ReasonCode = "awaits_approval"
+	// CodeApproved is something that a second person approved and that is done.
+	CodeApproved ReasonCode = "approved"
+	// CodeRejected is something that a second person rejected.
+	CodeRejected ReasonCode = "rejected"
+	// CodeNotApproved is what a second person rejected, or nobody approved in time, and that is not asked for again.
+	CodeNotApproved ReasonCode = "not_approved"
+	// CodeSecondPerson is an approval by the one who asked.
+	CodeSecondPerson ReasonCode = "second_person"
+	// CodePendingLimit is one thing more than may await approval.
+	CodePendingLimit ReasonCode = "pending_limit"
+	// CodeMitigationPending is a mitigation that awaits approval and cannot be changed before.
+	CodeMitigationPending ReasonCode = "mitigation_pending"
+	// CodeUnknownApproval is a number under which nothing ever awaited approval, as far as it is remembered.
+	CodeUnknownApproval ReasonCode = "unknown_approval"
+	// CodeApprovalOver is something that does not await approval any more: it was decided, it lapsed, or it is over.
+	CodeApprovalOver ReasonCode = "approval_over"
+	// CodeApprovalChanged is an order that would do more now than what was asked for.
+	CodeApprovalChanged ReasonCode = "approval_changed"
+	// CodeBreakGlass is something that was done without waiting for a second person.
+	CodeBreakGlass ReasonCode = "break_glass"
+	// CodeBreakGlassRefused is something that a second person cannot be done without.
+	CodeBreakGlassRefused ReasonCode = "break_glass_refused"
 )
 
 // ReasonInfo describes a code for documentation and for the API's clients.
@@ -248,6 +273,18 @@ func Reasons() []ReasonInfo {
 		{CodeStartRate, false, "policies start too much within too little time: send it again"},
 		{CodeQuorum, false, "the policy waits for more detectors to report the same"},
 		{CodeTooManyUnanswered, true, "the detector has reported too many attacks that nothing was done about"},
+		{CodeAwaitsApproval, false, "nothing of it is done before a second person approves it"},
+		{CodeApproved, false, "a second person approved it"},
+		{CodeRejected, false, "a second person rejected it"},
+		{CodeNotApproved, false, "a second person rejected it, or nobody approved it in time: it is not asked for again"},
+		{CodeSecondPerson, true, "who asked for something cannot approve it"},
+		{CodePendingLimit, true, "as much awaits approval as may"},
+		{CodeMitigationPending, true, "the mitigation awaits approval first"},
+		{CodeUnknownApproval, true, "nothing awaits approval under this number"},
+		{CodeApprovalOver, true, "it does not await approval any more: it was decided, it lapsed, or it is over"},
+		{CodeApprovalChanged, true, "the order would do more now than what was asked for"},
+		{CodeBreakGlass, false, "it was done without waiting for a second person"},
+		{CodeBreakGlassRefused, true, "it takes a second person, whatever the hurry"},
 		{CodeLeaderLost, false, "the leader changed while the signal was judged: send it again"},
 	}
 }

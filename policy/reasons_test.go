@@ -417,6 +417,13 @@ func TestReasons(t *testing.T) {
 	for _, code := range []policy.ReasonCode{policy.CodeExpired, policy.CodeRenewed, policy.CodeEscalated, policy.CodeRevived, policy.CodeUnsafeMatch, policy.CodeInternal} {
 		seen[code] = true
 	}
+	// Reached in approval_test.go, where several people ask and answer.
+	for _, code := range []policy.ReasonCode{
+		policy.CodeAwaitsApproval, policy.CodeApproved, policy.CodeRejected, policy.CodeNotApproved, policy.CodeSecondPerson, policy.CodePendingLimit,
+		policy.CodeMitigationPending, policy.CodeApprovalOver, policy.CodeApprovalChanged, policy.CodeBreakGlass, policy.CodeBreakGlassRefused,
+	} {
+		seen[code] = true
+	}
 	// Given by the controller, whose tests reach them.
 	for _, code := range []policy.ReasonCode{policy.CodeRequestIDReused, policy.CodeTooLarge, policy.CodeOverload, policy.CodeLeaderLost} {
 		seen[code] = true

@@ -9,7 +9,7 @@ import (
 )
 
 // Record is one piece of a State on its way to disk: one of *MetaRecord, *RouteRecord, *PutDocument, *PutMitigation,
-// *PutAttack, *PutResult, *PutFreeze and *PutQuarantine.
+// *PutAttack, *PutResult, *PutOrder, *PutFreeze and *PutQuarantine.
 type Record interface{ isRecord() }
 
 // MetaRecord is the first record of a State.
@@ -18,7 +18,9 @@ type MetaRecord struct {
 	At      time.Time
 	LeaseAt time.Time
 	NextID  MitigationID
-	Count   uint64 // records that follow: a State that was cut short must not come back
+	// NextOrder is 0 as long as there was none.
+	NextOrder ApprovalID
+	Count     uint64 // records that follow: a State that was cut short must not come back
 }
 
 // RouteRecord keeps of a route what does not follow from the mitigations.
@@ -34,17 +36,17 @@ func (*PutMitigation) isRecord() {}
 func (*PutAttack) isRecord()     {}
 func (*PutResult) isRecord()     {}
 
-// Records yields everything that s holds: the MetaRecord, documents, mitigations, routes, attacks, results, the
+// Records yields everything that s holds: the MetaRecord, documents, mitigations, routes, attacks, results, orders, the
 // freeze and the quarantines, each in a fixed order. Equal States yield equal records.
 func (s *State) Records() iter.Seq[Record] {
 	return func(yield func(Record) bool) {
-		count := s.mitigations.n + s.routes.n + s.attacks.n + s.results.n + s.inv.customers.n + s.inv.blocks.n +
+		count := s.orders.n + s.mitigations.n + s.routes.n + s.attacks.n + s.results.n + s.inv.customers.n + s.inv.blocks.n +
 			s.inv.routers.n + s.inv.policies.n + s.inv.safeguards.n + s.inv.detectors.n + s.quarantines.n
 		if s.freeze != nil {
 			count++
 		}
 		count += s.audit.n
-		if !yield(&MetaRecord{Index: s.index, At: s.at, LeaseAt: s.leaseAt, NextID: s.nextID, Count: uint64(count)}) {
+		if !yield(&MetaRecord{Index: s.index, At: s.at, LeaseAt: s.leaseAt, NextID: s.nextID, NextOrder: s.nextOrder - 1, Count: uint64(count)}) {
 			return
 		}
 		for _, k := range documentKinds() {
@@ -71,6 +73,11 @@ func (s *State) Records() iter.Seq[Record] {
 		}
 		for r := range s.results.values() {
 			if !yield(&PutResult{Result: *r}) {
+				return
+			}
+		}
+		for o := range s.Orders() {
+			if !yield(&PutOrder{Order: *o}) {
 				return
 			}
 		}
@@ -177,7 +184,19 @@ func (b *restorer) add(r Record) error {
 		}
 		return b.s.putQuarantine(r.Quarantine)
 	}
-	return fmt.Errorf("record of type %T: %w", r, ErrUnknownChange)
+	return b.addOrder(r)
+}
+
+func (b *restorer) addOrder(r Record) error {
+	p, ok := r.(*PutOrder)
+	if !ok {
+		return fmt.Errorf("record of type %T: %w", r, ErrUnknownChange)
+	}
+	if p == nil {
+		return fmt.Errorf("no order: %w", ErrBadChange)
+	}
+	o := p.Order
+	return b.s.putOrder(&o)
 }
 
 func (b *restorer) addMitigation(r *PutMitigation) error {
@@ -218,5 +237,6 @@ func (b *restorer) check() error {
 		return fmt.Errorf("next mitigation %d, but there is %d: %w", b.meta.NextID, b.s.nextID-1, ErrIncomplete)
 	}
 	b.s.nextID = b.meta.NextID
+	b.s.nextOrder = max(b.s.nextOrder, b.meta.NextOrder+1)
 	return nil
 }

@@ -44,6 +44,7 @@ func (d *Safeguards) RTBHRoutes() int {
 func (d *Safeguards) stated() Safeguards {
 	out := *d
 	out.ShortestRTBHIPv4, out.ShortestRTBHIPv6, out.MaxRTBHRoutes = d.ShortestRTBH(flowspec.IPv4), d.ShortestRTBH(flowspec.IPv6), d.RTBHRoutes()
+	out.ApprovalTimeout, out.ApprovalRemovals, out.BreakGlassLifetime = d.ApproveTimeout(), d.UnapprovedRemovals(), d.UnapprovedLifetime()
 	return out
 }
 

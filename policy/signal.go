@@ -52,6 +52,8 @@ const (
 	Ended     VerdictKind = 4 // the attack's end was noted
 	Refused   VerdictKind = 5
 	Retry     VerdictKind = 6 // overload, or no leader: the same signal may be sent again after RetryAfter
+	// AwaitsApproval: it is judged, and nothing of it is done before a second person approves it.
+	AwaitsApproval VerdictKind = 7
 )
 
 // Verdict is the answer to one signal.
@@ -60,4 +62,5 @@ type Verdict struct {
 	Reason     Reason
 	Mitigation MitigationID  // zero: none
 	RetryAfter time.Duration // Retry only
+	Approval   ApprovalID    // of an order that awaits a second person; zero: none
 }

@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
 	"github.com/tidegate/tidegate/bgp/wanted"
@@ -12,6 +13,7 @@ import (
 // targets, match, action and groups) is merged into it: its lifetime stays, which is what Extend is for.
 func decideStart(s *State, r *StartRequest, e Entry) Decision {
 	match, vs := validateStart(r)
+	vs = append(vs, unreasoned(r.BreakGlass, e)...)
 	if len(vs) > 0 {
 		return malformed(vs)
 	}
@@ -57,6 +59,13 @@ func decideStart(s *State, r *StartRequest, e Entry) Decision {
 			}
 		}
 	}
+	need, pending := p.approval(s), p.samePending(s)
+	if need.Code != "" && pending != nil && !r.BreakGlass {
+		return pending.awaiting(fmt.Sprintf("M%d asks for exactly this already, for %s, and awaits approval: %s", pending.ID, pending.By, pending.Awaits.Why.Text))
+	}
+	if bad := checkSources(s, p.variants); r.BreakGlass && bad.Code != "" {
+		return refuse(Reason{bad.Code, bad.Text + ": that takes a second person, and going past the approval does not do"})
+	}
 	found := survey(s, p, nil, false)
 	if reason = found.admit(s, p); reason.Code != "" {
 		return refuse(reason)
@@ -66,6 +75,23 @@ func decideStart(s *State, r *StartRequest, e Entry) Decision {
 		return refuse(reason)
 	}
 	m.Notes = slices.Concat(m.Notes, p.suggestions(s), found.notes)
+	if need.Code != "" && !r.BreakGlass {
+		return p.awaitStart(s, m, need, e)
+	}
+	d := p.started(m)
+	if need.Code != "" {
+		m.breakGlass(sg, need, e)
+		d.Verdict.Reason = Reason{CodeBreakGlass, fmt.Sprintf("%s; nobody approved it, and it ends at %s at the latest: %s", d.Verdict.Reason.Text,
+			m.Expires.UTC().Format(time.RFC3339), need.Text)}
+	}
+	if pending != nil {
+		d.end(pending, EndSuperseded, fmt.Sprintf("M%d does this", m.ID), e)
+	}
+	return d
+}
+
+// started is the decision that starts m.
+func (p *plan) started(m *Mitigation) Decision {
 	return Decision{
 		Verdict: Verdict{Kind: Mitigated, Mitigation: m.ID, Reason: Reason{CodeStarted, fmt.Sprintf("M%d: %s (%s × %s) for customer %s", m.ID,
 			plural(len(m.Rules), routeWord(m.Action.RouteKind())), plural(len(m.Cut.Pieces), "destination"), plural(len(m.Variants), "match"), m.Customer)}},

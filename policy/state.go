@@ -32,10 +32,13 @@ type State struct {
 	active      table[*held] // by id
 	over        table[*held] // by index of the end, then id
 	byCustomer  table[*held] // active ones, by customer, then id
-	byExpiry    table[*held] // active ones, by when they are due, then id
+	byExpiry    table[*held] // active and pending ones, by when they are due, then id
 	ofCustomer  table[int]   // number of active ones, by customer
 	ofPolicy    table[int]   // number of active ones that policies started, by policy
 	pieces      pieces       // active ones, by what they act on
+	pending     table[*held] // those that await approval, by id
+	awaiting    table[*held] // those of which something awaits approval, by id
+	unapproved  table[*held] // those, not over, that went past an approval, by id
 
 	routes      table[*route] // by key
 	rerouted    rerouted      // the routes that are others than in the State before
@@ -58,6 +61,11 @@ type State struct {
 
 	results       table[*Result] // by request id
 	resultsByTime table[*Result]
+
+	nextOrder    ApprovalID
+	orders       table[*Order] // by id
+	openOrders   table[*Order] // those that await a second person, by when they lapse, then id
+	closedOrders table[*Order] // the others, by index of the last change, then id
 }
 
 // held is a mitigation with the keys of its rules, which are not cheap to make.
@@ -93,6 +101,13 @@ func NewState() *State {
 		quarantines:      newTable[*Quarantine](),
 		results:          newTable[*Result](),
 		resultsByTime:    newTable[*Result](),
+		pending:          newTable[*held](),
+		awaiting:         newTable[*held](),
+		unapproved:       newTable[*held](),
+		nextOrder:        1,
+		orders:           newTable[*Order](),
+		openOrders:       newTable[*Order](),
+		closedOrders:     newTable[*Order](),
 	}
 }
 
@@ -186,6 +201,12 @@ func (s *State) commit() {
 	s.attackSpace.commit()
 	s.results.commit()
 	s.resultsByTime.commit()
+	s.pending.commit()
+	s.awaiting.commit()
+	s.unapproved.commit()
+	s.orders.commit()
+	s.openOrders.commit()
+	s.closedOrders.commit()
 }
 
 // change carries out one change on a State that nobody else sees yet.
@@ -220,6 +241,13 @@ func (s *State) change(c Change, e Entry) error {
 		r.Index, r.At = s.index, s.at
 		s.putResult(&r)
 		return nil
+	case *PutOrder:
+		if c == nil {
+			return fmt.Errorf("cannot put order: %w", ErrBadChange)
+		}
+		o := c.Order
+		o.Changed = s.index
+		return s.putOrder(&o)
 	case *PutLease:
 		s.leaseAt = s.at
 		return nil
@@ -343,6 +371,7 @@ func (s *State) removeResult(r *Result) {
 
 // prune forgets what is beyond the bounds. What it does depends on the State alone.
 func (s *State) prune() {
+	s.pruneOrders()
 	for s.over.n > MaxOver {
 		_, h, _ := s.over.root().Minimum()
 		s.over.remove(overKey(h.Mitigation))
@@ -478,17 +507,23 @@ func unwrap(seq iter.Seq[*held]) iter.Seq[*Mitigation] {
 func (s *State) NextID() MitigationID { return s.nextID }
 
 // NextDue returns when an ExpireRequest finds something to do: the lifetime or the quiet time of an active mitigation is
-// over, or a freeze or a quarantine that is limited in time. False if there is none of them.
+// over, or a freeze or a quarantine that is limited in time, or nobody approved something in time. False if there is none
+// of them.
 func (s *State) NextDue() (time.Time, bool) {
 	due, limited := s.limitDue()
 	_, h, ok := s.byExpiry.root().Minimum()
-	if !ok || limited && due.Before(h.due()) {
-		return due, limited
+	if ok && (!limited || h.due().Before(due)) {
+		due, limited = h.due(), true
 	}
-	return h.due(), true
+	_, o, waits := s.openOrders.root().Minimum()
+	if waits && (!limited || o.Until.Before(due)) {
+		due, limited = o.Until, true
+	}
+	return due, limited
 }
 
-// DueBy yields the active mitigations whose lifetime or quiet time is over at t, t itself included, the earliest first.
+// DueBy yields the mitigations whose lifetime or quiet time is over at t, or of which something awaits approval until then,
+// t itself included, the earliest first.
 func (s *State) DueBy(t time.Time) iter.Seq[*Mitigation] {
 	return func(yield func(*Mitigation) bool) {
 		for h := range s.byExpiry.values() {

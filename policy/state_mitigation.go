@@ -14,7 +14,7 @@ func (s *State) putMitigation(m *Mitigation) error {
 	if m.ID == 0 || m.ID == math.MaxUint64 {
 		return fmt.Errorf("cannot put mitigation with id %d: %w", m.ID, ErrBadChange)
 	}
-	if !m.Announced() && m.Phase != Over {
+	if !m.Announced() && m.Phase != Over && m.Phase != Pending {
 		return fmt.Errorf("cannot put mitigation %d in phase %d: %w", m.ID, m.Phase, ErrBadChange)
 	}
 	next := &held{Mitigation: m, keys: make([]flowspec.Key, len(m.Rules))}
@@ -33,7 +33,7 @@ func (s *State) endMitigation(c *EndMitigation, e Entry) error {
 		return fmt.Errorf("cannot end mitigation: %w", ErrBadChange)
 	}
 	old, ok := s.mitigations.get(numberKey(uint64(c.ID)))
-	if !ok || !old.Announced() {
+	if !ok || old.Phase == Over {
 		return fmt.Errorf("cannot end mitigation %d, which is not active: %w", c.ID, ErrBadChange)
 	}
 	if c.Cause == "" {
@@ -57,10 +57,16 @@ func (s *State) replace(old, next *held) {
 		}
 	}
 	s.mitigations.set(id, next)
-	if next.Phase == Over {
+	switch {
+	case next.Phase == Over:
 		s.over.set(overKey(next.Mitigation), next)
-	} else {
+	case next.Phase == Pending:
+		s.pending.set(id, next)
+		s.byExpiry.set(expiryKey(next.Mitigation), next)
+		s.indexAsks(next, true)
+	default:
 		now = next
+		s.indexAsks(next, true)
 		s.active.set(id, next)
 		s.byCustomer.set(customerKey(next.Mitigation), next)
 		s.byExpiry.set(expiryKey(next.Mitigation), next)
@@ -97,6 +103,12 @@ func count(t *table[int], name string, d int) {
 func (s *State) unindex(h *held) {
 	if h.Phase == Over {
 		s.over.remove(overKey(h.Mitigation))
+		return
+	}
+	s.indexAsks(h, false)
+	if h.Phase == Pending {
+		s.pending.remove(numberKey(uint64(h.ID)))
+		s.byExpiry.remove(expiryKey(h.Mitigation))
 		return
 	}
 	s.active.remove(numberKey(uint64(h.ID)))

@@ -31,6 +31,7 @@ type twin struct {
 	attacks     map[[2]string]Attack
 	results     map[RequestID]Result
 	routes      map[flowspec.Key]twinRoute
+	orders      map[ApprovalID]Order
 }
 
 type twinRoute struct {
@@ -63,6 +64,7 @@ func newTwin() *twin {
 		attacks:     map[[2]string]Attack{},
 		results:     map[RequestID]Result{},
 		routes:      map[flowspec.Key]twinRoute{},
+		orders:      map[ApprovalID]Order{},
 	}
 }
 
@@ -102,6 +104,10 @@ func (w *twin) apply(e Entry, cs []Change) {
 			r := c.Result
 			r.Index, r.At = e.Index, w.at
 			w.results[r.RequestID] = r
+		case *PutOrder:
+			o := c.Order
+			o.Changed = e.Index
+			w.orders[o.ID] = o
 		case *PutLease:
 			w.leaseAt = w.at
 		}
@@ -206,6 +212,9 @@ func isRate(a Action) bool {
 
 // dueOf is when a mitigation is to be looked at.
 func dueOf(m *Mitigation) time.Time {
+	if m.Awaits.Kind != "" && m.Awaits.Until.Before(m.Expires) && (m.Phase != Ending || m.Awaits.Until.Before(m.EndsAt)) {
+		return m.Awaits.Until
+	}
 	if m.Phase == Ending && m.EndsAt.Before(m.Expires) {
 		return m.EndsAt
 	}
@@ -405,15 +414,54 @@ func agreeOnMitigations(t *testing.T, s *State, w *twin, r *rand.Rand) {
 		same(t, "ActiveCountOf", s.ActiveCountOf(id), len(of))
 	}
 	agreeOnPieces(t, s, active, r)
+	same(t, "Pending", slices.Collect(s.Pending()), slices.Collect(w.all(Pending)))
+	same(t, "PendingCount", s.PendingCount(), len(slices.Collect(w.all(Pending))))
+	active = slices.Collect(w.all(0)) // and those that await approval
+	active = slices.DeleteFunc(active, func(m *Mitigation) bool { return m.Phase == Over })
+	same(t, "Awaiting", slices.Collect(s.Awaiting()), slices.DeleteFunc(slices.Clone(active), func(m *Mitigation) bool { return m.Awaits.Kind == "" }))
+	same(t, "Unapproved", slices.Collect(s.Unapproved()), slices.DeleteFunc(slices.Clone(active), func(m *Mitigation) bool { return !m.BreakGlass() }))
 	slices.SortStableFunc(active, func(a, b *Mitigation) int { return dueOf(a).Compare(dueOf(b)) })
+	open := agreeOnOrders(t, s, w)
 	first, ok := s.NextDue()
-	same(t, "NextDue found", ok, len(active) > 0)
+	same(t, "NextDue found", ok, len(active)+len(open) > 0)
 	if ok {
-		same(t, "NextDue", first, dueOf(active[0]))
+		due := open
+		if len(active) > 0 {
+			due = append(due, dueOf(active[0]))
+		}
+		same(t, "NextDue", first, slices.MinFunc(due, time.Time.Compare))
+	}
+	if len(active) > 0 {
 		middle := dueOf(active[len(active)/2])
 		expired := slices.DeleteFunc(active, func(m *Mitigation) bool { return dueOf(m).After(middle) })
 		same(t, "DueBy", slices.Collect(s.DueBy(middle)), expired)
 	}
+}
+
+// agreeOnOrders returns when the open ones lapse.
+func agreeOnOrders(t *testing.T, s *State, w *twin) []time.Time {
+	t.Helper()
+	var all []Order
+	var open []time.Time
+	for _, id := range slices.Sorted(maps.Keys(w.orders)) {
+		o := w.orders[id]
+		all = append(all, o)
+		if o.Status == OrderPending {
+			open = append(open, o.Until)
+		}
+	}
+	var got []Order
+	for o := range s.Orders() {
+		got = append(got, *o)
+	}
+	same(t, "Orders", got, all)
+	slices.SortFunc(open, time.Time.Compare)
+	var due []time.Time
+	for o := range s.OpenOrders() {
+		due = append(due, o.Until)
+	}
+	same(t, "OpenOrders", due, open)
+	return open
 }
 
 // agreeOnPieces asks which of the active mitigations have pieces at, around and inside prefixes.

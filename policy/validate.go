@@ -356,6 +356,7 @@ func (d *Safeguards) Validate() []Violation {
 	c.between("shortest_rtbh_ipv4", int(d.ShortestRTBH(flowspec.IPv4)), widestRTBH().v4, 32)
 	c.between("shortest_rtbh_ipv6", int(d.ShortestRTBH(flowspec.IPv6)), widestRTBH().v6, 128)
 	c.between("max_rtbh_routes", d.RTBHRoutes(), 1, maxMaxPieces)
+	c.approvals(d)
 	c.lifetime("default_lifetime", d.DefaultLifetime)
 	c.lifetime("max_lifetime", d.MaxLifetime)
 	if d.DefaultLifetime > d.MaxLifetime {

@@ -37,10 +37,11 @@ const (
 	Operator Role = "operator" // starts and ends mitigations
 	Viewer   Role = "viewer"   // looks
 	Detector Role = "detector" // reports signals
+	Approver Role = "approver" // looks, and approves or rejects what others asked for
 )
 
 // AllRoles returns the roles, in a fixed order.
-func AllRoles() []Role { return []Role{Member, Admin, Operator, Viewer, Detector} }
+func AllRoles() []Role { return []Role{Member, Admin, Operator, Viewer, Detector, Approver} }
 
 // Valid reports whether r is one of AllRoles.
 func (r Role) Valid() bool { return slices.Contains(AllRoles(), r) }

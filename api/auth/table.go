@@ -13,8 +13,9 @@ type Rights map[string][]Role
 // Table returns the one role table. It is judged twice for a forwarded call: by the node that was called, and by the
 // leader for the identity that the node states.
 func Table() Rights {
-	see := []Role{Admin, Operator, Viewer}
+	see := []Role{Admin, Operator, Viewer, Approver}
 	act := []Role{Admin, Operator}
+	approve := []Role{Admin, Approver} // that it is somebody else than who asked is for policy to see
 	return Rights{
 		// The source of a signal is the caller's name, and names are unique within a role only: an operator named
 		// like a detector must not be able to end that detector's attacks. So detectors alone report.
@@ -30,6 +31,12 @@ func Table() Rights {
 		tidegatev1.MitigationService_Get_FullMethodName:         see,
 		tidegatev1.MitigationService_List_FullMethodName:        see,
 		tidegatev1.MitigationService_Watch_FullMethodName:       see,
+
+		tidegatev1.ApprovalService_ListApprovals_FullMethodName: see,
+		tidegatev1.ApprovalService_GetApproval_FullMethodName:   see,
+		tidegatev1.ApprovalService_Approve_FullMethodName:       approve,
+		tidegatev1.ApprovalService_Reject_FullMethodName:        approve,
+		tidegatev1.ApprovalService_BreakGlass_FullMethodName:    act,
 
 		// Documents decide what is protected and what a policy does without asking: fewer people than those who
 		// answer an attack.

@@ -126,6 +126,7 @@ func (g *Gateway) register() error {
 	err := errors.Join(
 		tidegatev1.RegisterSignalServiceHandlerClient(ctx, g.mux, tidegatev1.NewSignalServiceClient(conn)),
 		tidegatev1.RegisterMitigationServiceHandlerClient(ctx, g.mux, tidegatev1.NewMitigationServiceClient(conn)),
+		tidegatev1.RegisterApprovalServiceHandlerClient(ctx, g.mux, tidegatev1.NewApprovalServiceClient(conn)),
 		tidegatev1.RegisterInventoryServiceHandlerClient(ctx, g.mux, tidegatev1.NewInventoryServiceClient(conn)),
 		tidegatev1.RegisterRuleServiceHandlerClient(ctx, g.mux, tidegatev1.NewRuleServiceClient(conn)),
 		tidegatev1.RegisterClusterServiceHandlerClient(ctx, g.mux, tidegatev1.NewClusterServiceClient(conn)),

@@ -37,6 +37,7 @@ type Client struct {
 	Mitigations pb.MitigationServiceClient
 	Cluster     pb.ClusterServiceClient
 	Audit       pb.AuditServiceClient
+	Approvals   pb.ApprovalServiceClient
 
 	pool *pool
 }
@@ -73,6 +74,7 @@ func New(cfg Config) (*Client, error) {
 		Mitigations:            pb.NewMitigationServiceClient(p),
 		Cluster:                pb.NewClusterServiceClient(p),
 		Audit:                  pb.NewAuditServiceClient(p),
+		Approvals:              pb.NewApprovalServiceClient(p),
 		pool:                   p,
 	}, nil
 }

@@ -23,6 +23,7 @@ const (
 	ExitNotFound    = 4
 	ExitUnavailable = 5
 	ExitDenied      = 6
+	ExitPending     = 7
 )
 
 // ExitCode is a line of `tidegate help exit-codes`.
@@ -41,6 +42,7 @@ func ExitCodes() []ExitCode {
 		{ExitNotFound, "not found: there is no such mitigation, customer or document (gRPC NOT_FOUND)"},
 		{ExitUnavailable, "unavailable: no server answers, no leader, or overloaded; try again, with the same --request-id if it was a write"},
 		{ExitDenied, "not permitted: the certificate's role may not do this, or one of the two certificates was not accepted"},
+		{ExitPending, "pending: understood and recorded, and not done before a second person approves it"},
 	}
 }
 
@@ -66,6 +68,21 @@ type RetryError struct{ Verdict *pb.Verdict }
 
 func (e *RetryError) Error() string {
 	return fmt.Sprintf("not judged yet (%s): %s", e.Verdict.GetCode(), e.Verdict.GetText())
+}
+
+// PendingError is a verdict that something is not done before a second person approves it.
+type PendingError struct{ Verdict *pb.Verdict }
+
+func (e *PendingError) Error() string {
+	return fmt.Sprintf("awaits approval (%s): %s", e.Verdict.GetApproval(), e.Verdict.GetText())
+}
+
+// Await is Judge for an order, which is not carried out either while it awaits a second person.
+func Await(v *pb.Verdict) error {
+	if v.GetKind() == pb.VerdictKind_VERDICT_KIND_PENDING {
+		return &PendingError{Verdict: v}
+	}
+	return Judge(v)
 }
 
 // Judge turns a verdict that did not do what was asked into an error.
@@ -99,6 +116,9 @@ func ExitOf(err error) int {
 	}
 	if _, ok := errors.AsType[*RetryError](err); ok {
 		return ExitUnavailable
+	}
+	if _, ok := errors.AsType[*PendingError](err); ok {
+		return ExitPending
 	}
 	switch status.Code(err) {
 	case codes.InvalidArgument, codes.OutOfRange:

@@ -18,7 +18,7 @@ func (p *Printer) Planned(r *pb.PlanResponse) error {
 	}
 	p.Sentence("Plan: nothing was changed.")
 	p.plan(r.GetPlan(), true)
-	if r.GetVerdict().GetKind() == pb.VerdictKind_VERDICT_KIND_REFUSED {
+	if k := r.GetVerdict().GetKind(); k == pb.VerdictKind_VERDICT_KIND_REFUSED || k == pb.VerdictKind_VERDICT_KIND_PENDING {
 		p.verdict(r.GetVerdict())
 	}
 	return nil
@@ -28,6 +28,13 @@ func (p *Printer) Planned(r *pb.PlanResponse) error {
 func (p *Printer) Applied(r *pb.ApplyResponse) error {
 	if done, err := p.message(r); done {
 		return err
+	}
+	if r.GetVerdict() != nil { // it awaits approval
+		p.Sentence("Nothing was changed yet.")
+		p.plan(r.GetPlan(), true)
+		p.verdict(r.GetVerdict())
+		p.written(r.GetWrite())
+		return nil
 	}
 	p.plan(r.GetPlan(), false)
 	p.written(r.GetWrite())

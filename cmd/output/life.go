@@ -18,6 +18,9 @@ func policyAction(q *pb.Policy) string {
 		if d := s.GetAfter().AsDuration(); d > 0 {
 			text += " after " + Short(d)
 		}
+		if s.GetMode() == "approve" {
+			text += " with approval"
+		}
 		steps = append(steps, text)
 	}
 	return strings.Join(steps, ", ")

@@ -49,10 +49,7 @@ func (p *Printer) Mitigations(r *pb.ListResponse) error {
 	}
 	t := &table{head: []string{"ID", "CUSTOMER", "TARGET", "ACTION", "RULES", "LEFT", "BY", "WHY"}, empty: "No mitigations."}
 	for _, m := range r.GetMitigations() {
-		left := cell{Short(max(0, m.GetExpires().AsTime().Sub(p.Now))), normal}
-		if m.GetPhase() == "over" {
-			left = cell{m.GetEnd(), dim}
-		}
+		left := p.left(m)
 		why := m.GetVector()
 		if why == "" {
 			why = m.GetReason()
@@ -112,6 +109,11 @@ func (p *Printer) Extended(r *pb.ExtendResponse) error {
 	if done, err := p.message(r); done {
 		return err
 	}
+	if r.GetVerdict() != nil { // it awaits approval
+		p.verdict(r.GetVerdict())
+		p.written(r.GetWrite())
+		return nil
+	}
 	p.Sentence("%s now ends %s.", r.GetMitigation().GetId(), p.when(r.GetMitigation().GetExpires()))
 	p.written(r.GetWrite())
 	return nil
@@ -135,6 +137,11 @@ func (p *Printer) Withdrawn(r *pb.WithdrawResponse) error {
 func (p *Printer) WithdrawnAll(r *pb.WithdrawAllResponse) error {
 	if done, err := p.message(r); done {
 		return err
+	}
+	if r.GetVerdict() != nil { // it awaits approval
+		p.verdict(r.GetVerdict())
+		p.written(r.GetWrite())
+		return nil
 	}
 	if len(r.GetIds()) == 0 {
 		p.Sentence("There was nothing to withdraw.")
@@ -174,6 +181,7 @@ func (p *Printer) Card(m *pb.Mitigation) {
 	p.confidence(m)
 	p.collateral(m)
 	p.phase(m)
+	p.approvals(m)
 	p.steps(m)
 	p.lines("acts on", m.GetPieces(), shownRules)
 	var exempt []string
@@ -259,6 +267,10 @@ func orNew(id string) string {
 }
 
 func (p *Printer) phase(m *pb.Mitigation) {
+	if m.GetPhase() == "pending" {
+		p.toned("phase", cell{"pending: nothing is announced; lapses " + p.when(m.GetExpires()), yellow})
+		return
+	}
 	if m.GetPhase() != "over" {
 		p.line("ends", p.when(m.GetExpires()))
 		return

@@ -192,6 +192,12 @@ func (p *Printer) Cluster(r *pb.StatusResponse) error {
 	p.frozen(r.GetFreeze())
 	p.line("term", fmt.Sprint(r.GetTerm()))
 	p.line("active", fmt.Sprintf("%s, %s", count(int(r.GetActiveMitigations()), "mitigation"), count(int(r.GetRules()), "rule")))
+	if n := r.GetPendingApprovals(); n > 0 {
+		p.toned("awaits", cell{fmt.Sprintf("%s a second person: tidegate approval list", awaiting(int(n))), yellow})
+	}
+	if n := r.GetBreakGlassMitigations(); n > 0 {
+		p.toned("break-glass", cell{fmt.Sprintf("%s active that nobody approved", count(int(n), "mitigation")+isAre(int(n))), red})
+	}
 	p.line("inventory", fmt.Sprintf("%s, %s", count(int(r.GetCustomers()), "customer"), count(int(r.GetLinks()), "link")))
 	p.Sentence("")
 	var outs []*pb.SpeakerOut

@@ -18,7 +18,7 @@ func verdictTone(k pb.VerdictKind) tone {
 		return green
 	case pb.VerdictKind_VERDICT_KIND_REFUSED:
 		return red
-	case pb.VerdictKind_VERDICT_KIND_RETRY:
+	case pb.VerdictKind_VERDICT_KIND_RETRY, pb.VerdictKind_VERDICT_KIND_PENDING:
 		return yellow
 	default:
 		return normal

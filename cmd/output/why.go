@@ -25,6 +25,7 @@ func (p *Printer) Why(r *pb.GetResponse) error {
 	}
 	p.confidence(m)
 	p.collateral(m)
+	p.approvals(m)
 	p.steps(m)
 	p.lines("keeps", m.GetSpared(), shownRules)
 	p.lines("rules", rulesOf(m), shownRules)

@@ -84,22 +84,32 @@ func asksForAcceptance(r *pb.Router) bool {
 func (a *app) applyCommand() *cobra.Command {
 	var f documentFlags
 	var w writeFlags
+	var breakGlass bool
 	cmd := a.command("apply -f FILE|DIR", "make the inventory what the files say", applyLong, exactly(),
 		func(ctx context.Context, c *client.Client, p *output.Printer, _ []string) error {
 			docs, err := f.load(a)
 			if err != nil {
 				return err
 			}
+			if breakGlass {
+				if _, err := w.why(); err != nil {
+					return err
+				}
+			}
 			if w.reason == "" {
 				w.reason = "apply " + strings.Join(f.files, " ")
 			}
-			r, err := c.Apply(ctx, &pb.ApplyRequest{RequestId: w.id(a), Reason: w.reason, Documents: docs, Prune: f.prune, AllowRemovals: f.allow})
+			r, err := c.Apply(ctx, &pb.ApplyRequest{RequestId: w.id(a), Reason: w.reason, Documents: docs, Prune: f.prune, AllowRemovals: f.allow, BreakGlass: breakGlass})
 			if err != nil {
 				return client.Locate(err, f.loaded)
 			}
-			return p.Applied(r)
+			if err := p.Applied(r); err != nil {
+				return err
+			}
+			return told(client.Await(r.GetVerdict()))
 		})
 	f.add(cmd)
+	addBreakGlass(cmd, &breakGlass)
 	w.add(cmd)
 	cmd.Flags().Lookup("reason").Usage = `why, in your words (default "apply FILE")`
 	return cmd
@@ -117,7 +127,7 @@ func (a *app) planCommand() *cobra.Command {
 			if err != nil {
 				return client.Locate(err, f.loaded)
 			}
-			if err := client.Judge(r.GetVerdict()); err != nil {
+			if err := client.Await(r.GetVerdict()); err != nil {
 				if v := r.GetVerdict().GetViolations(); len(v) > 0 {
 					return client.LocateAll(v, f.loaded)
 				}

@@ -367,8 +367,8 @@ func TestWithoutCluster(t *testing.T) {
 	if err != nil || id.String() != "operator/alice" || cluster != "demo" {
 		t.Errorf("issued %s of %q, %v", id, cluster, err)
 	}
-	if len(client.ExitCodes()) != 7 {
-		t.Errorf("%d exit codes, want 7", len(client.ExitCodes()))
+	if len(client.ExitCodes()) != 8 {
+		t.Errorf("%d exit codes, want 8", len(client.ExitCodes()))
 	}
 }
 

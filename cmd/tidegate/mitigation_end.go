@@ -25,7 +25,10 @@ func (a *app) mitigationExtend() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return p.Extended(r)
+			if err := p.Extended(r); err != nil {
+				return err
+			}
+			return told(client.Await(r.GetVerdict()))
 		})
 	cmd.Flags().DurationVar(&lifetime, "lifetime", 0, "remaining lifetime, e.g. 30m (mandatory)")
 	cmd.MarkFlagRequired("lifetime") //nolint:errcheck // fails only for a flag that does not exist
@@ -57,6 +60,7 @@ func (a *app) mitigationWithdrawAll() *cobra.Command {
 	var customer string
 	var freeze bool
 	var limit time.Duration
+	var breakGlass bool
 	cmd := a.command("withdraw-all --reason TEXT", "end every mitigation, or every one of a customer", "", exactly(),
 		func(ctx context.Context, c *client.Client, p *output.Printer, _ []string) error {
 			reason, err := w.why()
@@ -67,16 +71,20 @@ func (a *app) mitigationWithdrawAll() *cobra.Command {
 				return &client.UsageError{Text: "--freeze-for limits a freeze, and --freeze is missing"}
 			}
 			r, err := c.Mitigations.WithdrawAll(ctx, &pb.WithdrawAllRequest{
-				RequestId: w.id(a), Reason: reason, Customer: customer, Freeze: freeze, FreezeFor: within(limit),
+				RequestId: w.id(a), Reason: reason, Customer: customer, Freeze: freeze, FreezeFor: within(limit), BreakGlass: breakGlass,
 			})
 			if err != nil {
 				return err
 			}
-			return p.WithdrawnAll(r)
+			if err := p.WithdrawnAll(r); err != nil {
+				return err
+			}
+			return told(client.Await(r.GetVerdict()))
 		})
 	cmd.Flags().StringVar(&customer, "customer", "", "only those of this customer")
 	cmd.Flags().BoolVar(&freeze, "freeze", false, "freeze the cluster in the same log entry, so that nothing starts again by itself")
 	cmd.Flags().DurationVar(&limit, "freeze-for", 0, "how long, e.g. 2h (default: until it is unfrozen)")
+	addBreakGlass(cmd, &breakGlass)
 	w.add(cmd)
 	return cmd
 }

@@ -46,6 +46,7 @@ type startFlags struct {
 	action          pb.Action
 	lifetime        time.Duration
 	write           writeFlags // of start
+	breakGlass      bool       // of start
 }
 
 func (f *startFlags) add(c *cobra.Command) {
@@ -122,7 +123,7 @@ func (a *app) mitigationStart() *cobra.Command {
 				return err
 			}
 			req := f.request(cmd)
-			req.RequestId, req.Reason = f.write.id(a), reason
+			req.RequestId, req.Reason, req.BreakGlass = f.write.id(a), reason, f.breakGlass
 			r, err := c.Mitigations.Start(ctx, req)
 			if err != nil {
 				return err
@@ -131,9 +132,10 @@ func (a *app) mitigationStart() *cobra.Command {
 				return err
 			}
 			a.cautionUnheard(ctx, c, p, r.GetMitigation())
-			return told(client.Judge(r.GetVerdict()))
+			return told(client.Await(r.GetVerdict()))
 		})
 	f.add(cmd)
+	addBreakGlass(cmd, &f.breakGlass)
 	f.write.add(cmd)
 	return cmd
 }
@@ -142,7 +144,7 @@ func (a *app) mitigationStart() *cobra.Command {
 // nobody. That the sessions cannot be asked changes nothing about the start.
 func (a *app) cautionUnheard(ctx context.Context, c *client.Client, p *output.Printer, m *pb.Mitigation) {
 	peers, err := c.ListPeers(ctx, &pb.ListPeersRequest{})
-	if err != nil || m.GetPhase() == "over" {
+	if err != nil || m.GetPhase() != "active" {
 		return
 	}
 	text := output.Unheard(m, peers.GetPeers())
@@ -170,7 +172,7 @@ func (a *app) mitigationPreview() *cobra.Command {
 			if err := p.Previewed(r); err != nil {
 				return err
 			}
-			return told(client.Judge(r.GetVerdict()))
+			return told(client.Await(r.GetVerdict()))
 		})
 	f.add(cmd)
 	return cmd

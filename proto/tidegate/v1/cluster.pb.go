@@ -291,6 +291,10 @@ type StatusResponse struct {
 	Customers         uint32                 `protobuf:"varint,7,opt,name=customers,proto3" json:"customers,omitempty"`
 	Links             uint32                 `protobuf:"varint,8,opt,name=links,proto3" json:"links,omitempty"`
 	Read              *ReadInfo              `protobuf:"bytes,9,opt,name=read,proto3" json:"read,omitempty"`
+	// What awaits a second person.
+	PendingApprovals uint32 `protobuf:"varint,30,opt,name=pending_approvals,json=pendingApprovals,proto3" json:"pending_approvals,omitempty"`
+	// Mitigations that nobody approved although that was needed.
+	BreakGlassMitigations uint32 `protobuf:"varint,31,opt,name=break_glass_mitigations,json=breakGlassMitigations,proto3" json:"break_glass_mitigations,omitempty"`
 	// Set while the cluster is frozen.
 	Freeze        *Freeze       `protobuf:"bytes,20,opt,name=freeze,proto3" json:"freeze,omitempty"`
 	Quarantines   []*Quarantine `protobuf:"bytes,21,rep,name=quarantines,proto3" json:"quarantines,omitempty"`
@@ -389,6 +393,20 @@ func (x *StatusResponse) GetRead() *ReadInfo {
 		return x.Read
 	}
 	return nil
+}
+
+func (x *StatusResponse) GetPendingApprovals() uint32 {
+	if x != nil {
+		return x.PendingApprovals
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetBreakGlassMitigations() uint32 {
+	if x != nil {
+		return x.BreakGlassMitigations
+	}
+	return 0
 }
 
 func (x *StatusResponse) GetFreeze() *Freeze {
@@ -1151,7 +1169,7 @@ const file_tidegate_v1_cluster_proto_rawDesc = "" +
 	"audit_file\x18) \x01(\tR\tauditFile\x12E\n" +
 	"\x10certificate_ends\x18* \x01(\v2\x1a.google.protobuf.TimestampR\x0fcertificateEnds\x12/\n" +
 	"\x13certificate_problem\x18+ \x01(\tR\x12certificateProblem\"\x0f\n" +
-	"\rStatusRequest\"\x8b\x03\n" +
+	"\rStatusRequest\"\xf0\x03\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x16\n" +
 	"\x06leader\x18\x02 \x01(\tR\x06leader\x12\x12\n" +
@@ -1162,6 +1180,8 @@ const file_tidegate_v1_cluster_proto_rawDesc = "" +
 	"\tcustomers\x18\a \x01(\rR\tcustomers\x12\x14\n" +
 	"\x05links\x18\b \x01(\rR\x05links\x12)\n" +
 	"\x04read\x18\t \x01(\v2\x15.tidegate.v1.ReadInfoR\x04read\x12+\n" +
+	"\x11pending_approvals\x18\x1e \x01(\rR\x10pendingApprovals\x126\n" +
+	"\x17break_glass_mitigations\x18\x1f \x01(\rR\x15breakGlassMitigations\x12+\n" +
 	"\x06freeze\x18\x14 \x01(\v2\x13.tidegate.v1.FreezeR\x06freeze\x129\n" +
 	"\vquarantines\x18\x15 \x03(\v2\x17.tidegate.v1.QuarantineR\vquarantines\"\xd2\x01\n" +
 	"\n" +

@@ -739,7 +739,7 @@ type Policy struct {
 	MinConfidence float64 `protobuf:"fixed64,23,opt,name=min_confidence,json=minConfidence,proto3" json:"min_confidence,omitempty"`
 	// Condition in CEL, asked after the selectors.
 	When string `protobuf:"bytes,24,opt,name=when,proto3" json:"when,omitempty"`
-	// Mode is auto (the default) or observe.
+	// Mode is auto (the default), observe or approve: then a second person must approve each start.
 	Mode string `protobuf:"bytes,25,opt,name=mode,proto3" json:"mode,omitempty"`
 	// What of the signal narrows the matches: protocols, source_ports, destination_ports, lengths, sources, or none. Empty
 	// means all of it.
@@ -751,7 +751,8 @@ type Policy struct {
 	Ladder []*Step `protobuf:"bytes,40,rep,name=ladder,proto3" json:"ladder,omitempty"`
 	// How long a mitigation stays announced after its attack is over; unset: it ends at once.
 	Quiet *durationpb.Duration `protobuf:"bytes,41,opt,name=quiet,proto3" json:"quiet,omitempty"`
-	// Relax is never (the default) or auto: after the quiet time one step down for another one.
+	// Relax is never (the default) or auto: after the quiet time one step down for another one. Approve: only if a second
+	// person approves it within the quiet time.
 	Relax string `protobuf:"bytes,42,opt,name=relax,proto3" json:"relax,omitempty"`
 	// Mitigations that the policy may start within an hour; 0 means no limit of its own.
 	MaxPerHour uint32 `protobuf:"varint,43,opt,name=max_per_hour,json=maxPerHour,proto3" json:"max_per_hour,omitempty"`
@@ -1105,6 +1106,16 @@ type Safeguards struct {
 	ShortestRtbhIpv6 *uint32 `protobuf:"varint,10,opt,name=shortest_rtbh_ipv6,json=shortestRtbhIpv6,proto3,oneof" json:"shortest_rtbh_ipv6,omitempty"`
 	// Blackhole routes that one mitigation may have.
 	MaxRtbhRoutes *uint32 `protobuf:"varint,11,opt,name=max_rtbh_routes,json=maxRtbhRoutes,proto3,oneof" json:"max_rtbh_routes,omitempty"`
+	// How long something waits for a second person before it lapses; 15 minutes unless it is said.
+	ApprovalTimeout *durationpb.Duration `protobuf:"bytes,20,opt,name=approval_timeout,json=approvalTimeout,proto3" json:"approval_timeout,omitempty"`
+	// A start or a step above this many addresses x weight of the action awaits a second person; 0, the default: none does.
+	ApprovalAddresses *uint32 `protobuf:"varint,21,opt,name=approval_addresses,json=approvalAddresses,proto3,oneof" json:"approval_addresses,omitempty"`
+	// A withdrawal of all above this many active mitigations does; 0, the default: none does.
+	ApprovalWithdrawals *uint32 `protobuf:"varint,22,opt,name=approval_withdrawals,json=approvalWithdrawals,proto3,oneof" json:"approval_withdrawals,omitempty"`
+	// An apply that must state a number of removals, above this one, does; 100 unless it is said.
+	ApprovalRemovals *uint32 `protobuf:"varint,23,opt,name=approval_removals,json=approvalRemovals,proto3,oneof" json:"approval_removals,omitempty"`
+	// How long a mitigation lives at most that nobody approved; 15 minutes unless it is said.
+	BreakGlassLifetime *durationpb.Duration `protobuf:"bytes,24,opt,name=break_glass_lifetime,json=breakGlassLifetime,proto3" json:"break_glass_lifetime,omitempty"`
 	// The widest target of each action, where that is narrower than widest_ipv4 and widest_ipv6.
 	Widest *WidestByAction `protobuf:"bytes,30,opt,name=widest,proto3" json:"widest,omitempty"`
 	// What a signal must state before a policy takes each action, whatever the policy asks for.
@@ -1231,6 +1242,41 @@ func (x *Safeguards) GetMaxRtbhRoutes() uint32 {
 		return *x.MaxRtbhRoutes
 	}
 	return 0
+}
+
+func (x *Safeguards) GetApprovalTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.ApprovalTimeout
+	}
+	return nil
+}
+
+func (x *Safeguards) GetApprovalAddresses() uint32 {
+	if x != nil && x.ApprovalAddresses != nil {
+		return *x.ApprovalAddresses
+	}
+	return 0
+}
+
+func (x *Safeguards) GetApprovalWithdrawals() uint32 {
+	if x != nil && x.ApprovalWithdrawals != nil {
+		return *x.ApprovalWithdrawals
+	}
+	return 0
+}
+
+func (x *Safeguards) GetApprovalRemovals() uint32 {
+	if x != nil && x.ApprovalRemovals != nil {
+		return *x.ApprovalRemovals
+	}
+	return 0
+}
+
+func (x *Safeguards) GetBreakGlassLifetime() *durationpb.Duration {
+	if x != nil {
+		return x.BreakGlassLifetime
+	}
+	return nil
 }
 
 func (x *Safeguards) GetWidest() *WidestByAction {
@@ -1896,6 +1942,8 @@ type ApplyRequest struct {
 	Prune bool `protobuf:"varint,4,opt,name=prune,proto3" json:"prune,omitempty"`
 	// The number of links and blocks that are meant to be removed, when the brake asks for it.
 	AllowRemovals uint32 `protobuf:"varint,5,opt,name=allow_removals,json=allowRemovals,proto3" json:"allow_removals,omitempty"`
+	// Do not wait for a second person if one is needed.
+	BreakGlass    bool `protobuf:"varint,20,opt,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1965,10 +2013,19 @@ func (x *ApplyRequest) GetAllowRemovals() uint32 {
 	return 0
 }
 
+func (x *ApplyRequest) GetBreakGlass() bool {
+	if x != nil {
+		return x.BreakGlass
+	}
+	return false
+}
+
 type ApplyResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Plan          *Plan                  `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
-	Write         *WriteInfo             `protobuf:"bytes,2,opt,name=write,proto3" json:"write,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Plan  *Plan                  `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
+	Write *WriteInfo             `protobuf:"bytes,2,opt,name=write,proto3" json:"write,omitempty"`
+	// VERDICT_KIND_PENDING: nothing was changed yet, the order awaits a second person. Else unset.
+	Verdict       *Verdict `protobuf:"bytes,20,opt,name=verdict,proto3" json:"verdict,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2013,6 +2070,13 @@ func (x *ApplyResponse) GetPlan() *Plan {
 func (x *ApplyResponse) GetWrite() *WriteInfo {
 	if x != nil {
 		return x.Write
+	}
+	return nil
+}
+
+func (x *ApplyResponse) GetVerdict() *Verdict {
+	if x != nil {
+		return x.Verdict
 	}
 	return nil
 }
@@ -2480,8 +2544,7 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
 	"\x05trust\x18\x02 \x01(\x01H\x00R\x05trust\x88\x01\x01\x12\x12\n" +
 	"\x04note\x18\x03 \x01(\tR\x04noteB\b\n" +
-	"\x06_trust\"\xb2\n" +
-	"\n" +
+	"\x06_trust\"\xa9\r\n" +
 	"\n" +
 	"Safeguards\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12$\n" +
@@ -2498,16 +2561,21 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\x12shortest_rtbh_ipv4\x18\t \x01(\rH\x05R\x10shortestRtbhIpv4\x88\x01\x01\x121\n" +
 	"\x12shortest_rtbh_ipv6\x18\n" +
 	" \x01(\rH\x06R\x10shortestRtbhIpv6\x88\x01\x01\x12+\n" +
-	"\x0fmax_rtbh_routes\x18\v \x01(\rH\aR\rmaxRtbhRoutes\x88\x01\x01\x123\n" +
+	"\x0fmax_rtbh_routes\x18\v \x01(\rH\aR\rmaxRtbhRoutes\x88\x01\x01\x12D\n" +
+	"\x10approval_timeout\x18\x14 \x01(\v2\x19.google.protobuf.DurationR\x0fapprovalTimeout\x122\n" +
+	"\x12approval_addresses\x18\x15 \x01(\rH\bR\x11approvalAddresses\x88\x01\x01\x126\n" +
+	"\x14approval_withdrawals\x18\x16 \x01(\rH\tR\x13approvalWithdrawals\x88\x01\x01\x120\n" +
+	"\x11approval_removals\x18\x17 \x01(\rH\n" +
+	"R\x10approvalRemovals\x88\x01\x01\x12K\n" +
+	"\x14break_glass_lifetime\x18\x18 \x01(\v2\x19.google.protobuf.DurationR\x12breakGlassLifetime\x123\n" +
 	"\x06widest\x18\x1e \x01(\v2\x1b.tidegate.v1.WidestByActionR\x06widest\x12F\n" +
 	"\x0emin_confidence\x18\x1f \x01(\v2\x1f.tidegate.v1.ConfidenceByActionR\rminConfidence\x12 \n" +
-	"\tmax_rules\x18  \x01(\rH\bR\bmaxRules\x88\x01\x01\x12*\n" +
-	"\x0eoperator_share\x18! \x01(\x01H\tR\roperatorShare\x88\x01\x01\x12&\n" +
-	"\fsource_share\x18\" \x01(\x01H\n" +
-	"R\vsourceShare\x88\x01\x01\x126\n" +
-	"\x15max_starts_per_minute\x18# \x01(\rH\vR\x12maxStartsPerMinute\x88\x01\x01\x12J\n" +
-	" max_starts_per_minute_per_source\x18$ \x01(\rH\fR\x1bmaxStartsPerMinutePerSource\x88\x01\x01\x124\n" +
-	"\x14max_rules_per_minute\x18% \x01(\rH\rR\x11maxRulesPerMinute\x88\x01\x01\x12A\n" +
+	"\tmax_rules\x18  \x01(\rH\vR\bmaxRules\x88\x01\x01\x12*\n" +
+	"\x0eoperator_share\x18! \x01(\x01H\fR\roperatorShare\x88\x01\x01\x12&\n" +
+	"\fsource_share\x18\" \x01(\x01H\rR\vsourceShare\x88\x01\x01\x126\n" +
+	"\x15max_starts_per_minute\x18# \x01(\rH\x0eR\x12maxStartsPerMinute\x88\x01\x01\x12J\n" +
+	" max_starts_per_minute_per_source\x18$ \x01(\rH\x0fR\x1bmaxStartsPerMinutePerSource\x88\x01\x01\x124\n" +
+	"\x14max_rules_per_minute\x18% \x01(\rH\x10R\x11maxRulesPerMinute\x88\x01\x01\x12A\n" +
 	"\n" +
 	"quarantine\x18& \x01(\v2!.tidegate.v1.QuarantineThresholdsR\n" +
 	"quarantineB\x0e\n" +
@@ -2518,7 +2586,10 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\x1a_max_removed_links_percentB\x15\n" +
 	"\x13_shortest_rtbh_ipv4B\x15\n" +
 	"\x13_shortest_rtbh_ipv6B\x12\n" +
-	"\x10_max_rtbh_routesB\f\n" +
+	"\x10_max_rtbh_routesB\x15\n" +
+	"\x13_approval_addressesB\x17\n" +
+	"\x15_approval_withdrawalsB\x14\n" +
+	"\x12_approval_removalsB\f\n" +
 	"\n" +
 	"_max_rulesB\x11\n" +
 	"\x0f_operator_shareB\x0f\n" +
@@ -2576,17 +2647,20 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"\fPlanResponse\x12.\n" +
 	"\averdict\x18\x01 \x01(\v2\x14.tidegate.v1.VerdictR\averdict\x12%\n" +
 	"\x04plan\x18\x02 \x01(\v2\x11.tidegate.v1.PlanR\x04plan\x12)\n" +
-	"\x04read\x18\x03 \x01(\v2\x15.tidegate.v1.ReadInfoR\x04read\"\xb7\x01\n" +
+	"\x04read\x18\x03 \x01(\v2\x15.tidegate.v1.ReadInfoR\x04read\"\xd8\x01\n" +
 	"\fApplyRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x123\n" +
 	"\tdocuments\x18\x03 \x03(\v2\x15.tidegate.v1.DocumentR\tdocuments\x12\x14\n" +
 	"\x05prune\x18\x04 \x01(\bR\x05prune\x12%\n" +
-	"\x0eallow_removals\x18\x05 \x01(\rR\rallowRemovals\"d\n" +
+	"\x0eallow_removals\x18\x05 \x01(\rR\rallowRemovals\x12\x1f\n" +
+	"\vbreak_glass\x18\x14 \x01(\bR\n" +
+	"breakGlass\"\x94\x01\n" +
 	"\rApplyResponse\x12%\n" +
 	"\x04plan\x18\x01 \x01(\v2\x11.tidegate.v1.PlanR\x04plan\x12,\n" +
-	"\x05write\x18\x02 \x01(\v2\x16.tidegate.v1.WriteInfoR\x05write\"@\n" +
+	"\x05write\x18\x02 \x01(\v2\x16.tidegate.v1.WriteInfoR\x05write\x12.\n" +
+	"\averdict\x18\x14 \x01(\v2\x14.tidegate.v1.VerdictR\averdict\"@\n" +
 	"\x12GetDocumentRequest\x12*\n" +
 	"\x03ref\x18\x01 \x01(\v2\x18.tidegate.v1.DocumentRefR\x03ref\"s\n" +
 	"\x13GetDocumentResponse\x121\n" +
@@ -2682,48 +2756,51 @@ var file_tidegate_v1_inventory_proto_depIdxs = []int32{
 	7,  // 12: tidegate.v1.Policy.aggregate:type_name -> tidegate.v1.Aggregate
 	27, // 13: tidegate.v1.Safeguards.default_lifetime:type_name -> google.protobuf.Duration
 	27, // 14: tidegate.v1.Safeguards.max_lifetime:type_name -> google.protobuf.Duration
-	11, // 15: tidegate.v1.Safeguards.widest:type_name -> tidegate.v1.WidestByAction
-	12, // 16: tidegate.v1.Safeguards.min_confidence:type_name -> tidegate.v1.ConfidenceByAction
-	13, // 17: tidegate.v1.Safeguards.quarantine:type_name -> tidegate.v1.QuarantineThresholds
-	10, // 18: tidegate.v1.WidestByAction.discard:type_name -> tidegate.v1.Widths
-	10, // 19: tidegate.v1.WidestByAction.rate:type_name -> tidegate.v1.Widths
-	10, // 20: tidegate.v1.WidestByAction.redirect:type_name -> tidegate.v1.Widths
-	10, // 21: tidegate.v1.WidestByAction.rtbh:type_name -> tidegate.v1.Widths
-	10, // 22: tidegate.v1.WidestByAction.mark:type_name -> tidegate.v1.Widths
-	27, // 23: tidegate.v1.QuarantineThresholds.duration:type_name -> google.protobuf.Duration
-	14, // 24: tidegate.v1.Plan.added:type_name -> tidegate.v1.DocumentRef
-	14, // 25: tidegate.v1.Plan.changed:type_name -> tidegate.v1.DocumentRef
-	14, // 26: tidegate.v1.Plan.removed:type_name -> tidegate.v1.DocumentRef
-	0,  // 27: tidegate.v1.PlanRequest.documents:type_name -> tidegate.v1.Document
-	29, // 28: tidegate.v1.PlanResponse.verdict:type_name -> tidegate.v1.Verdict
-	15, // 29: tidegate.v1.PlanResponse.plan:type_name -> tidegate.v1.Plan
-	30, // 30: tidegate.v1.PlanResponse.read:type_name -> tidegate.v1.ReadInfo
-	0,  // 31: tidegate.v1.ApplyRequest.documents:type_name -> tidegate.v1.Document
-	15, // 32: tidegate.v1.ApplyResponse.plan:type_name -> tidegate.v1.Plan
-	31, // 33: tidegate.v1.ApplyResponse.write:type_name -> tidegate.v1.WriteInfo
-	14, // 34: tidegate.v1.GetDocumentRequest.ref:type_name -> tidegate.v1.DocumentRef
-	0,  // 35: tidegate.v1.GetDocumentResponse.document:type_name -> tidegate.v1.Document
-	30, // 36: tidegate.v1.GetDocumentResponse.read:type_name -> tidegate.v1.ReadInfo
-	0,  // 37: tidegate.v1.ListDocumentsResponse.documents:type_name -> tidegate.v1.Document
-	30, // 38: tidegate.v1.ListDocumentsResponse.read:type_name -> tidegate.v1.ReadInfo
-	32, // 39: tidegate.v1.LookupResponse.protection:type_name -> tidegate.v1.Exemption
-	3,  // 40: tidegate.v1.LookupResponse.link:type_name -> tidegate.v1.Link
-	30, // 41: tidegate.v1.LookupResponse.read:type_name -> tidegate.v1.ReadInfo
-	16, // 42: tidegate.v1.InventoryService.Plan:input_type -> tidegate.v1.PlanRequest
-	18, // 43: tidegate.v1.InventoryService.Apply:input_type -> tidegate.v1.ApplyRequest
-	20, // 44: tidegate.v1.InventoryService.GetDocument:input_type -> tidegate.v1.GetDocumentRequest
-	22, // 45: tidegate.v1.InventoryService.ListDocuments:input_type -> tidegate.v1.ListDocumentsRequest
-	24, // 46: tidegate.v1.InventoryService.Lookup:input_type -> tidegate.v1.LookupRequest
-	17, // 47: tidegate.v1.InventoryService.Plan:output_type -> tidegate.v1.PlanResponse
-	19, // 48: tidegate.v1.InventoryService.Apply:output_type -> tidegate.v1.ApplyResponse
-	21, // 49: tidegate.v1.InventoryService.GetDocument:output_type -> tidegate.v1.GetDocumentResponse
-	23, // 50: tidegate.v1.InventoryService.ListDocuments:output_type -> tidegate.v1.ListDocumentsResponse
-	25, // 51: tidegate.v1.InventoryService.Lookup:output_type -> tidegate.v1.LookupResponse
-	47, // [47:52] is the sub-list for method output_type
-	42, // [42:47] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	27, // 15: tidegate.v1.Safeguards.approval_timeout:type_name -> google.protobuf.Duration
+	27, // 16: tidegate.v1.Safeguards.break_glass_lifetime:type_name -> google.protobuf.Duration
+	11, // 17: tidegate.v1.Safeguards.widest:type_name -> tidegate.v1.WidestByAction
+	12, // 18: tidegate.v1.Safeguards.min_confidence:type_name -> tidegate.v1.ConfidenceByAction
+	13, // 19: tidegate.v1.Safeguards.quarantine:type_name -> tidegate.v1.QuarantineThresholds
+	10, // 20: tidegate.v1.WidestByAction.discard:type_name -> tidegate.v1.Widths
+	10, // 21: tidegate.v1.WidestByAction.rate:type_name -> tidegate.v1.Widths
+	10, // 22: tidegate.v1.WidestByAction.redirect:type_name -> tidegate.v1.Widths
+	10, // 23: tidegate.v1.WidestByAction.rtbh:type_name -> tidegate.v1.Widths
+	10, // 24: tidegate.v1.WidestByAction.mark:type_name -> tidegate.v1.Widths
+	27, // 25: tidegate.v1.QuarantineThresholds.duration:type_name -> google.protobuf.Duration
+	14, // 26: tidegate.v1.Plan.added:type_name -> tidegate.v1.DocumentRef
+	14, // 27: tidegate.v1.Plan.changed:type_name -> tidegate.v1.DocumentRef
+	14, // 28: tidegate.v1.Plan.removed:type_name -> tidegate.v1.DocumentRef
+	0,  // 29: tidegate.v1.PlanRequest.documents:type_name -> tidegate.v1.Document
+	29, // 30: tidegate.v1.PlanResponse.verdict:type_name -> tidegate.v1.Verdict
+	15, // 31: tidegate.v1.PlanResponse.plan:type_name -> tidegate.v1.Plan
+	30, // 32: tidegate.v1.PlanResponse.read:type_name -> tidegate.v1.ReadInfo
+	0,  // 33: tidegate.v1.ApplyRequest.documents:type_name -> tidegate.v1.Document
+	15, // 34: tidegate.v1.ApplyResponse.plan:type_name -> tidegate.v1.Plan
+	31, // 35: tidegate.v1.ApplyResponse.write:type_name -> tidegate.v1.WriteInfo
+	29, // 36: tidegate.v1.ApplyResponse.verdict:type_name -> tidegate.v1.Verdict
+	14, // 37: tidegate.v1.GetDocumentRequest.ref:type_name -> tidegate.v1.DocumentRef
+	0,  // 38: tidegate.v1.GetDocumentResponse.document:type_name -> tidegate.v1.Document
+	30, // 39: tidegate.v1.GetDocumentResponse.read:type_name -> tidegate.v1.ReadInfo
+	0,  // 40: tidegate.v1.ListDocumentsResponse.documents:type_name -> tidegate.v1.Document
+	30, // 41: tidegate.v1.ListDocumentsResponse.read:type_name -> tidegate.v1.ReadInfo
+	32, // 42: tidegate.v1.LookupResponse.protection:type_name -> tidegate.v1.Exemption
+	3,  // 43: tidegate.v1.LookupResponse.link:type_name -> tidegate.v1.Link
+	30, // 44: tidegate.v1.LookupResponse.read:type_name -> tidegate.v1.ReadInfo
+	16, // 45: tidegate.v1.InventoryService.Plan:input_type -> tidegate.v1.PlanRequest
+	18, // 46: tidegate.v1.InventoryService.Apply:input_type -> tidegate.v1.ApplyRequest
+	20, // 47: tidegate.v1.InventoryService.GetDocument:input_type -> tidegate.v1.GetDocumentRequest
+	22, // 48: tidegate.v1.InventoryService.ListDocuments:input_type -> tidegate.v1.ListDocumentsRequest
+	24, // 49: tidegate.v1.InventoryService.Lookup:input_type -> tidegate.v1.LookupRequest
+	17, // 50: tidegate.v1.InventoryService.Plan:output_type -> tidegate.v1.PlanResponse
+	19, // 51: tidegate.v1.InventoryService.Apply:output_type -> tidegate.v1.ApplyResponse
+	21, // 52: tidegate.v1.InventoryService.GetDocument:output_type -> tidegate.v1.GetDocumentResponse
+	23, // 53: tidegate.v1.InventoryService.ListDocuments:output_type -> tidegate.v1.ListDocumentsResponse
+	25, // 54: tidegate.v1.InventoryService.Lookup:output_type -> tidegate.v1.LookupResponse
+	50, // [50:55] is the sub-list for method output_type
+	45, // [45:50] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_v1_inventory_proto_init() }

@@ -34,6 +34,8 @@ const (
 	VerdictKind_VERDICT_KIND_ENDED       VerdictKind = 4
 	VerdictKind_VERDICT_KIND_REFUSED     VerdictKind = 5
 	VerdictKind_VERDICT_KIND_RETRY       VerdictKind = 6
+	// It awaits a second person: see ApprovalService.
+	VerdictKind_VERDICT_KIND_PENDING VerdictKind = 7
 )
 
 // Enum value maps for VerdictKind.
@@ -46,6 +48,7 @@ var (
 		4: "VERDICT_KIND_ENDED",
 		5: "VERDICT_KIND_REFUSED",
 		6: "VERDICT_KIND_RETRY",
+		7: "VERDICT_KIND_PENDING",
 	}
 	VerdictKind_value = map[string]int32{
 		"VERDICT_KIND_UNSPECIFIED": 0,
@@ -55,6 +58,7 @@ var (
 		"VERDICT_KIND_ENDED":       4,
 		"VERDICT_KIND_REFUSED":     5,
 		"VERDICT_KIND_RETRY":       6,
+		"VERDICT_KIND_PENDING":     7,
 	}
 )
 
@@ -293,8 +297,10 @@ type Verdict struct {
 	// Mitigation is the id, e.g. "M17"; empty for none.
 	Mitigation string `protobuf:"bytes,4,opt,name=mitigation,proto3" json:"mitigation,omitempty"`
 	// Set with VERDICT_KIND_RETRY: when the same signal may be sent again.
-	RetryAfter    *durationpb.Duration `protobuf:"bytes,5,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
-	Violations    []*FieldViolation    `protobuf:"bytes,6,rep,name=violations,proto3" json:"violations,omitempty"`
+	RetryAfter *durationpb.Duration `protobuf:"bytes,5,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
+	Violations []*FieldViolation    `protobuf:"bytes,6,rep,name=violations,proto3" json:"violations,omitempty"`
+	// With VERDICT_KIND_PENDING: what a second person approves or rejects, e.g. "M17" or "A3".
+	Approval      string `protobuf:"bytes,20,opt,name=approval,proto3" json:"approval,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -369,6 +375,13 @@ func (x *Verdict) GetViolations() []*FieldViolation {
 		return x.Violations
 	}
 	return nil
+}
+
+func (x *Verdict) GetApproval() string {
+	if x != nil {
+		return x.Approval
+	}
+	return ""
 }
 
 // Action is what is done to matching traffic: exactly one of discard, rate, redirect, redirect_ip, mark and rtbh.
@@ -674,6 +687,8 @@ type Step struct {
 	After *durationpb.Duration `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
 	// What the last signal must state at least; 0: any signal will do.
 	MinConfidence float64 `protobuf:"fixed64,3,opt,name=min_confidence,json=minConfidence,proto3" json:"min_confidence,omitempty"`
+	// Mode is auto (the default) or approve: then a second person must approve the step.
+	Mode          string `protobuf:"bytes,10,opt,name=mode,proto3" json:"mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -729,13 +744,21 @@ func (x *Step) GetMinConfidence() float64 {
 	return 0
 }
 
+func (x *Step) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
 // Event is one thing that happened to a mitigation.
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	At    *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
 	// Log index; 0 if it is not known.
 	Index uint64 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
-	// What is started, merged, cause-over, escalated, step-refused, narrowed, quiet, revived, relaxed, extended or ended.
+	// What is started, merged, cause-over, escalated, step-refused, narrowed, quiet, revived, relaxed, extended, asked,
+	// approved, rejected, lapsed, break-glass or ended.
 	What          string `protobuf:"bytes,3,opt,name=what,proto3" json:"what,omitempty"`
 	By            string `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
 	Code          string `protobuf:"bytes,5,opt,name=code,proto3" json:"code,omitempty"`
@@ -845,9 +868,9 @@ type Mitigation struct {
 	ReasonCode  string                 `protobuf:"bytes,19,opt,name=reason_code,json=reasonCode,proto3" json:"reason_code,omitempty"`
 	Reason      string                 `protobuf:"bytes,20,opt,name=reason,proto3" json:"reason,omitempty"`
 	Causes      []*Cause               `protobuf:"bytes,21,rep,name=causes,proto3" json:"causes,omitempty"`
-	// Phase is active, ending (the attack is over, the rules are still announced) or over.
+	// Phase is pending (it awaits a second person and is not announced), active, ending (the attack is over, the rules are still announced) or over.
 	Phase string `protobuf:"bytes,22,opt,name=phase,proto3" json:"phase,omitempty"`
-	// End is expired, withdrawn, attack-over, superseded or nothing-left.
+	// End is expired, withdrawn, attack-over, superseded, nothing-left, not-approved or rejected.
 	End     string                 `protobuf:"bytes,23,opt,name=end,proto3" json:"end,omitempty"`
 	EndedAt *timestamppb.Timestamp `protobuf:"bytes,24,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
 	EndedBy string                 `protobuf:"bytes,25,opt,name=ended_by,json=endedBy,proto3" json:"ended_by,omitempty"`
@@ -875,6 +898,16 @@ type Mitigation struct {
 	QuietTime *durationpb.Duration `protobuf:"bytes,48,opt,name=quiet_time,json=quietTime,proto3" json:"quiet_time,omitempty"`
 	// When the quiet time is over; with phase ending only.
 	EndsAt *timestamppb.Timestamp `protobuf:"bytes,49,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"`
+	// What of it awaits a second person; unset: nothing.
+	Awaits *Awaiting `protobuf:"bytes,50,opt,name=awaits,proto3" json:"awaits,omitempty"`
+	// Who approved something of it last.
+	ApprovedBy string                 `protobuf:"bytes,51,opt,name=approved_by,json=approvedBy,proto3" json:"approved_by,omitempty"`
+	ApprovedAt *timestamppb.Timestamp `protobuf:"bytes,52,opt,name=approved_at,json=approvedAt,proto3" json:"approved_at,omitempty"`
+	// Nobody approved it: an operator went past the approval. Until when it lives at most without one.
+	BreakGlass      bool                   `protobuf:"varint,53,opt,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
+	BreakGlassUntil *timestamppb.Timestamp `protobuf:"bytes,54,opt,name=break_glass_until,json=breakGlassUntil,proto3" json:"break_glass_until,omitempty"`
+	// Why no more than it does is asked for its attacks: a second person rejected that.
+	Capped string `protobuf:"bytes,55,opt,name=capped,proto3" json:"capped,omitempty"`
 	// What the rules cost, by router profile. Only where one mitigation is asked for or started.
 	Prices []*Price `protobuf:"bytes,32,rep,name=prices,proto3" json:"prices,omitempty"`
 	// Allowed services of the customer that the rules leave alone, in words.
@@ -1207,6 +1240,48 @@ func (x *Mitigation) GetEndsAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Mitigation) GetAwaits() *Awaiting {
+	if x != nil {
+		return x.Awaits
+	}
+	return nil
+}
+
+func (x *Mitigation) GetApprovedBy() string {
+	if x != nil {
+		return x.ApprovedBy
+	}
+	return ""
+}
+
+func (x *Mitigation) GetApprovedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ApprovedAt
+	}
+	return nil
+}
+
+func (x *Mitigation) GetBreakGlass() bool {
+	if x != nil {
+		return x.BreakGlass
+	}
+	return false
+}
+
+func (x *Mitigation) GetBreakGlassUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BreakGlassUntil
+	}
+	return nil
+}
+
+func (x *Mitigation) GetCapped() string {
+	if x != nil {
+		return x.Capped
+	}
+	return ""
+}
+
 func (x *Mitigation) GetPrices() []*Price {
 	if x != nil {
 		return x.Prices
@@ -1382,6 +1457,94 @@ func (x *Collateral) GetPercent() float64 {
 	return 0
 }
 
+// Awaiting is what of a mitigation awaits a second person.
+type Awaiting struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Kind is start, step, relax or extend.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// What would be done, e.g. "step 2 of 3, discard".
+	What string                 `protobuf:"bytes,2,opt,name=what,proto3" json:"what,omitempty"`
+	Why  string                 `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
+	By   string                 `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	At   *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
+	// When it lapses.
+	Until         *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Awaiting) Reset() {
+	*x = Awaiting{}
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Awaiting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Awaiting) ProtoMessage() {}
+
+func (x *Awaiting) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Awaiting.ProtoReflect.Descriptor instead.
+func (*Awaiting) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Awaiting) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Awaiting) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *Awaiting) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *Awaiting) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Awaiting) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Awaiting) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
 // NearMiss is a policy that lacked one thing to take a signal, or that would have taken it had it been asked first.
 type NearMiss struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1393,7 +1556,7 @@ type NearMiss struct {
 
 func (x *NearMiss) Reset() {
 	*x = NearMiss{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1405,7 +1568,7 @@ func (x *NearMiss) String() string {
 func (*NearMiss) ProtoMessage() {}
 
 func (x *NearMiss) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[13]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1418,7 +1581,7 @@ func (x *NearMiss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NearMiss.ProtoReflect.Descriptor instead.
 func (*NearMiss) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{13}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *NearMiss) GetPolicy() string {
@@ -1452,7 +1615,7 @@ type Price struct {
 
 func (x *Price) Reset() {
 	*x = Price{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1464,7 +1627,7 @@ func (x *Price) String() string {
 func (*Price) ProtoMessage() {}
 
 func (x *Price) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[14]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1477,7 +1640,7 @@ func (x *Price) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Price.ProtoReflect.Descriptor instead.
 func (*Price) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{14}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Price) GetProfile() string {
@@ -1530,7 +1693,7 @@ type RouterRoom struct {
 
 func (x *RouterRoom) Reset() {
 	*x = RouterRoom{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1542,7 +1705,7 @@ func (x *RouterRoom) String() string {
 func (*RouterRoom) ProtoMessage() {}
 
 func (x *RouterRoom) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[15]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1555,7 +1718,7 @@ func (x *RouterRoom) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterRoom.ProtoReflect.Descriptor instead.
 func (*RouterRoom) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{15}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RouterRoom) GetRouter() string {
@@ -1603,15 +1766,17 @@ type StartRequest struct {
 	Match  string  `protobuf:"bytes,4,opt,name=match,proto3" json:"match,omitempty"`
 	Action *Action `protobuf:"bytes,5,opt,name=action,proto3" json:"action,omitempty"`
 	// Lifetime; unset means the default of the safeguards.
-	Lifetime      *durationpb.Duration `protobuf:"bytes,6,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
-	Groups        []string             `protobuf:"bytes,7,rep,name=groups,proto3" json:"groups,omitempty"`
+	Lifetime *durationpb.Duration `protobuf:"bytes,6,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
+	Groups   []string             `protobuf:"bytes,7,rep,name=groups,proto3" json:"groups,omitempty"`
+	// Do not wait for a second person if one is needed. No protection, budget or guard is passed by it.
+	BreakGlass    bool `protobuf:"varint,20,opt,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1623,7 +1788,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[16]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1636,7 +1801,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{16}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StartRequest) GetRequestId() string {
@@ -1688,6 +1853,13 @@ func (x *StartRequest) GetGroups() []string {
 	return nil
 }
 
+func (x *StartRequest) GetBreakGlass() bool {
+	if x != nil {
+		return x.BreakGlass
+	}
+	return false
+}
+
 type StartResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Verdict       *Verdict               `protobuf:"bytes,1,opt,name=verdict,proto3" json:"verdict,omitempty"`
@@ -1699,7 +1871,7 @@ type StartResponse struct {
 
 func (x *StartResponse) Reset() {
 	*x = StartResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1711,7 +1883,7 @@ func (x *StartResponse) String() string {
 func (*StartResponse) ProtoMessage() {}
 
 func (x *StartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[17]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1724,7 +1896,7 @@ func (x *StartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResponse.ProtoReflect.Descriptor instead.
 func (*StartResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{17}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StartResponse) GetVerdict() *Verdict {
@@ -1757,7 +1929,7 @@ type PreviewRequest struct {
 
 func (x *PreviewRequest) Reset() {
 	*x = PreviewRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1769,7 +1941,7 @@ func (x *PreviewRequest) String() string {
 func (*PreviewRequest) ProtoMessage() {}
 
 func (x *PreviewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[18]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1782,7 +1954,7 @@ func (x *PreviewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewRequest.ProtoReflect.Descriptor instead.
 func (*PreviewRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{18}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PreviewRequest) GetStart() *StartRequest {
@@ -1803,7 +1975,7 @@ type PreviewResponse struct {
 
 func (x *PreviewResponse) Reset() {
 	*x = PreviewResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1815,7 +1987,7 @@ func (x *PreviewResponse) String() string {
 func (*PreviewResponse) ProtoMessage() {}
 
 func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[19]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1828,7 +2000,7 @@ func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewResponse.ProtoReflect.Descriptor instead.
 func (*PreviewResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{19}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PreviewResponse) GetVerdict() *Verdict {
@@ -1861,7 +2033,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1873,7 +2045,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[20]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1886,7 +2058,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{20}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetRequest) GetId() string {
@@ -1906,7 +2078,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1918,7 +2090,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[21]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1931,7 +2103,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{21}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetResponse) GetMitigation() *Mitigation {
@@ -1951,7 +2123,7 @@ func (x *GetResponse) GetRead() *ReadInfo {
 type ListRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Customer string                 `protobuf:"bytes,1,opt,name=customer,proto3" json:"customer,omitempty"`
-	// Include those that are over; the default is active ones only.
+	// Include those that are over; the default is active and pending ones only.
 	IncludeOver bool `protobuf:"varint,2,opt,name=include_over,json=includeOver,proto3" json:"include_over,omitempty"`
 	// At most this many, newest first; 0 means 1,000.
 	Limit         uint32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
@@ -1961,7 +2133,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1973,7 +2145,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[22]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1986,7 +2158,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{22}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListRequest) GetCustomer() string {
@@ -2022,7 +2194,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2034,7 +2206,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[23]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2047,7 +2219,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{23}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListResponse) GetMitigations() []*Mitigation {
@@ -2080,7 +2252,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[24]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2092,7 +2264,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[24]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2105,7 +2277,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{24}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WatchRequest) GetCustomer() string {
@@ -2125,7 +2297,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[25]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2137,7 +2309,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[25]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2150,7 +2322,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{25}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WatchResponse) GetMitigation() *Mitigation {
@@ -2180,7 +2352,7 @@ type ExtendRequest struct {
 
 func (x *ExtendRequest) Reset() {
 	*x = ExtendRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[26]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2192,7 +2364,7 @@ func (x *ExtendRequest) String() string {
 func (*ExtendRequest) ProtoMessage() {}
 
 func (x *ExtendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[26]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2205,7 +2377,7 @@ func (x *ExtendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendRequest.ProtoReflect.Descriptor instead.
 func (*ExtendRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{26}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ExtendRequest) GetRequestId() string {
@@ -2237,16 +2409,18 @@ func (x *ExtendRequest) GetLifetime() *durationpb.Duration {
 }
 
 type ExtendResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Mitigation    *Mitigation            `protobuf:"bytes,1,opt,name=mitigation,proto3" json:"mitigation,omitempty"`
-	Write         *WriteInfo             `protobuf:"bytes,2,opt,name=write,proto3" json:"write,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Mitigation *Mitigation            `protobuf:"bytes,1,opt,name=mitigation,proto3" json:"mitigation,omitempty"`
+	Write      *WriteInfo             `protobuf:"bytes,2,opt,name=write,proto3" json:"write,omitempty"`
+	// VERDICT_KIND_PENDING: the extension awaits a second person.
+	Verdict       *Verdict `protobuf:"bytes,20,opt,name=verdict,proto3" json:"verdict,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExtendResponse) Reset() {
 	*x = ExtendResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[27]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2258,7 +2432,7 @@ func (x *ExtendResponse) String() string {
 func (*ExtendResponse) ProtoMessage() {}
 
 func (x *ExtendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[27]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2271,7 +2445,7 @@ func (x *ExtendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendResponse.ProtoReflect.Descriptor instead.
 func (*ExtendResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{27}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ExtendResponse) GetMitigation() *Mitigation {
@@ -2288,6 +2462,13 @@ func (x *ExtendResponse) GetWrite() *WriteInfo {
 	return nil
 }
 
+func (x *ExtendResponse) GetVerdict() *Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return nil
+}
+
 type WithdrawRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	RequestId     string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -2299,7 +2480,7 @@ type WithdrawRequest struct {
 
 func (x *WithdrawRequest) Reset() {
 	*x = WithdrawRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[28]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2311,7 +2492,7 @@ func (x *WithdrawRequest) String() string {
 func (*WithdrawRequest) ProtoMessage() {}
 
 func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[28]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2324,7 +2505,7 @@ func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawRequest.ProtoReflect.Descriptor instead.
 func (*WithdrawRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{28}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *WithdrawRequest) GetRequestId() string {
@@ -2361,7 +2542,7 @@ type WithdrawResponse struct {
 
 func (x *WithdrawResponse) Reset() {
 	*x = WithdrawResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[29]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2373,7 +2554,7 @@ func (x *WithdrawResponse) String() string {
 func (*WithdrawResponse) ProtoMessage() {}
 
 func (x *WithdrawResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[29]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2386,7 +2567,7 @@ func (x *WithdrawResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawResponse.ProtoReflect.Descriptor instead.
 func (*WithdrawResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{29}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *WithdrawResponse) GetMitigation() *Mitigation {
@@ -2419,14 +2600,16 @@ type WithdrawAllRequest struct {
 	// Freezes the cluster in the same log entry, so that nothing starts again by itself; not with a customer.
 	Freeze bool `protobuf:"varint,20,opt,name=freeze,proto3" json:"freeze,omitempty"`
 	// Unset: until it is unfrozen.
-	FreezeFor     *durationpb.Duration `protobuf:"bytes,21,opt,name=freeze_for,json=freezeFor,proto3" json:"freeze_for,omitempty"`
+	FreezeFor *durationpb.Duration `protobuf:"bytes,21,opt,name=freeze_for,json=freezeFor,proto3" json:"freeze_for,omitempty"`
+	// Do not wait for a second person if one is needed.
+	BreakGlass    bool `protobuf:"varint,30,opt,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WithdrawAllRequest) Reset() {
 	*x = WithdrawAllRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[30]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2438,7 +2621,7 @@ func (x *WithdrawAllRequest) String() string {
 func (*WithdrawAllRequest) ProtoMessage() {}
 
 func (x *WithdrawAllRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[30]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2451,7 +2634,7 @@ func (x *WithdrawAllRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawAllRequest.ProtoReflect.Descriptor instead.
 func (*WithdrawAllRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{30}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WithdrawAllRequest) GetRequestId() string {
@@ -2489,20 +2672,29 @@ func (x *WithdrawAllRequest) GetFreezeFor() *durationpb.Duration {
 	return nil
 }
 
+func (x *WithdrawAllRequest) GetBreakGlass() bool {
+	if x != nil {
+		return x.BreakGlass
+	}
+	return false
+}
+
 type WithdrawAllResponse struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	Ids          []string               `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
 	Write        *WriteInfo             `protobuf:"bytes,2,opt,name=write,proto3" json:"write,omitempty"`
 	GoneAtLatest *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=gone_at_latest,json=goneAtLatest,proto3" json:"gone_at_latest,omitempty"`
 	// Set while the cluster is frozen.
-	Freeze        *Freeze `protobuf:"bytes,20,opt,name=freeze,proto3" json:"freeze,omitempty"`
+	Freeze *Freeze `protobuf:"bytes,20,opt,name=freeze,proto3" json:"freeze,omitempty"`
+	// VERDICT_KIND_PENDING: nothing was withdrawn yet, the order awaits a second person.
+	Verdict       *Verdict `protobuf:"bytes,30,opt,name=verdict,proto3" json:"verdict,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WithdrawAllResponse) Reset() {
 	*x = WithdrawAllResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[31]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2514,7 +2706,7 @@ func (x *WithdrawAllResponse) String() string {
 func (*WithdrawAllResponse) ProtoMessage() {}
 
 func (x *WithdrawAllResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[31]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2527,7 +2719,7 @@ func (x *WithdrawAllResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawAllResponse.ProtoReflect.Descriptor instead.
 func (*WithdrawAllResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{31}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *WithdrawAllResponse) GetIds() []string {
@@ -2558,6 +2750,13 @@ func (x *WithdrawAllResponse) GetFreeze() *Freeze {
 	return nil
 }
 
+func (x *WithdrawAllResponse) GetVerdict() *Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return nil
+}
+
 var File_tidegate_v1_mitigation_proto protoreflect.FileDescriptor
 
 const file_tidegate_v1_mitigation_proto_rawDesc = "" +
@@ -2575,7 +2774,7 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\bdocument\x18\x01 \x01(\tR\bdocument\x12\x14\n" +
 	"\x05field\x18\x02 \x01(\tR\x05field\x12\x18\n" +
 	"\aproblem\x18\x03 \x01(\tR\aproblem\x12\x10\n" +
-	"\x03fix\x18\x04 \x01(\tR\x03fix\"\xf8\x01\n" +
+	"\x03fix\x18\x04 \x01(\tR\x03fix\"\x94\x02\n" +
 	"\aVerdict\x12,\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x18.tidegate.v1.VerdictKindR\x04kind\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x12\n" +
@@ -2587,7 +2786,8 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"retryAfter\x12;\n" +
 	"\n" +
 	"violations\x18\x06 \x03(\v2\x1b.tidegate.v1.FieldViolationR\n" +
-	"violations\"\xe3\x01\n" +
+	"violations\x12\x1a\n" +
+	"\bapproval\x18\x14 \x01(\tR\bapproval\"\xe3\x01\n" +
 	"\x06Action\x12\x18\n" +
 	"\adiscard\x18\x01 \x01(\bR\adiscard\x12\x12\n" +
 	"\x04rate\x18\x02 \x01(\tR\x04rate\x12\x1a\n" +
@@ -2609,18 +2809,20 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\x05Cause\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1b\n" +
 	"\tattack_id\x18\x02 \x01(\tR\battackId\x120\n" +
-	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\x8b\x01\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\x9f\x01\n" +
 	"\x04Step\x12+\n" +
 	"\x06action\x18\x01 \x01(\v2\x13.tidegate.v1.ActionR\x06action\x12/\n" +
 	"\x05after\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05after\x12%\n" +
-	"\x0emin_confidence\x18\x03 \x01(\x01R\rminConfidence\"\x95\x01\n" +
+	"\x0emin_confidence\x18\x03 \x01(\x01R\rminConfidence\x12\x12\n" +
+	"\x04mode\x18\n" +
+	" \x01(\tR\x04mode\"\x95\x01\n" +
 	"\x05Event\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04what\x18\x03 \x01(\tR\x04what\x12\x0e\n" +
 	"\x02by\x18\x04 \x01(\tR\x02by\x12\x12\n" +
 	"\x04code\x18\x05 \x01(\tR\x04code\x12\x12\n" +
-	"\x04text\x18\x06 \x01(\tR\x04text\"\xfc\f\n" +
+	"\x04text\x18\x06 \x01(\tR\x04text\"\x8a\x0f\n" +
 	"\n" +
 	"Mitigation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
@@ -2670,7 +2872,16 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\x06pulses\x18/ \x01(\rR\x06pulses\x128\n" +
 	"\n" +
 	"quiet_time\x180 \x01(\v2\x19.google.protobuf.DurationR\tquietTime\x123\n" +
-	"\aends_at\x181 \x01(\v2\x1a.google.protobuf.TimestampR\x06endsAt\x12*\n" +
+	"\aends_at\x181 \x01(\v2\x1a.google.protobuf.TimestampR\x06endsAt\x12-\n" +
+	"\x06awaits\x182 \x01(\v2\x15.tidegate.v1.AwaitingR\x06awaits\x12\x1f\n" +
+	"\vapproved_by\x183 \x01(\tR\n" +
+	"approvedBy\x12;\n" +
+	"\vapproved_at\x184 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"approvedAt\x12\x1f\n" +
+	"\vbreak_glass\x185 \x01(\bR\n" +
+	"breakGlass\x12F\n" +
+	"\x11break_glass_until\x186 \x01(\v2\x1a.google.protobuf.TimestampR\x0fbreakGlassUntil\x12\x16\n" +
+	"\x06capped\x187 \x01(\tR\x06capped\x12*\n" +
 	"\x06prices\x18  \x03(\v2\x12.tidegate.v1.PriceR\x06prices\x12\x16\n" +
 	"\x06spared\x18< \x03(\tR\x06spared\x12\x1e\n" +
 	"\n" +
@@ -2691,7 +2902,14 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"Collateral\x12\x1a\n" +
 	"\breported\x18\x01 \x03(\tR\breported\x12\x1c\n" +
 	"\taddresses\x18\x02 \x01(\x01R\taddresses\x12\x18\n" +
-	"\apercent\x18\x03 \x01(\x01R\apercent\"4\n" +
+	"\apercent\x18\x03 \x01(\x01R\apercent\"\xb2\x01\n" +
+	"\bAwaiting\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04what\x18\x02 \x01(\tR\x04what\x12\x10\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\x12*\n" +
+	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x120\n" +
+	"\x05until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"4\n" +
 	"\bNearMiss\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\"\xa5\x01\n" +
@@ -2708,7 +2926,7 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\n" +
 	"rules_stop\x18\x03 \x01(\rR\trulesStop\x12\x18\n" +
 	"\aentries\x18\x04 \x01(\rR\aentries\x12!\n" +
-	"\fentries_stop\x18\x05 \x01(\rR\ventriesStop\"\xf1\x01\n" +
+	"\fentries_stop\x18\x05 \x01(\rR\ventriesStop\"\x92\x02\n" +
 	"\fStartRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +
@@ -2717,7 +2935,9 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\x05match\x18\x04 \x01(\tR\x05match\x12+\n" +
 	"\x06action\x18\x05 \x01(\v2\x13.tidegate.v1.ActionR\x06action\x125\n" +
 	"\blifetime\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\blifetime\x12\x16\n" +
-	"\x06groups\x18\a \x03(\tR\x06groups\"\xa6\x01\n" +
+	"\x06groups\x18\a \x03(\tR\x06groups\x12\x1f\n" +
+	"\vbreak_glass\x18\x14 \x01(\bR\n" +
+	"breakGlass\"\xa6\x01\n" +
 	"\rStartResponse\x12.\n" +
 	"\averdict\x18\x01 \x01(\v2\x14.tidegate.v1.VerdictR\averdict\x127\n" +
 	"\n" +
@@ -2760,12 +2980,13 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x0e\n" +
 	"\x02id\x18\x03 \x01(\tR\x02id\x125\n" +
-	"\blifetime\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\blifetime\"w\n" +
+	"\blifetime\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\blifetime\"\xa7\x01\n" +
 	"\x0eExtendResponse\x127\n" +
 	"\n" +
 	"mitigation\x18\x01 \x01(\v2\x17.tidegate.v1.MitigationR\n" +
 	"mitigation\x12,\n" +
-	"\x05write\x18\x02 \x01(\v2\x16.tidegate.v1.WriteInfoR\x05write\"X\n" +
+	"\x05write\x18\x02 \x01(\v2\x16.tidegate.v1.WriteInfoR\x05write\x12.\n" +
+	"\averdict\x18\x14 \x01(\v2\x14.tidegate.v1.VerdictR\averdict\"X\n" +
 	"\x0fWithdrawRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +
@@ -2776,7 +2997,7 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"mitigation\x18\x01 \x01(\v2\x17.tidegate.v1.MitigationR\n" +
 	"mitigation\x12,\n" +
 	"\x05write\x18\x02 \x01(\v2\x16.tidegate.v1.WriteInfoR\x05write\x12@\n" +
-	"\x0egone_at_latest\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\fgoneAtLatest\"\xb9\x01\n" +
+	"\x0egone_at_latest\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\fgoneAtLatest\"\xda\x01\n" +
 	"\x12WithdrawAllRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +
@@ -2784,12 +3005,15 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\bcustomer\x18\x03 \x01(\tR\bcustomer\x12\x16\n" +
 	"\x06freeze\x18\x14 \x01(\bR\x06freeze\x128\n" +
 	"\n" +
-	"freeze_for\x18\x15 \x01(\v2\x19.google.protobuf.DurationR\tfreezeFor\"\xc4\x01\n" +
+	"freeze_for\x18\x15 \x01(\v2\x19.google.protobuf.DurationR\tfreezeFor\x12\x1f\n" +
+	"\vbreak_glass\x18\x1e \x01(\bR\n" +
+	"breakGlass\"\xf4\x01\n" +
 	"\x13WithdrawAllResponse\x12\x10\n" +
 	"\x03ids\x18\x01 \x03(\tR\x03ids\x12,\n" +
 	"\x05write\x18\x02 \x01(\v2\x16.tidegate.v1.WriteInfoR\x05write\x12@\n" +
 	"\x0egone_at_latest\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\fgoneAtLatest\x12+\n" +
-	"\x06freeze\x18\x14 \x01(\v2\x13.tidegate.v1.FreezeR\x06freeze*\xc5\x01\n" +
+	"\x06freeze\x18\x14 \x01(\v2\x13.tidegate.v1.FreezeR\x06freeze\x12.\n" +
+	"\averdict\x18\x1e \x01(\v2\x14.tidegate.v1.VerdictR\averdict*\xdf\x01\n" +
 	"\vVerdictKind\x12\x1c\n" +
 	"\x18VERDICT_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16VERDICT_KIND_MITIGATED\x10\x01\x12\x17\n" +
@@ -2797,7 +3021,8 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\x15VERDICT_KIND_OBSERVED\x10\x03\x12\x16\n" +
 	"\x12VERDICT_KIND_ENDED\x10\x04\x12\x18\n" +
 	"\x14VERDICT_KIND_REFUSED\x10\x05\x12\x16\n" +
-	"\x12VERDICT_KIND_RETRY\x10\x062\xb0\x04\n" +
+	"\x12VERDICT_KIND_RETRY\x10\x06\x12\x18\n" +
+	"\x14VERDICT_KIND_PENDING\x10\a2\xb0\x04\n" +
 	"\x11MitigationService\x12>\n" +
 	"\x05Start\x12\x19.tidegate.v1.StartRequest\x1a\x1a.tidegate.v1.StartResponse\x12D\n" +
 	"\aPreview\x12\x1b.tidegate.v1.PreviewRequest\x1a\x1c.tidegate.v1.PreviewResponse\x128\n" +
@@ -2821,7 +3046,7 @@ func file_tidegate_v1_mitigation_proto_rawDescGZIP() []byte {
 }
 
 var file_tidegate_v1_mitigation_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tidegate_v1_mitigation_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_tidegate_v1_mitigation_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_tidegate_v1_mitigation_proto_goTypes = []any{
 	(VerdictKind)(0),              // 0: tidegate.v1.VerdictKind
 	(*ReadInfo)(nil),              // 1: tidegate.v1.ReadInfo
@@ -2837,104 +3062,112 @@ var file_tidegate_v1_mitigation_proto_goTypes = []any{
 	(*Mitigation)(nil),            // 11: tidegate.v1.Mitigation
 	(*Freeze)(nil),                // 12: tidegate.v1.Freeze
 	(*Collateral)(nil),            // 13: tidegate.v1.Collateral
-	(*NearMiss)(nil),              // 14: tidegate.v1.NearMiss
-	(*Price)(nil),                 // 15: tidegate.v1.Price
-	(*RouterRoom)(nil),            // 16: tidegate.v1.RouterRoom
-	(*StartRequest)(nil),          // 17: tidegate.v1.StartRequest
-	(*StartResponse)(nil),         // 18: tidegate.v1.StartResponse
-	(*PreviewRequest)(nil),        // 19: tidegate.v1.PreviewRequest
-	(*PreviewResponse)(nil),       // 20: tidegate.v1.PreviewResponse
-	(*GetRequest)(nil),            // 21: tidegate.v1.GetRequest
-	(*GetResponse)(nil),           // 22: tidegate.v1.GetResponse
-	(*ListRequest)(nil),           // 23: tidegate.v1.ListRequest
-	(*ListResponse)(nil),          // 24: tidegate.v1.ListResponse
-	(*WatchRequest)(nil),          // 25: tidegate.v1.WatchRequest
-	(*WatchResponse)(nil),         // 26: tidegate.v1.WatchResponse
-	(*ExtendRequest)(nil),         // 27: tidegate.v1.ExtendRequest
-	(*ExtendResponse)(nil),        // 28: tidegate.v1.ExtendResponse
-	(*WithdrawRequest)(nil),       // 29: tidegate.v1.WithdrawRequest
-	(*WithdrawResponse)(nil),      // 30: tidegate.v1.WithdrawResponse
-	(*WithdrawAllRequest)(nil),    // 31: tidegate.v1.WithdrawAllRequest
-	(*WithdrawAllResponse)(nil),   // 32: tidegate.v1.WithdrawAllResponse
-	(*durationpb.Duration)(nil),   // 33: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
+	(*Awaiting)(nil),              // 14: tidegate.v1.Awaiting
+	(*NearMiss)(nil),              // 15: tidegate.v1.NearMiss
+	(*Price)(nil),                 // 16: tidegate.v1.Price
+	(*RouterRoom)(nil),            // 17: tidegate.v1.RouterRoom
+	(*StartRequest)(nil),          // 18: tidegate.v1.StartRequest
+	(*StartResponse)(nil),         // 19: tidegate.v1.StartResponse
+	(*PreviewRequest)(nil),        // 20: tidegate.v1.PreviewRequest
+	(*PreviewResponse)(nil),       // 21: tidegate.v1.PreviewResponse
+	(*GetRequest)(nil),            // 22: tidegate.v1.GetRequest
+	(*GetResponse)(nil),           // 23: tidegate.v1.GetResponse
+	(*ListRequest)(nil),           // 24: tidegate.v1.ListRequest
+	(*ListResponse)(nil),          // 25: tidegate.v1.ListResponse
+	(*WatchRequest)(nil),          // 26: tidegate.v1.WatchRequest
+	(*WatchResponse)(nil),         // 27: tidegate.v1.WatchResponse
+	(*ExtendRequest)(nil),         // 28: tidegate.v1.ExtendRequest
+	(*ExtendResponse)(nil),        // 29: tidegate.v1.ExtendResponse
+	(*WithdrawRequest)(nil),       // 30: tidegate.v1.WithdrawRequest
+	(*WithdrawResponse)(nil),      // 31: tidegate.v1.WithdrawResponse
+	(*WithdrawAllRequest)(nil),    // 32: tidegate.v1.WithdrawAllRequest
+	(*WithdrawAllResponse)(nil),   // 33: tidegate.v1.WithdrawAllResponse
+	(*durationpb.Duration)(nil),   // 34: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
 }
 var file_tidegate_v1_mitigation_proto_depIdxs = []int32{
-	33, // 0: tidegate.v1.ReadInfo.age:type_name -> google.protobuf.Duration
+	34, // 0: tidegate.v1.ReadInfo.age:type_name -> google.protobuf.Duration
 	0,  // 1: tidegate.v1.Verdict.kind:type_name -> tidegate.v1.VerdictKind
-	33, // 2: tidegate.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
+	34, // 2: tidegate.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
 	3,  // 3: tidegate.v1.Verdict.violations:type_name -> tidegate.v1.FieldViolation
-	34, // 4: tidegate.v1.Cause.since:type_name -> google.protobuf.Timestamp
+	35, // 4: tidegate.v1.Cause.since:type_name -> google.protobuf.Timestamp
 	5,  // 5: tidegate.v1.Step.action:type_name -> tidegate.v1.Action
-	33, // 6: tidegate.v1.Step.after:type_name -> google.protobuf.Duration
-	34, // 7: tidegate.v1.Event.at:type_name -> google.protobuf.Timestamp
+	34, // 6: tidegate.v1.Step.after:type_name -> google.protobuf.Duration
+	35, // 7: tidegate.v1.Event.at:type_name -> google.protobuf.Timestamp
 	5,  // 8: tidegate.v1.Mitigation.action:type_name -> tidegate.v1.Action
 	6,  // 9: tidegate.v1.Mitigation.exempt:type_name -> tidegate.v1.Exemption
-	33, // 10: tidegate.v1.Mitigation.lifetime:type_name -> google.protobuf.Duration
-	34, // 11: tidegate.v1.Mitigation.created:type_name -> google.protobuf.Timestamp
-	34, // 12: tidegate.v1.Mitigation.expires:type_name -> google.protobuf.Timestamp
+	34, // 10: tidegate.v1.Mitigation.lifetime:type_name -> google.protobuf.Duration
+	35, // 11: tidegate.v1.Mitigation.created:type_name -> google.protobuf.Timestamp
+	35, // 12: tidegate.v1.Mitigation.expires:type_name -> google.protobuf.Timestamp
 	8,  // 13: tidegate.v1.Mitigation.causes:type_name -> tidegate.v1.Cause
-	34, // 14: tidegate.v1.Mitigation.ended_at:type_name -> google.protobuf.Timestamp
+	35, // 14: tidegate.v1.Mitigation.ended_at:type_name -> google.protobuf.Timestamp
 	7,  // 15: tidegate.v1.Mitigation.overridden:type_name -> tidegate.v1.Override
 	9,  // 16: tidegate.v1.Mitigation.ladder:type_name -> tidegate.v1.Step
-	34, // 17: tidegate.v1.Mitigation.step_since:type_name -> google.protobuf.Timestamp
-	34, // 18: tidegate.v1.Mitigation.next_step:type_name -> google.protobuf.Timestamp
+	35, // 17: tidegate.v1.Mitigation.step_since:type_name -> google.protobuf.Timestamp
+	35, // 18: tidegate.v1.Mitigation.next_step:type_name -> google.protobuf.Timestamp
 	10, // 19: tidegate.v1.Mitigation.history:type_name -> tidegate.v1.Event
-	33, // 20: tidegate.v1.Mitigation.quiet_time:type_name -> google.protobuf.Duration
-	34, // 21: tidegate.v1.Mitigation.ends_at:type_name -> google.protobuf.Timestamp
-	15, // 22: tidegate.v1.Mitigation.prices:type_name -> tidegate.v1.Price
-	13, // 23: tidegate.v1.Mitigation.collateral:type_name -> tidegate.v1.Collateral
-	14, // 24: tidegate.v1.Mitigation.near_misses:type_name -> tidegate.v1.NearMiss
-	34, // 25: tidegate.v1.Freeze.since:type_name -> google.protobuf.Timestamp
-	34, // 26: tidegate.v1.Freeze.until:type_name -> google.protobuf.Timestamp
-	16, // 27: tidegate.v1.Price.routers:type_name -> tidegate.v1.RouterRoom
-	5,  // 28: tidegate.v1.StartRequest.action:type_name -> tidegate.v1.Action
-	33, // 29: tidegate.v1.StartRequest.lifetime:type_name -> google.protobuf.Duration
-	4,  // 30: tidegate.v1.StartResponse.verdict:type_name -> tidegate.v1.Verdict
-	11, // 31: tidegate.v1.StartResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	2,  // 32: tidegate.v1.StartResponse.write:type_name -> tidegate.v1.WriteInfo
-	17, // 33: tidegate.v1.PreviewRequest.start:type_name -> tidegate.v1.StartRequest
-	4,  // 34: tidegate.v1.PreviewResponse.verdict:type_name -> tidegate.v1.Verdict
-	11, // 35: tidegate.v1.PreviewResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	1,  // 36: tidegate.v1.PreviewResponse.read:type_name -> tidegate.v1.ReadInfo
-	11, // 37: tidegate.v1.GetResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	1,  // 38: tidegate.v1.GetResponse.read:type_name -> tidegate.v1.ReadInfo
-	11, // 39: tidegate.v1.ListResponse.mitigations:type_name -> tidegate.v1.Mitigation
-	1,  // 40: tidegate.v1.ListResponse.read:type_name -> tidegate.v1.ReadInfo
-	12, // 41: tidegate.v1.ListResponse.freeze:type_name -> tidegate.v1.Freeze
-	11, // 42: tidegate.v1.WatchResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	1,  // 43: tidegate.v1.WatchResponse.read:type_name -> tidegate.v1.ReadInfo
-	33, // 44: tidegate.v1.ExtendRequest.lifetime:type_name -> google.protobuf.Duration
-	11, // 45: tidegate.v1.ExtendResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	2,  // 46: tidegate.v1.ExtendResponse.write:type_name -> tidegate.v1.WriteInfo
-	11, // 47: tidegate.v1.WithdrawResponse.mitigation:type_name -> tidegate.v1.Mitigation
-	2,  // 48: tidegate.v1.WithdrawResponse.write:type_name -> tidegate.v1.WriteInfo
-	34, // 49: tidegate.v1.WithdrawResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
-	33, // 50: tidegate.v1.WithdrawAllRequest.freeze_for:type_name -> google.protobuf.Duration
-	2,  // 51: tidegate.v1.WithdrawAllResponse.write:type_name -> tidegate.v1.WriteInfo
-	34, // 52: tidegate.v1.WithdrawAllResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
-	12, // 53: tidegate.v1.WithdrawAllResponse.freeze:type_name -> tidegate.v1.Freeze
-	17, // 54: tidegate.v1.MitigationService.Start:input_type -> tidegate.v1.StartRequest
-	19, // 55: tidegate.v1.MitigationService.Preview:input_type -> tidegate.v1.PreviewRequest
-	21, // 56: tidegate.v1.MitigationService.Get:input_type -> tidegate.v1.GetRequest
-	23, // 57: tidegate.v1.MitigationService.List:input_type -> tidegate.v1.ListRequest
-	25, // 58: tidegate.v1.MitigationService.Watch:input_type -> tidegate.v1.WatchRequest
-	27, // 59: tidegate.v1.MitigationService.Extend:input_type -> tidegate.v1.ExtendRequest
-	29, // 60: tidegate.v1.MitigationService.Withdraw:input_type -> tidegate.v1.WithdrawRequest
-	31, // 61: tidegate.v1.MitigationService.WithdrawAll:input_type -> tidegate.v1.WithdrawAllRequest
-	18, // 62: tidegate.v1.MitigationService.Start:output_type -> tidegate.v1.StartResponse
-	20, // 63: tidegate.v1.MitigationService.Preview:output_type -> tidegate.v1.PreviewResponse
-	22, // 64: tidegate.v1.MitigationService.Get:output_type -> tidegate.v1.GetResponse
-	24, // 65: tidegate.v1.MitigationService.List:output_type -> tidegate.v1.ListResponse
-	26, // 66: tidegate.v1.MitigationService.Watch:output_type -> tidegate.v1.WatchResponse
-	28, // 67: tidegate.v1.MitigationService.Extend:output_type -> tidegate.v1.ExtendResponse
-	30, // 68: tidegate.v1.MitigationService.Withdraw:output_type -> tidegate.v1.WithdrawResponse
-	32, // 69: tidegate.v1.MitigationService.WithdrawAll:output_type -> tidegate.v1.WithdrawAllResponse
-	62, // [62:70] is the sub-list for method output_type
-	54, // [54:62] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	34, // 20: tidegate.v1.Mitigation.quiet_time:type_name -> google.protobuf.Duration
+	35, // 21: tidegate.v1.Mitigation.ends_at:type_name -> google.protobuf.Timestamp
+	14, // 22: tidegate.v1.Mitigation.awaits:type_name -> tidegate.v1.Awaiting
+	35, // 23: tidegate.v1.Mitigation.approved_at:type_name -> google.protobuf.Timestamp
+	35, // 24: tidegate.v1.Mitigation.break_glass_until:type_name -> google.protobuf.Timestamp
+	16, // 25: tidegate.v1.Mitigation.prices:type_name -> tidegate.v1.Price
+	13, // 26: tidegate.v1.Mitigation.collateral:type_name -> tidegate.v1.Collateral
+	15, // 27: tidegate.v1.Mitigation.near_misses:type_name -> tidegate.v1.NearMiss
+	35, // 28: tidegate.v1.Freeze.since:type_name -> google.protobuf.Timestamp
+	35, // 29: tidegate.v1.Freeze.until:type_name -> google.protobuf.Timestamp
+	35, // 30: tidegate.v1.Awaiting.at:type_name -> google.protobuf.Timestamp
+	35, // 31: tidegate.v1.Awaiting.until:type_name -> google.protobuf.Timestamp
+	17, // 32: tidegate.v1.Price.routers:type_name -> tidegate.v1.RouterRoom
+	5,  // 33: tidegate.v1.StartRequest.action:type_name -> tidegate.v1.Action
+	34, // 34: tidegate.v1.StartRequest.lifetime:type_name -> google.protobuf.Duration
+	4,  // 35: tidegate.v1.StartResponse.verdict:type_name -> tidegate.v1.Verdict
+	11, // 36: tidegate.v1.StartResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	2,  // 37: tidegate.v1.StartResponse.write:type_name -> tidegate.v1.WriteInfo
+	18, // 38: tidegate.v1.PreviewRequest.start:type_name -> tidegate.v1.StartRequest
+	4,  // 39: tidegate.v1.PreviewResponse.verdict:type_name -> tidegate.v1.Verdict
+	11, // 40: tidegate.v1.PreviewResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	1,  // 41: tidegate.v1.PreviewResponse.read:type_name -> tidegate.v1.ReadInfo
+	11, // 42: tidegate.v1.GetResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	1,  // 43: tidegate.v1.GetResponse.read:type_name -> tidegate.v1.ReadInfo
+	11, // 44: tidegate.v1.ListResponse.mitigations:type_name -> tidegate.v1.Mitigation
+	1,  // 45: tidegate.v1.ListResponse.read:type_name -> tidegate.v1.ReadInfo
+	12, // 46: tidegate.v1.ListResponse.freeze:type_name -> tidegate.v1.Freeze
+	11, // 47: tidegate.v1.WatchResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	1,  // 48: tidegate.v1.WatchResponse.read:type_name -> tidegate.v1.ReadInfo
+	34, // 49: tidegate.v1.ExtendRequest.lifetime:type_name -> google.protobuf.Duration
+	11, // 50: tidegate.v1.ExtendResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	2,  // 51: tidegate.v1.ExtendResponse.write:type_name -> tidegate.v1.WriteInfo
+	4,  // 52: tidegate.v1.ExtendResponse.verdict:type_name -> tidegate.v1.Verdict
+	11, // 53: tidegate.v1.WithdrawResponse.mitigation:type_name -> tidegate.v1.Mitigation
+	2,  // 54: tidegate.v1.WithdrawResponse.write:type_name -> tidegate.v1.WriteInfo
+	35, // 55: tidegate.v1.WithdrawResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
+	34, // 56: tidegate.v1.WithdrawAllRequest.freeze_for:type_name -> google.protobuf.Duration
+	2,  // 57: tidegate.v1.WithdrawAllResponse.write:type_name -> tidegate.v1.WriteInfo
+	35, // 58: tidegate.v1.WithdrawAllResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
+	12, // 59: tidegate.v1.WithdrawAllResponse.freeze:type_name -> tidegate.v1.Freeze
+	4,  // 60: tidegate.v1.WithdrawAllResponse.verdict:type_name -> tidegate.v1.Verdict
+	18, // 61: tidegate.v1.MitigationService.Start:input_type -> tidegate.v1.StartRequest
+	20, // 62: tidegate.v1.MitigationService.Preview:input_type -> tidegate.v1.PreviewRequest
+	22, // 63: tidegate.v1.MitigationService.Get:input_type -> tidegate.v1.GetRequest
+	24, // 64: tidegate.v1.MitigationService.List:input_type -> tidegate.v1.ListRequest
+	26, // 65: tidegate.v1.MitigationService.Watch:input_type -> tidegate.v1.WatchRequest
+	28, // 66: tidegate.v1.MitigationService.Extend:input_type -> tidegate.v1.ExtendRequest
+	30, // 67: tidegate.v1.MitigationService.Withdraw:input_type -> tidegate.v1.WithdrawRequest
+	32, // 68: tidegate.v1.MitigationService.WithdrawAll:input_type -> tidegate.v1.WithdrawAllRequest
+	19, // 69: tidegate.v1.MitigationService.Start:output_type -> tidegate.v1.StartResponse
+	21, // 70: tidegate.v1.MitigationService.Preview:output_type -> tidegate.v1.PreviewResponse
+	23, // 71: tidegate.v1.MitigationService.Get:output_type -> tidegate.v1.GetResponse
+	25, // 72: tidegate.v1.MitigationService.List:output_type -> tidegate.v1.ListResponse
+	27, // 73: tidegate.v1.MitigationService.Watch:output_type -> tidegate.v1.WatchResponse
+	29, // 74: tidegate.v1.MitigationService.Extend:output_type -> tidegate.v1.ExtendResponse
+	31, // 75: tidegate.v1.MitigationService.Withdraw:output_type -> tidegate.v1.WithdrawResponse
+	33, // 76: tidegate.v1.MitigationService.WithdrawAll:output_type -> tidegate.v1.WithdrawAllResponse
+	69, // [69:77] is the sub-list for method output_type
+	61, // [61:69] is the sub-list for method input_type
+	61, // [61:61] is the sub-list for extension type_name
+	61, // [61:61] is the sub-list for extension extendee
+	0,  // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_v1_mitigation_proto_init() }
@@ -2948,7 +3181,7 @@ func file_tidegate_v1_mitigation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_v1_mitigation_proto_rawDesc), len(file_tidegate_v1_mitigation_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   32,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -33,6 +33,7 @@ type Change struct {
 	//	*Change_PutResult
 	//	*Change_PutLease
 	//	*Change_EndMitigation
+	//	*Change_PutOrder
 	//	*Change_PutFreeze
 	//	*Change_EndFreeze
 	//	*Change_PutQuarantine
@@ -143,6 +144,15 @@ func (x *Change) GetEndMitigation() *EndMitigation {
 	return nil
 }
 
+func (x *Change) GetPutOrder() *PutOrder {
+	if x != nil {
+		if x, ok := x.Change.(*Change_PutOrder); ok {
+			return x.PutOrder
+		}
+	}
+	return nil
+}
+
 func (x *Change) GetPutFreeze() *PutFreeze {
 	if x != nil {
 		if x, ok := x.Change.(*Change_PutFreeze); ok {
@@ -220,6 +230,10 @@ type Change_EndMitigation struct {
 	EndMitigation *EndMitigation `protobuf:"bytes,7,opt,name=end_mitigation,json=endMitigation,proto3,oneof"`
 }
 
+type Change_PutOrder struct {
+	PutOrder *PutOrder `protobuf:"bytes,10,opt,name=put_order,json=putOrder,proto3,oneof"`
+}
+
 type Change_PutFreeze struct {
 	PutFreeze *PutFreeze `protobuf:"bytes,15,opt,name=put_freeze,json=putFreeze,proto3,oneof"`
 }
@@ -253,6 +267,8 @@ func (*Change_PutResult) isChange_Change() {}
 func (*Change_PutLease) isChange_Change() {}
 
 func (*Change_EndMitigation) isChange_Change() {}
+
+func (*Change_PutOrder) isChange_Change() {}
 
 func (*Change_PutFreeze) isChange_Change() {}
 
@@ -568,6 +584,51 @@ func (x *PutResult) GetResult() *Result {
 	return nil
 }
 
+// PutOrder adds or replaces an order that awaits a second person, or did.
+type PutOrder struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Order         *Order                 `protobuf:"bytes,1,opt,name=order,proto3" json:"order,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutOrder) Reset() {
+	*x = PutOrder{}
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutOrder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutOrder) ProtoMessage() {}
+
+func (x *PutOrder) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutOrder.ProtoReflect.Descriptor instead.
+func (*PutOrder) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PutOrder) GetOrder() *Order {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
 // PutFreeze freezes the cluster.
 type PutFreeze struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -578,7 +639,7 @@ type PutFreeze struct {
 
 func (x *PutFreeze) Reset() {
 	*x = PutFreeze{}
-	mi := &file_tidegate_raft_v1_change_proto_msgTypes[7]
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -590,7 +651,7 @@ func (x *PutFreeze) String() string {
 func (*PutFreeze) ProtoMessage() {}
 
 func (x *PutFreeze) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_change_proto_msgTypes[7]
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -603,7 +664,7 @@ func (x *PutFreeze) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutFreeze.ProtoReflect.Descriptor instead.
 func (*PutFreeze) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{7}
+	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PutFreeze) GetFreeze() *Freeze {
@@ -622,7 +683,7 @@ type EndFreeze struct {
 
 func (x *EndFreeze) Reset() {
 	*x = EndFreeze{}
-	mi := &file_tidegate_raft_v1_change_proto_msgTypes[8]
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -634,7 +695,7 @@ func (x *EndFreeze) String() string {
 func (*EndFreeze) ProtoMessage() {}
 
 func (x *EndFreeze) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_change_proto_msgTypes[8]
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -647,7 +708,7 @@ func (x *EndFreeze) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndFreeze.ProtoReflect.Descriptor instead.
 func (*EndFreeze) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{8}
+	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{9}
 }
 
 // PutQuarantine puts a detector into quarantine.
@@ -660,7 +721,7 @@ type PutQuarantine struct {
 
 func (x *PutQuarantine) Reset() {
 	*x = PutQuarantine{}
-	mi := &file_tidegate_raft_v1_change_proto_msgTypes[9]
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -672,7 +733,7 @@ func (x *PutQuarantine) String() string {
 func (*PutQuarantine) ProtoMessage() {}
 
 func (x *PutQuarantine) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_change_proto_msgTypes[9]
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -685,7 +746,7 @@ func (x *PutQuarantine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutQuarantine.ProtoReflect.Descriptor instead.
 func (*PutQuarantine) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{9}
+	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PutQuarantine) GetQuarantine() *Quarantine {
@@ -705,7 +766,7 @@ type EndQuarantine struct {
 
 func (x *EndQuarantine) Reset() {
 	*x = EndQuarantine{}
-	mi := &file_tidegate_raft_v1_change_proto_msgTypes[10]
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -717,7 +778,7 @@ func (x *EndQuarantine) String() string {
 func (*EndQuarantine) ProtoMessage() {}
 
 func (x *EndQuarantine) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_change_proto_msgTypes[10]
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -730,7 +791,7 @@ func (x *EndQuarantine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndQuarantine.ProtoReflect.Descriptor instead.
 func (*EndQuarantine) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{10}
+	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *EndQuarantine) GetSource() string {
@@ -749,7 +810,7 @@ type BeginAudit struct {
 
 func (x *BeginAudit) Reset() {
 	*x = BeginAudit{}
-	mi := &file_tidegate_raft_v1_change_proto_msgTypes[11]
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +822,7 @@ func (x *BeginAudit) String() string {
 func (*BeginAudit) ProtoMessage() {}
 
 func (x *BeginAudit) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_change_proto_msgTypes[11]
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +835,7 @@ func (x *BeginAudit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginAudit.ProtoReflect.Descriptor instead.
 func (*BeginAudit) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{11}
+	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{12}
 }
 
 // PutLease records that a leader with a quorum is alive.
@@ -786,7 +847,7 @@ type PutLease struct {
 
 func (x *PutLease) Reset() {
 	*x = PutLease{}
-	mi := &file_tidegate_raft_v1_change_proto_msgTypes[12]
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -798,7 +859,7 @@ func (x *PutLease) String() string {
 func (*PutLease) ProtoMessage() {}
 
 func (x *PutLease) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_change_proto_msgTypes[12]
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -811,14 +872,14 @@ func (x *PutLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutLease.ProtoReflect.Descriptor instead.
 func (*PutLease) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{12}
+	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{13}
 }
 
 var File_tidegate_raft_v1_change_proto protoreflect.FileDescriptor
 
 const file_tidegate_raft_v1_change_proto_rawDesc = "" +
 	"\n" +
-	"\x1dtidegate/raft/v1/change.proto\x12\x10tidegate.raft.v1\x1a\x1ftidegate/raft/v1/document.proto\x1a!tidegate/raft/v1/mitigation.proto\"\xbf\x06\n" +
+	"\x1dtidegate/raft/v1/change.proto\x12\x10tidegate.raft.v1\x1a\x1ftidegate/raft/v1/document.proto\x1a!tidegate/raft/v1/mitigation.proto\"\xfa\x06\n" +
 	"\x06Change\x12B\n" +
 	"\fput_document\x18\x01 \x01(\v2\x1d.tidegate.raft.v1.PutDocumentH\x00R\vputDocument\x12K\n" +
 	"\x0fdelete_document\x18\x02 \x01(\v2 .tidegate.raft.v1.DeleteDocumentH\x00R\x0edeleteDocument\x12H\n" +
@@ -828,7 +889,9 @@ const file_tidegate_raft_v1_change_proto_rawDesc = "" +
 	"\n" +
 	"put_result\x18\x05 \x01(\v2\x1b.tidegate.raft.v1.PutResultH\x00R\tputResult\x129\n" +
 	"\tput_lease\x18\x06 \x01(\v2\x1a.tidegate.raft.v1.PutLeaseH\x00R\bputLease\x12H\n" +
-	"\x0eend_mitigation\x18\a \x01(\v2\x1f.tidegate.raft.v1.EndMitigationH\x00R\rendMitigation\x12<\n" +
+	"\x0eend_mitigation\x18\a \x01(\v2\x1f.tidegate.raft.v1.EndMitigationH\x00R\rendMitigation\x129\n" +
+	"\tput_order\x18\n" +
+	" \x01(\v2\x1a.tidegate.raft.v1.PutOrderH\x00R\bputOrder\x12<\n" +
 	"\n" +
 	"put_freeze\x18\x0f \x01(\v2\x1b.tidegate.raft.v1.PutFreezeH\x00R\tputFreeze\x12<\n" +
 	"\n" +
@@ -855,7 +918,9 @@ const file_tidegate_raft_v1_change_proto_rawDesc = "" +
 	"\tPutAttack\x120\n" +
 	"\x06attack\x18\x01 \x01(\v2\x18.tidegate.raft.v1.AttackR\x06attack\"=\n" +
 	"\tPutResult\x120\n" +
-	"\x06result\x18\x01 \x01(\v2\x18.tidegate.raft.v1.ResultR\x06result\"=\n" +
+	"\x06result\x18\x01 \x01(\v2\x18.tidegate.raft.v1.ResultR\x06result\"9\n" +
+	"\bPutOrder\x12-\n" +
+	"\x05order\x18\x01 \x01(\v2\x17.tidegate.raft.v1.OrderR\x05order\"=\n" +
 	"\tPutFreeze\x120\n" +
 	"\x06freeze\x18\x01 \x01(\v2\x18.tidegate.raft.v1.FreezeR\x06freeze\"\v\n" +
 	"\tEndFreeze\"M\n" +
@@ -882,7 +947,7 @@ func file_tidegate_raft_v1_change_proto_rawDescGZIP() []byte {
 	return file_tidegate_raft_v1_change_proto_rawDescData
 }
 
-var file_tidegate_raft_v1_change_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_tidegate_raft_v1_change_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_tidegate_raft_v1_change_proto_goTypes = []any{
 	(*Change)(nil),         // 0: tidegate.raft.v1.Change
 	(*PutDocument)(nil),    // 1: tidegate.raft.v1.PutDocument
@@ -891,20 +956,22 @@ var file_tidegate_raft_v1_change_proto_goTypes = []any{
 	(*EndMitigation)(nil),  // 4: tidegate.raft.v1.EndMitigation
 	(*PutAttack)(nil),      // 5: tidegate.raft.v1.PutAttack
 	(*PutResult)(nil),      // 6: tidegate.raft.v1.PutResult
-	(*PutFreeze)(nil),      // 7: tidegate.raft.v1.PutFreeze
-	(*EndFreeze)(nil),      // 8: tidegate.raft.v1.EndFreeze
-	(*PutQuarantine)(nil),  // 9: tidegate.raft.v1.PutQuarantine
-	(*EndQuarantine)(nil),  // 10: tidegate.raft.v1.EndQuarantine
-	(*BeginAudit)(nil),     // 11: tidegate.raft.v1.BeginAudit
-	(*PutLease)(nil),       // 12: tidegate.raft.v1.PutLease
-	(*Document)(nil),       // 13: tidegate.raft.v1.Document
-	(DocumentKind)(0),      // 14: tidegate.raft.v1.DocumentKind
-	(*Mitigation)(nil),     // 15: tidegate.raft.v1.Mitigation
-	(EndCause)(0),          // 16: tidegate.raft.v1.EndCause
-	(*Attack)(nil),         // 17: tidegate.raft.v1.Attack
-	(*Result)(nil),         // 18: tidegate.raft.v1.Result
-	(*Freeze)(nil),         // 19: tidegate.raft.v1.Freeze
-	(*Quarantine)(nil),     // 20: tidegate.raft.v1.Quarantine
+	(*PutOrder)(nil),       // 7: tidegate.raft.v1.PutOrder
+	(*PutFreeze)(nil),      // 8: tidegate.raft.v1.PutFreeze
+	(*EndFreeze)(nil),      // 9: tidegate.raft.v1.EndFreeze
+	(*PutQuarantine)(nil),  // 10: tidegate.raft.v1.PutQuarantine
+	(*EndQuarantine)(nil),  // 11: tidegate.raft.v1.EndQuarantine
+	(*BeginAudit)(nil),     // 12: tidegate.raft.v1.BeginAudit
+	(*PutLease)(nil),       // 13: tidegate.raft.v1.PutLease
+	(*Document)(nil),       // 14: tidegate.raft.v1.Document
+	(DocumentKind)(0),      // 15: tidegate.raft.v1.DocumentKind
+	(*Mitigation)(nil),     // 16: tidegate.raft.v1.Mitigation
+	(EndCause)(0),          // 17: tidegate.raft.v1.EndCause
+	(*Attack)(nil),         // 18: tidegate.raft.v1.Attack
+	(*Result)(nil),         // 19: tidegate.raft.v1.Result
+	(*Order)(nil),          // 20: tidegate.raft.v1.Order
+	(*Freeze)(nil),         // 21: tidegate.raft.v1.Freeze
+	(*Quarantine)(nil),     // 22: tidegate.raft.v1.Quarantine
 }
 var file_tidegate_raft_v1_change_proto_depIdxs = []int32{
 	1,  // 0: tidegate.raft.v1.Change.put_document:type_name -> tidegate.raft.v1.PutDocument
@@ -912,26 +979,28 @@ var file_tidegate_raft_v1_change_proto_depIdxs = []int32{
 	3,  // 2: tidegate.raft.v1.Change.put_mitigation:type_name -> tidegate.raft.v1.PutMitigation
 	5,  // 3: tidegate.raft.v1.Change.put_attack:type_name -> tidegate.raft.v1.PutAttack
 	6,  // 4: tidegate.raft.v1.Change.put_result:type_name -> tidegate.raft.v1.PutResult
-	12, // 5: tidegate.raft.v1.Change.put_lease:type_name -> tidegate.raft.v1.PutLease
+	13, // 5: tidegate.raft.v1.Change.put_lease:type_name -> tidegate.raft.v1.PutLease
 	4,  // 6: tidegate.raft.v1.Change.end_mitigation:type_name -> tidegate.raft.v1.EndMitigation
-	7,  // 7: tidegate.raft.v1.Change.put_freeze:type_name -> tidegate.raft.v1.PutFreeze
-	8,  // 8: tidegate.raft.v1.Change.end_freeze:type_name -> tidegate.raft.v1.EndFreeze
-	9,  // 9: tidegate.raft.v1.Change.put_quarantine:type_name -> tidegate.raft.v1.PutQuarantine
-	10, // 10: tidegate.raft.v1.Change.end_quarantine:type_name -> tidegate.raft.v1.EndQuarantine
-	11, // 11: tidegate.raft.v1.Change.begin_audit:type_name -> tidegate.raft.v1.BeginAudit
-	13, // 12: tidegate.raft.v1.PutDocument.document:type_name -> tidegate.raft.v1.Document
-	14, // 13: tidegate.raft.v1.DeleteDocument.kind:type_name -> tidegate.raft.v1.DocumentKind
-	15, // 14: tidegate.raft.v1.PutMitigation.mitigation:type_name -> tidegate.raft.v1.Mitigation
-	16, // 15: tidegate.raft.v1.EndMitigation.cause:type_name -> tidegate.raft.v1.EndCause
-	17, // 16: tidegate.raft.v1.PutAttack.attack:type_name -> tidegate.raft.v1.Attack
-	18, // 17: tidegate.raft.v1.PutResult.result:type_name -> tidegate.raft.v1.Result
-	19, // 18: tidegate.raft.v1.PutFreeze.freeze:type_name -> tidegate.raft.v1.Freeze
-	20, // 19: tidegate.raft.v1.PutQuarantine.quarantine:type_name -> tidegate.raft.v1.Quarantine
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	7,  // 7: tidegate.raft.v1.Change.put_order:type_name -> tidegate.raft.v1.PutOrder
+	8,  // 8: tidegate.raft.v1.Change.put_freeze:type_name -> tidegate.raft.v1.PutFreeze
+	9,  // 9: tidegate.raft.v1.Change.end_freeze:type_name -> tidegate.raft.v1.EndFreeze
+	10, // 10: tidegate.raft.v1.Change.put_quarantine:type_name -> tidegate.raft.v1.PutQuarantine
+	11, // 11: tidegate.raft.v1.Change.end_quarantine:type_name -> tidegate.raft.v1.EndQuarantine
+	12, // 12: tidegate.raft.v1.Change.begin_audit:type_name -> tidegate.raft.v1.BeginAudit
+	14, // 13: tidegate.raft.v1.PutDocument.document:type_name -> tidegate.raft.v1.Document
+	15, // 14: tidegate.raft.v1.DeleteDocument.kind:type_name -> tidegate.raft.v1.DocumentKind
+	16, // 15: tidegate.raft.v1.PutMitigation.mitigation:type_name -> tidegate.raft.v1.Mitigation
+	17, // 16: tidegate.raft.v1.EndMitigation.cause:type_name -> tidegate.raft.v1.EndCause
+	18, // 17: tidegate.raft.v1.PutAttack.attack:type_name -> tidegate.raft.v1.Attack
+	19, // 18: tidegate.raft.v1.PutResult.result:type_name -> tidegate.raft.v1.Result
+	20, // 19: tidegate.raft.v1.PutOrder.order:type_name -> tidegate.raft.v1.Order
+	21, // 20: tidegate.raft.v1.PutFreeze.freeze:type_name -> tidegate.raft.v1.Freeze
+	22, // 21: tidegate.raft.v1.PutQuarantine.quarantine:type_name -> tidegate.raft.v1.Quarantine
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_raft_v1_change_proto_init() }
@@ -949,6 +1018,7 @@ func file_tidegate_raft_v1_change_proto_init() {
 		(*Change_PutResult)(nil),
 		(*Change_PutLease)(nil),
 		(*Change_EndMitigation)(nil),
+		(*Change_PutOrder)(nil),
 		(*Change_PutFreeze)(nil),
 		(*Change_EndFreeze)(nil),
 		(*Change_PutQuarantine)(nil),
@@ -961,7 +1031,7 @@ func file_tidegate_raft_v1_change_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_raft_v1_change_proto_rawDesc), len(file_tidegate_raft_v1_change_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

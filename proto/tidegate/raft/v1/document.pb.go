@@ -1006,14 +1006,14 @@ type Policy struct {
 	MinPackets    float64 `protobuf:"fixed64,22,opt,name=min_packets,json=minPackets,proto3" json:"min_packets,omitempty"`
 	MinConfidence float64 `protobuf:"fixed64,23,opt,name=min_confidence,json=minConfidence,proto3" json:"min_confidence,omitempty"`
 	When          string  `protobuf:"bytes,24,opt,name=when,proto3" json:"when,omitempty"`
-	// Empty, or observe.
+	// Empty, observe or approve.
 	Mode           string               `protobuf:"bytes,25,opt,name=mode,proto3" json:"mode,omitempty"`
 	MatchOn        []string             `protobuf:"bytes,26,rep,name=match_on,json=matchOn,proto3" json:"match_on,omitempty"`
 	MaxMatches     int64                `protobuf:"varint,27,opt,name=max_matches,json=maxMatches,proto3" json:"max_matches,omitempty"`
 	MaxMitigations int64                `protobuf:"varint,28,opt,name=max_mitigations,json=maxMitigations,proto3" json:"max_mitigations,omitempty"`
 	Ladder         []*Step              `protobuf:"bytes,40,rep,name=ladder,proto3" json:"ladder,omitempty"`
 	Quiet          *durationpb.Duration `protobuf:"bytes,41,opt,name=quiet,proto3" json:"quiet,omitempty"`
-	// Empty, or auto.
+	// Empty, auto or approve.
 	Relax         string     `protobuf:"bytes,42,opt,name=relax,proto3" json:"relax,omitempty"`
 	MaxPerHour    int64      `protobuf:"varint,43,opt,name=max_per_hour,json=maxPerHour,proto3" json:"max_per_hour,omitempty"`
 	Quorum        int64      `protobuf:"varint,50,opt,name=quorum,proto3" json:"quorum,omitempty"`
@@ -1289,6 +1289,8 @@ type Step struct {
 	// Counted from the first step.
 	After         *durationpb.Duration `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
 	MinConfidence float64              `protobuf:"fixed64,3,opt,name=min_confidence,json=minConfidence,proto3" json:"min_confidence,omitempty"`
+	// Empty, or approve.
+	Mode          string `protobuf:"bytes,10,opt,name=mode,proto3" json:"mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1342,6 +1344,13 @@ func (x *Step) GetMinConfidence() float64 {
 		return x.MinConfidence
 	}
 	return 0
+}
+
+func (x *Step) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
 }
 
 // Detector says how far a detection system is believed.
@@ -1420,10 +1429,16 @@ type Safeguards struct {
 	ShortestRtbhIpv4 uint32 `protobuf:"varint,9,opt,name=shortest_rtbh_ipv4,json=shortestRtbhIpv4,proto3" json:"shortest_rtbh_ipv4,omitempty"`
 	ShortestRtbhIpv6 uint32 `protobuf:"varint,10,opt,name=shortest_rtbh_ipv6,json=shortestRtbhIpv6,proto3" json:"shortest_rtbh_ipv6,omitempty"`
 	// Blackhole routes of one mitigation; 0: 8.
-	MaxRtbhRoutes int64               `protobuf:"varint,11,opt,name=max_rtbh_routes,json=maxRtbhRoutes,proto3" json:"max_rtbh_routes,omitempty"`
-	Widest        *WidestByAction     `protobuf:"bytes,30,opt,name=widest,proto3" json:"widest,omitempty"`
-	MinConfidence *ConfidenceByAction `protobuf:"bytes,31,opt,name=min_confidence,json=minConfidence,proto3" json:"min_confidence,omitempty"`
-	MaxRules      int64               `protobuf:"varint,32,opt,name=max_rules,json=maxRules,proto3" json:"max_rules,omitempty"`
+	MaxRtbhRoutes int64 `protobuf:"varint,11,opt,name=max_rtbh_routes,json=maxRtbhRoutes,proto3" json:"max_rtbh_routes,omitempty"`
+	// What awaits a second person, and how long; 0: the default.
+	ApprovalTimeout     *durationpb.Duration `protobuf:"bytes,20,opt,name=approval_timeout,json=approvalTimeout,proto3" json:"approval_timeout,omitempty"`
+	ApprovalAddresses   int64                `protobuf:"varint,21,opt,name=approval_addresses,json=approvalAddresses,proto3" json:"approval_addresses,omitempty"`
+	ApprovalWithdrawals int64                `protobuf:"varint,22,opt,name=approval_withdrawals,json=approvalWithdrawals,proto3" json:"approval_withdrawals,omitempty"`
+	ApprovalRemovals    int64                `protobuf:"varint,23,opt,name=approval_removals,json=approvalRemovals,proto3" json:"approval_removals,omitempty"`
+	BreakGlassLifetime  *durationpb.Duration `protobuf:"bytes,24,opt,name=break_glass_lifetime,json=breakGlassLifetime,proto3" json:"break_glass_lifetime,omitempty"`
+	Widest              *WidestByAction      `protobuf:"bytes,30,opt,name=widest,proto3" json:"widest,omitempty"`
+	MinConfidence       *ConfidenceByAction  `protobuf:"bytes,31,opt,name=min_confidence,json=minConfidence,proto3" json:"min_confidence,omitempty"`
+	MaxRules            int64                `protobuf:"varint,32,opt,name=max_rules,json=maxRules,proto3" json:"max_rules,omitempty"`
 	// Percent.
 	OperatorShare               float64               `protobuf:"fixed64,33,opt,name=operator_share,json=operatorShare,proto3" json:"operator_share,omitempty"`
 	SourceShare                 float64               `protobuf:"fixed64,34,opt,name=source_share,json=sourceShare,proto3" json:"source_share,omitempty"`
@@ -1540,6 +1555,41 @@ func (x *Safeguards) GetMaxRtbhRoutes() int64 {
 		return x.MaxRtbhRoutes
 	}
 	return 0
+}
+
+func (x *Safeguards) GetApprovalTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.ApprovalTimeout
+	}
+	return nil
+}
+
+func (x *Safeguards) GetApprovalAddresses() int64 {
+	if x != nil {
+		return x.ApprovalAddresses
+	}
+	return 0
+}
+
+func (x *Safeguards) GetApprovalWithdrawals() int64 {
+	if x != nil {
+		return x.ApprovalWithdrawals
+	}
+	return 0
+}
+
+func (x *Safeguards) GetApprovalRemovals() int64 {
+	if x != nil {
+		return x.ApprovalRemovals
+	}
+	return 0
+}
+
+func (x *Safeguards) GetBreakGlassLifetime() *durationpb.Duration {
+	if x != nil {
+		return x.BreakGlassLifetime
+	}
+	return nil
 }
 
 func (x *Safeguards) GetWidest() *WidestByAction {
@@ -1989,15 +2039,17 @@ const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	"\vwidest_ipv4\x18\x03 \x01(\rR\n" +
 	"widestIpv4\x12\x1f\n" +
 	"\vwidest_ipv6\x18\x04 \x01(\rR\n" +
-	"widestIpv6\"\x90\x01\n" +
+	"widestIpv6\"\xa4\x01\n" +
 	"\x04Step\x120\n" +
 	"\x06action\x18\x01 \x01(\v2\x18.tidegate.raft.v1.ActionR\x06action\x12/\n" +
 	"\x05after\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05after\x12%\n" +
-	"\x0emin_confidence\x18\x03 \x01(\x01R\rminConfidence\"H\n" +
+	"\x0emin_confidence\x18\x03 \x01(\x01R\rminConfidence\x12\x12\n" +
+	"\x04mode\x18\n" +
+	" \x01(\tR\x04mode\"H\n" +
 	"\bDetector\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05trust\x18\x02 \x01(\x01R\x05trust\x12\x12\n" +
-	"\x04note\x18\x03 \x01(\tR\x04note\"\xce\a\n" +
+	"\x04note\x18\x03 \x01(\tR\x04note\"\xf0\t\n" +
 	"\n" +
 	"Safeguards\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
@@ -2014,7 +2066,12 @@ const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	"\x12shortest_rtbh_ipv4\x18\t \x01(\rR\x10shortestRtbhIpv4\x12,\n" +
 	"\x12shortest_rtbh_ipv6\x18\n" +
 	" \x01(\rR\x10shortestRtbhIpv6\x12&\n" +
-	"\x0fmax_rtbh_routes\x18\v \x01(\x03R\rmaxRtbhRoutes\x128\n" +
+	"\x0fmax_rtbh_routes\x18\v \x01(\x03R\rmaxRtbhRoutes\x12D\n" +
+	"\x10approval_timeout\x18\x14 \x01(\v2\x19.google.protobuf.DurationR\x0fapprovalTimeout\x12-\n" +
+	"\x12approval_addresses\x18\x15 \x01(\x03R\x11approvalAddresses\x121\n" +
+	"\x14approval_withdrawals\x18\x16 \x01(\x03R\x13approvalWithdrawals\x12+\n" +
+	"\x11approval_removals\x18\x17 \x01(\x03R\x10approvalRemovals\x12K\n" +
+	"\x14break_glass_lifetime\x18\x18 \x01(\v2\x19.google.protobuf.DurationR\x12breakGlassLifetime\x128\n" +
 	"\x06widest\x18\x1e \x01(\v2 .tidegate.raft.v1.WidestByActionR\x06widest\x12K\n" +
 	"\x0emin_confidence\x18\x1f \x01(\v2$.tidegate.raft.v1.ConfidenceByActionR\rminConfidence\x12\x1b\n" +
 	"\tmax_rules\x18  \x01(\x03R\bmaxRules\x12%\n" +
@@ -2139,20 +2196,22 @@ var file_tidegate_raft_v1_document_proto_depIdxs = []int32{
 	23, // 20: tidegate.raft.v1.Step.after:type_name -> google.protobuf.Duration
 	23, // 21: tidegate.raft.v1.Safeguards.default_lifetime:type_name -> google.protobuf.Duration
 	23, // 22: tidegate.raft.v1.Safeguards.max_lifetime:type_name -> google.protobuf.Duration
-	17, // 23: tidegate.raft.v1.Safeguards.widest:type_name -> tidegate.raft.v1.WidestByAction
-	18, // 24: tidegate.raft.v1.Safeguards.min_confidence:type_name -> tidegate.raft.v1.ConfidenceByAction
-	19, // 25: tidegate.raft.v1.Safeguards.quarantine:type_name -> tidegate.raft.v1.QuarantineThresholds
-	16, // 26: tidegate.raft.v1.WidestByAction.discard:type_name -> tidegate.raft.v1.Widths
-	16, // 27: tidegate.raft.v1.WidestByAction.rate:type_name -> tidegate.raft.v1.Widths
-	16, // 28: tidegate.raft.v1.WidestByAction.redirect:type_name -> tidegate.raft.v1.Widths
-	16, // 29: tidegate.raft.v1.WidestByAction.rtbh:type_name -> tidegate.raft.v1.Widths
-	16, // 30: tidegate.raft.v1.WidestByAction.mark:type_name -> tidegate.raft.v1.Widths
-	23, // 31: tidegate.raft.v1.QuarantineThresholds.duration:type_name -> google.protobuf.Duration
-	32, // [32:32] is the sub-list for method output_type
-	32, // [32:32] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	23, // 23: tidegate.raft.v1.Safeguards.approval_timeout:type_name -> google.protobuf.Duration
+	23, // 24: tidegate.raft.v1.Safeguards.break_glass_lifetime:type_name -> google.protobuf.Duration
+	17, // 25: tidegate.raft.v1.Safeguards.widest:type_name -> tidegate.raft.v1.WidestByAction
+	18, // 26: tidegate.raft.v1.Safeguards.min_confidence:type_name -> tidegate.raft.v1.ConfidenceByAction
+	19, // 27: tidegate.raft.v1.Safeguards.quarantine:type_name -> tidegate.raft.v1.QuarantineThresholds
+	16, // 28: tidegate.raft.v1.WidestByAction.discard:type_name -> tidegate.raft.v1.Widths
+	16, // 29: tidegate.raft.v1.WidestByAction.rate:type_name -> tidegate.raft.v1.Widths
+	16, // 30: tidegate.raft.v1.WidestByAction.redirect:type_name -> tidegate.raft.v1.Widths
+	16, // 31: tidegate.raft.v1.WidestByAction.rtbh:type_name -> tidegate.raft.v1.Widths
+	16, // 32: tidegate.raft.v1.WidestByAction.mark:type_name -> tidegate.raft.v1.Widths
+	23, // 33: tidegate.raft.v1.QuarantineThresholds.duration:type_name -> google.protobuf.Duration
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_raft_v1_document_proto_init() }

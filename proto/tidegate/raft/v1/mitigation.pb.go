@@ -80,7 +80,7 @@ const (
 	Phase_PHASE_UNSPECIFIED Phase = 0
 	Phase_PHASE_ACTIVE      Phase = 1
 	Phase_PHASE_OVER        Phase = 2
-	// Not used yet.
+	// It awaits a second person and is not announced.
 	Phase_PHASE_PENDING Phase = 3
 	Phase_PHASE_ENDING  Phase = 4
 )
@@ -140,6 +140,8 @@ const (
 	EndCause_END_CAUSE_ATTACK_OVER  EndCause = 3
 	EndCause_END_CAUSE_SUPERSEDED   EndCause = 4
 	EndCause_END_CAUSE_NOTHING_LEFT EndCause = 5
+	EndCause_END_CAUSE_NOT_APPROVED EndCause = 6
+	EndCause_END_CAUSE_REJECTED     EndCause = 7
 )
 
 // Enum value maps for EndCause.
@@ -151,6 +153,8 @@ var (
 		3: "END_CAUSE_ATTACK_OVER",
 		4: "END_CAUSE_SUPERSEDED",
 		5: "END_CAUSE_NOTHING_LEFT",
+		6: "END_CAUSE_NOT_APPROVED",
+		7: "END_CAUSE_REJECTED",
 	}
 	EndCause_value = map[string]int32{
 		"END_CAUSE_UNSPECIFIED":  0,
@@ -159,6 +163,8 @@ var (
 		"END_CAUSE_ATTACK_OVER":  3,
 		"END_CAUSE_SUPERSEDED":   4,
 		"END_CAUSE_NOTHING_LEFT": 5,
+		"END_CAUSE_NOT_APPROVED": 6,
+		"END_CAUSE_REJECTED":     7,
 	}
 )
 
@@ -256,6 +262,7 @@ const (
 	VerdictKind_VERDICT_KIND_ENDED       VerdictKind = 4
 	VerdictKind_VERDICT_KIND_REFUSED     VerdictKind = 5
 	VerdictKind_VERDICT_KIND_RETRY       VerdictKind = 6
+	VerdictKind_VERDICT_KIND_PENDING     VerdictKind = 7
 )
 
 // Enum value maps for VerdictKind.
@@ -268,6 +275,7 @@ var (
 		4: "VERDICT_KIND_ENDED",
 		5: "VERDICT_KIND_REFUSED",
 		6: "VERDICT_KIND_RETRY",
+		7: "VERDICT_KIND_PENDING",
 	}
 	VerdictKind_value = map[string]int32{
 		"VERDICT_KIND_UNSPECIFIED": 0,
@@ -277,6 +285,7 @@ var (
 		"VERDICT_KIND_ENDED":       4,
 		"VERDICT_KIND_REFUSED":     5,
 		"VERDICT_KIND_RETRY":       6,
+		"VERDICT_KIND_PENDING":     7,
 	}
 )
 
@@ -305,6 +314,171 @@ func (x VerdictKind) Number() protoreflect.EnumNumber {
 // Deprecated: Use VerdictKind.Descriptor instead.
 func (VerdictKind) EnumDescriptor() ([]byte, []int) {
 	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{4}
+}
+
+// AskKind says what awaits a second person.
+type AskKind int32
+
+const (
+	AskKind_ASK_KIND_UNSPECIFIED AskKind = 0
+	AskKind_ASK_KIND_START       AskKind = 1
+	AskKind_ASK_KIND_STEP        AskKind = 2
+	AskKind_ASK_KIND_RELAX       AskKind = 3
+	AskKind_ASK_KIND_EXTEND      AskKind = 4
+)
+
+// Enum value maps for AskKind.
+var (
+	AskKind_name = map[int32]string{
+		0: "ASK_KIND_UNSPECIFIED",
+		1: "ASK_KIND_START",
+		2: "ASK_KIND_STEP",
+		3: "ASK_KIND_RELAX",
+		4: "ASK_KIND_EXTEND",
+	}
+	AskKind_value = map[string]int32{
+		"ASK_KIND_UNSPECIFIED": 0,
+		"ASK_KIND_START":       1,
+		"ASK_KIND_STEP":        2,
+		"ASK_KIND_RELAX":       3,
+		"ASK_KIND_EXTEND":      4,
+	}
+)
+
+func (x AskKind) Enum() *AskKind {
+	p := new(AskKind)
+	*p = x
+	return p
+}
+
+func (x AskKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AskKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_tidegate_raft_v1_mitigation_proto_enumTypes[5].Descriptor()
+}
+
+func (AskKind) Type() protoreflect.EnumType {
+	return &file_tidegate_raft_v1_mitigation_proto_enumTypes[5]
+}
+
+func (x AskKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AskKind.Descriptor instead.
+func (AskKind) EnumDescriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{5}
+}
+
+// OrderKind says what an order is.
+type OrderKind int32
+
+const (
+	OrderKind_ORDER_KIND_UNSPECIFIED  OrderKind = 0
+	OrderKind_ORDER_KIND_WITHDRAW_ALL OrderKind = 1
+	OrderKind_ORDER_KIND_APPLY        OrderKind = 2
+)
+
+// Enum value maps for OrderKind.
+var (
+	OrderKind_name = map[int32]string{
+		0: "ORDER_KIND_UNSPECIFIED",
+		1: "ORDER_KIND_WITHDRAW_ALL",
+		2: "ORDER_KIND_APPLY",
+	}
+	OrderKind_value = map[string]int32{
+		"ORDER_KIND_UNSPECIFIED":  0,
+		"ORDER_KIND_WITHDRAW_ALL": 1,
+		"ORDER_KIND_APPLY":        2,
+	}
+)
+
+func (x OrderKind) Enum() *OrderKind {
+	p := new(OrderKind)
+	*p = x
+	return p
+}
+
+func (x OrderKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (OrderKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_tidegate_raft_v1_mitigation_proto_enumTypes[6].Descriptor()
+}
+
+func (OrderKind) Type() protoreflect.EnumType {
+	return &file_tidegate_raft_v1_mitigation_proto_enumTypes[6]
+}
+
+func (x OrderKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use OrderKind.Descriptor instead.
+func (OrderKind) EnumDescriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{6}
+}
+
+// OrderStatus says what became of an order.
+type OrderStatus int32
+
+const (
+	OrderStatus_ORDER_STATUS_UNSPECIFIED OrderStatus = 0
+	OrderStatus_ORDER_STATUS_PENDING     OrderStatus = 1
+	OrderStatus_ORDER_STATUS_APPROVED    OrderStatus = 2
+	OrderStatus_ORDER_STATUS_REJECTED    OrderStatus = 3
+	OrderStatus_ORDER_STATUS_LAPSED      OrderStatus = 4
+	OrderStatus_ORDER_STATUS_BREAK_GLASS OrderStatus = 5
+)
+
+// Enum value maps for OrderStatus.
+var (
+	OrderStatus_name = map[int32]string{
+		0: "ORDER_STATUS_UNSPECIFIED",
+		1: "ORDER_STATUS_PENDING",
+		2: "ORDER_STATUS_APPROVED",
+		3: "ORDER_STATUS_REJECTED",
+		4: "ORDER_STATUS_LAPSED",
+		5: "ORDER_STATUS_BREAK_GLASS",
+	}
+	OrderStatus_value = map[string]int32{
+		"ORDER_STATUS_UNSPECIFIED": 0,
+		"ORDER_STATUS_PENDING":     1,
+		"ORDER_STATUS_APPROVED":    2,
+		"ORDER_STATUS_REJECTED":    3,
+		"ORDER_STATUS_LAPSED":      4,
+		"ORDER_STATUS_BREAK_GLASS": 5,
+	}
+)
+
+func (x OrderStatus) Enum() *OrderStatus {
+	p := new(OrderStatus)
+	*p = x
+	return p
+}
+
+func (x OrderStatus) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (OrderStatus) Descriptor() protoreflect.EnumDescriptor {
+	return file_tidegate_raft_v1_mitigation_proto_enumTypes[7].Descriptor()
+}
+
+func (OrderStatus) Type() protoreflect.EnumType {
+	return &file_tidegate_raft_v1_mitigation_proto_enumTypes[7]
+}
+
+func (x OrderStatus) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use OrderStatus.Descriptor instead.
+func (OrderStatus) EnumDescriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{7}
 }
 
 // Reason is a code and a sentence.
@@ -672,6 +846,14 @@ type Mitigation struct {
 	Pulses  int64                `protobuf:"varint,48,opt,name=pulses,proto3" json:"pulses,omitempty"`
 	// When the quiet time is over; while it is ending only.
 	EndsAt *timestamppb.Timestamp `protobuf:"bytes,49,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"`
+	// What of it awaits a second person.
+	Awaits     *Ask                   `protobuf:"bytes,50,opt,name=awaits,proto3" json:"awaits,omitempty"`
+	ApprovedBy string                 `protobuf:"bytes,51,opt,name=approved_by,json=approvedBy,proto3" json:"approved_by,omitempty"`
+	ApprovedAt *timestamppb.Timestamp `protobuf:"bytes,52,opt,name=approved_at,json=approvedAt,proto3" json:"approved_at,omitempty"`
+	// Nothing but an approval lets it live for longer; not set: it passed by nobody.
+	BreakGlassUntil *timestamppb.Timestamp `protobuf:"bytes,53,opt,name=break_glass_until,json=breakGlassUntil,proto3" json:"break_glass_until,omitempty"`
+	// Why no more than it does will be asked for its attacks.
+	Capped *Reason `protobuf:"bytes,54,opt,name=capped,proto3" json:"capped,omitempty"`
 	// What the rules leave alone.
 	Services []*Service `protobuf:"bytes,60,rep,name=services,proto3" json:"services,omitempty"`
 	// Of all detectors together, when it began or when one joined.
@@ -959,6 +1141,41 @@ func (x *Mitigation) GetEndsAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Mitigation) GetAwaits() *Ask {
+	if x != nil {
+		return x.Awaits
+	}
+	return nil
+}
+
+func (x *Mitigation) GetApprovedBy() string {
+	if x != nil {
+		return x.ApprovedBy
+	}
+	return ""
+}
+
+func (x *Mitigation) GetApprovedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ApprovedAt
+	}
+	return nil
+}
+
+func (x *Mitigation) GetBreakGlassUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BreakGlassUntil
+	}
+	return nil
+}
+
+func (x *Mitigation) GetCapped() *Reason {
+	if x != nil {
+		return x.Capped
+	}
+	return nil
+}
+
 func (x *Mitigation) GetServices() []*Service {
 	if x != nil {
 		return x.Services
@@ -1047,6 +1264,355 @@ func (x *NearMiss) GetWhy() string {
 	return ""
 }
 
+// Ask is one thing about a mitigation that awaits a second person.
+type Ask struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  AskKind                `protobuf:"varint,1,opt,name=kind,proto3,enum=tidegate.raft.v1.AskKind" json:"kind,omitempty"`
+	// The place in the ladder.
+	Step          int64                  `protobuf:"varint,2,opt,name=step,proto3" json:"step,omitempty"`
+	Lifetime      *durationpb.Duration   `protobuf:"bytes,3,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
+	Why           *Reason                `protobuf:"bytes,4,opt,name=why,proto3" json:"why,omitempty"`
+	By            string                 `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=at,proto3" json:"at,omitempty"`
+	Until         *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ask) Reset() {
+	*x = Ask{}
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ask) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ask) ProtoMessage() {}
+
+func (x *Ask) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ask.ProtoReflect.Descriptor instead.
+func (*Ask) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Ask) GetKind() AskKind {
+	if x != nil {
+		return x.Kind
+	}
+	return AskKind_ASK_KIND_UNSPECIFIED
+}
+
+func (x *Ask) GetStep() int64 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *Ask) GetLifetime() *durationpb.Duration {
+	if x != nil {
+		return x.Lifetime
+	}
+	return nil
+}
+
+func (x *Ask) GetWhy() *Reason {
+	if x != nil {
+		return x.Why
+	}
+	return nil
+}
+
+func (x *Ask) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Ask) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Ask) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+// Order is an order that is no mitigation and that awaits a second person, or did.
+type Order struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Kind  OrderKind              `protobuf:"varint,2,opt,name=kind,proto3,enum=tidegate.raft.v1.OrderKind" json:"kind,omitempty"`
+	// Of a withdrawal of all: whose, and the last mitigation that was there when it was asked for.
+	Customer string `protobuf:"bytes,3,opt,name=customer,proto3" json:"customer,omitempty"`
+	UpTo     uint64 `protobuf:"varint,4,opt,name=up_to,json=upTo,proto3" json:"up_to,omitempty"`
+	// Of an apply; gone when it is decided.
+	Documents     []*Document            `protobuf:"bytes,5,rep,name=documents,proto3" json:"documents,omitempty"`
+	Prune         bool                   `protobuf:"varint,6,opt,name=prune,proto3" json:"prune,omitempty"`
+	Effect        *Effect                `protobuf:"bytes,7,opt,name=effect,proto3" json:"effect,omitempty"`
+	By            string                 `protobuf:"bytes,8,opt,name=by,proto3" json:"by,omitempty"`
+	Reason        string                 `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=at,proto3" json:"at,omitempty"`
+	Until         *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=until,proto3" json:"until,omitempty"`
+	Why           *Reason                `protobuf:"bytes,12,opt,name=why,proto3" json:"why,omitempty"`
+	Status        OrderStatus            `protobuf:"varint,13,opt,name=status,proto3,enum=tidegate.raft.v1.OrderStatus" json:"status,omitempty"`
+	DecidedBy     string                 `protobuf:"bytes,14,opt,name=decided_by,json=decidedBy,proto3" json:"decided_by,omitempty"`
+	DecidedAt     *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=decided_at,json=decidedAt,proto3" json:"decided_at,omitempty"`
+	Note          string                 `protobuf:"bytes,16,opt,name=note,proto3" json:"note,omitempty"`
+	Changed       uint64                 `protobuf:"varint,17,opt,name=changed,proto3" json:"changed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Order) Reset() {
+	*x = Order{}
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Order) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Order) ProtoMessage() {}
+
+func (x *Order) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Order.ProtoReflect.Descriptor instead.
+func (*Order) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Order) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Order) GetKind() OrderKind {
+	if x != nil {
+		return x.Kind
+	}
+	return OrderKind_ORDER_KIND_UNSPECIFIED
+}
+
+func (x *Order) GetCustomer() string {
+	if x != nil {
+		return x.Customer
+	}
+	return ""
+}
+
+func (x *Order) GetUpTo() uint64 {
+	if x != nil {
+		return x.UpTo
+	}
+	return 0
+}
+
+func (x *Order) GetDocuments() []*Document {
+	if x != nil {
+		return x.Documents
+	}
+	return nil
+}
+
+func (x *Order) GetPrune() bool {
+	if x != nil {
+		return x.Prune
+	}
+	return false
+}
+
+func (x *Order) GetEffect() *Effect {
+	if x != nil {
+		return x.Effect
+	}
+	return nil
+}
+
+func (x *Order) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Order) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Order) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Order) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *Order) GetWhy() *Reason {
+	if x != nil {
+		return x.Why
+	}
+	return nil
+}
+
+func (x *Order) GetStatus() OrderStatus {
+	if x != nil {
+		return x.Status
+	}
+	return OrderStatus_ORDER_STATUS_UNSPECIFIED
+}
+
+func (x *Order) GetDecidedBy() string {
+	if x != nil {
+		return x.DecidedBy
+	}
+	return ""
+}
+
+func (x *Order) GetDecidedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DecidedAt
+	}
+	return nil
+}
+
+func (x *Order) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+func (x *Order) GetChanged() uint64 {
+	if x != nil {
+		return x.Changed
+	}
+	return 0
+}
+
+// Effect is what an order would do, in numbers.
+type Effect struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Mitigations that end.
+	Ended int64 `protobuf:"varint,1,opt,name=ended,proto3" json:"ended,omitempty"`
+	// Documents.
+	Added   int64 `protobuf:"varint,2,opt,name=added,proto3" json:"added,omitempty"`
+	Changed int64 `protobuf:"varint,3,opt,name=changed,proto3" json:"changed,omitempty"`
+	Removed int64 `protobuf:"varint,4,opt,name=removed,proto3" json:"removed,omitempty"`
+	// Links and prefixes of blocks.
+	Removals      int64 `protobuf:"varint,5,opt,name=removals,proto3" json:"removals,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Effect) Reset() {
+	*x = Effect{}
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Effect) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Effect) ProtoMessage() {}
+
+func (x *Effect) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Effect.ProtoReflect.Descriptor instead.
+func (*Effect) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Effect) GetEnded() int64 {
+	if x != nil {
+		return x.Ended
+	}
+	return 0
+}
+
+func (x *Effect) GetAdded() int64 {
+	if x != nil {
+		return x.Added
+	}
+	return 0
+}
+
+func (x *Effect) GetChanged() int64 {
+	if x != nil {
+		return x.Changed
+	}
+	return 0
+}
+
+func (x *Effect) GetRemoved() int64 {
+	if x != nil {
+		return x.Removed
+	}
+	return 0
+}
+
+func (x *Effect) GetRemovals() int64 {
+	if x != nil {
+		return x.Removals
+	}
+	return 0
+}
+
 // Attack is what is remembered of a detector's attack.
 type Attack struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1070,7 +1636,7 @@ type Attack struct {
 
 func (x *Attack) Reset() {
 	*x = Attack{}
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[7]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1082,7 +1648,7 @@ func (x *Attack) String() string {
 func (*Attack) ProtoMessage() {}
 
 func (x *Attack) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[7]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1095,7 +1661,7 @@ func (x *Attack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attack.ProtoReflect.Descriptor instead.
 func (*Attack) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{7}
+	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Attack) GetSource() string {
@@ -1177,18 +1743,20 @@ func (x *Attack) GetUnanswered() bool {
 
 // Verdict is the answer to a signal or a write.
 type Verdict struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          VerdictKind            `protobuf:"varint,1,opt,name=kind,proto3,enum=tidegate.raft.v1.VerdictKind" json:"kind,omitempty"`
-	Reason        *Reason                `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	Mitigation    uint64                 `protobuf:"varint,3,opt,name=mitigation,proto3" json:"mitigation,omitempty"`
-	RetryAfter    *durationpb.Duration   `protobuf:"bytes,4,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Kind       VerdictKind            `protobuf:"varint,1,opt,name=kind,proto3,enum=tidegate.raft.v1.VerdictKind" json:"kind,omitempty"`
+	Reason     *Reason                `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Mitigation uint64                 `protobuf:"varint,3,opt,name=mitigation,proto3" json:"mitigation,omitempty"`
+	RetryAfter *durationpb.Duration   `protobuf:"bytes,4,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
+	// The order that awaits a second person.
+	Approval      uint64 `protobuf:"varint,10,opt,name=approval,proto3" json:"approval,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[8]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1200,7 +1768,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[8]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1213,7 +1781,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{8}
+	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Verdict) GetKind() VerdictKind {
@@ -1244,6 +1812,13 @@ func (x *Verdict) GetRetryAfter() *durationpb.Duration {
 	return nil
 }
 
+func (x *Verdict) GetApproval() uint64 {
+	if x != nil {
+		return x.Approval
+	}
+	return 0
+}
+
 // Freeze says that policies start nothing.
 type Freeze struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1257,7 +1832,7 @@ type Freeze struct {
 
 func (x *Freeze) Reset() {
 	*x = Freeze{}
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[9]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1269,7 +1844,7 @@ func (x *Freeze) String() string {
 func (*Freeze) ProtoMessage() {}
 
 func (x *Freeze) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[9]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1282,7 +1857,7 @@ func (x *Freeze) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Freeze.ProtoReflect.Descriptor instead.
 func (*Freeze) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{9}
+	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Freeze) GetBy() string {
@@ -1328,7 +1903,7 @@ type Quarantine struct {
 
 func (x *Quarantine) Reset() {
 	*x = Quarantine{}
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[10]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1340,7 +1915,7 @@ func (x *Quarantine) String() string {
 func (*Quarantine) ProtoMessage() {}
 
 func (x *Quarantine) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[10]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1353,7 +1928,7 @@ func (x *Quarantine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quarantine.ProtoReflect.Descriptor instead.
 func (*Quarantine) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{10}
+	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Quarantine) GetSource() string {
@@ -1415,7 +1990,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[11]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1427,7 +2002,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[11]
+	mi := &file_tidegate_raft_v1_mitigation_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1440,7 +2015,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{11}
+	return file_tidegate_raft_v1_mitigation_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Result) GetRequestId() string {
@@ -1518,7 +2093,7 @@ const file_tidegate_raft_v1_mitigation_proto_rawDesc = "" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04what\x18\x03 \x01(\tR\x04what\x12\x0e\n" +
 	"\x02by\x18\x04 \x01(\tR\x02by\x120\n" +
-	"\x06reason\x18\x05 \x01(\v2\x18.tidegate.raft.v1.ReasonR\x06reason\"\xb0\f\n" +
+	"\x06reason\x18\x05 \x01(\v2\x18.tidegate.raft.v1.ReasonR\x06reason\"\xb7\x0e\n" +
 	"\n" +
 	"Mitigation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
@@ -1558,7 +2133,14 @@ const file_tidegate_raft_v1_mitigation_proto_rawDesc = "" +
 	"\x05quiet\x18. \x01(\v2\x19.google.protobuf.DurationR\x05quiet\x12\x14\n" +
 	"\x05relax\x18/ \x01(\tR\x05relax\x12\x16\n" +
 	"\x06pulses\x180 \x01(\x03R\x06pulses\x123\n" +
-	"\aends_at\x181 \x01(\v2\x1a.google.protobuf.TimestampR\x06endsAt\x125\n" +
+	"\aends_at\x181 \x01(\v2\x1a.google.protobuf.TimestampR\x06endsAt\x12-\n" +
+	"\x06awaits\x182 \x01(\v2\x15.tidegate.raft.v1.AskR\x06awaits\x12\x1f\n" +
+	"\vapproved_by\x183 \x01(\tR\n" +
+	"approvedBy\x12;\n" +
+	"\vapproved_at\x184 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"approvedAt\x12F\n" +
+	"\x11break_glass_until\x185 \x01(\v2\x1a.google.protobuf.TimestampR\x0fbreakGlassUntil\x120\n" +
+	"\x06capped\x186 \x01(\v2\x18.tidegate.raft.v1.ReasonR\x06capped\x125\n" +
 	"\bservices\x18< \x03(\v2\x19.tidegate.raft.v1.ServiceR\bservices\x12\x1e\n" +
 	"\n" +
 	"confidence\x18= \x01(\x01R\n" +
@@ -1569,7 +2151,42 @@ const file_tidegate_raft_v1_mitigation_proto_rawDesc = "" +
 	"\x06source\x18P \x01(\tR\x06source\"4\n" +
 	"\bNearMiss\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x10\n" +
-	"\x03why\x18\x02 \x01(\tR\x03why\"\xbb\x02\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\"\x99\x02\n" +
+	"\x03Ask\x12-\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x19.tidegate.raft.v1.AskKindR\x04kind\x12\x12\n" +
+	"\x04step\x18\x02 \x01(\x03R\x04step\x125\n" +
+	"\blifetime\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\blifetime\x12*\n" +
+	"\x03why\x18\x04 \x01(\v2\x18.tidegate.raft.v1.ReasonR\x03why\x12\x0e\n" +
+	"\x02by\x18\x05 \x01(\tR\x02by\x12*\n" +
+	"\x02at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x120\n" +
+	"\x05until\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xec\x04\n" +
+	"\x05Order\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12/\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x1b.tidegate.raft.v1.OrderKindR\x04kind\x12\x1a\n" +
+	"\bcustomer\x18\x03 \x01(\tR\bcustomer\x12\x13\n" +
+	"\x05up_to\x18\x04 \x01(\x04R\x04upTo\x128\n" +
+	"\tdocuments\x18\x05 \x03(\v2\x1a.tidegate.raft.v1.DocumentR\tdocuments\x12\x14\n" +
+	"\x05prune\x18\x06 \x01(\bR\x05prune\x120\n" +
+	"\x06effect\x18\a \x01(\v2\x18.tidegate.raft.v1.EffectR\x06effect\x12\x0e\n" +
+	"\x02by\x18\b \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\t \x01(\tR\x06reason\x12*\n" +
+	"\x02at\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x120\n" +
+	"\x05until\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12*\n" +
+	"\x03why\x18\f \x01(\v2\x18.tidegate.raft.v1.ReasonR\x03why\x125\n" +
+	"\x06status\x18\r \x01(\x0e2\x1d.tidegate.raft.v1.OrderStatusR\x06status\x12\x1d\n" +
+	"\n" +
+	"decided_by\x18\x0e \x01(\tR\tdecidedBy\x129\n" +
+	"\n" +
+	"decided_at\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\tdecidedAt\x12\x12\n" +
+	"\x04note\x18\x10 \x01(\tR\x04note\x12\x18\n" +
+	"\achanged\x18\x11 \x01(\x04R\achanged\"\x84\x01\n" +
+	"\x06Effect\x12\x14\n" +
+	"\x05ended\x18\x01 \x01(\x03R\x05ended\x12\x14\n" +
+	"\x05added\x18\x02 \x01(\x03R\x05added\x12\x18\n" +
+	"\achanged\x18\x03 \x01(\x03R\achanged\x12\x18\n" +
+	"\aremoved\x18\x04 \x01(\x03R\aremoved\x12\x1a\n" +
+	"\bremovals\x18\x05 \x01(\x03R\bremovals\"\xbb\x02\n" +
 	"\x06Attack\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1b\n" +
 	"\tattack_id\x18\x02 \x01(\tR\battackId\x12\x10\n" +
@@ -1587,7 +2204,7 @@ const file_tidegate_raft_v1_mitigation_proto_rawDesc = "" +
 	"confidence\x12\x1e\n" +
 	"\n" +
 	"unanswered\x18\x17 \x01(\bR\n" +
-	"unanswered\"\xca\x01\n" +
+	"unanswered\"\xe6\x01\n" +
 	"\aVerdict\x121\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1d.tidegate.raft.v1.VerdictKindR\x04kind\x120\n" +
 	"\x06reason\x18\x02 \x01(\v2\x18.tidegate.raft.v1.ReasonR\x06reason\x12\x1e\n" +
@@ -1595,7 +2212,9 @@ const file_tidegate_raft_v1_mitigation_proto_rawDesc = "" +
 	"mitigation\x18\x03 \x01(\x04R\n" +
 	"mitigation\x12:\n" +
 	"\vretry_after\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"retryAfter\"\x94\x01\n" +
+	"retryAfter\x12\x1a\n" +
+	"\bapproval\x18\n" +
+	" \x01(\x04R\bapproval\"\x94\x01\n" +
 	"\x06Freeze\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x120\n" +
@@ -1628,20 +2247,22 @@ const file_tidegate_raft_v1_mitigation_proto_rawDesc = "" +
 	"\n" +
 	"PHASE_OVER\x10\x02\x12\x11\n" +
 	"\rPHASE_PENDING\x10\x03\x12\x10\n" +
-	"\fPHASE_ENDING\x10\x04*\xa6\x01\n" +
+	"\fPHASE_ENDING\x10\x04*\xda\x01\n" +
 	"\bEndCause\x12\x19\n" +
 	"\x15END_CAUSE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11END_CAUSE_EXPIRED\x10\x01\x12\x17\n" +
 	"\x13END_CAUSE_WITHDRAWN\x10\x02\x12\x19\n" +
 	"\x15END_CAUSE_ATTACK_OVER\x10\x03\x12\x18\n" +
 	"\x14END_CAUSE_SUPERSEDED\x10\x04\x12\x1a\n" +
-	"\x16END_CAUSE_NOTHING_LEFT\x10\x05*\xad\x01\n" +
+	"\x16END_CAUSE_NOTHING_LEFT\x10\x05\x12\x1a\n" +
+	"\x16END_CAUSE_NOT_APPROVED\x10\x06\x12\x16\n" +
+	"\x12END_CAUSE_REJECTED\x10\a*\xad\x01\n" +
 	"\rExemptionKind\x12\x1e\n" +
 	"\x1aEXEMPTION_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13EXEMPTION_KIND_LINK\x10\x01\x12\"\n" +
 	"\x1eEXEMPTION_KIND_PROTECTED_BLOCK\x10\x02\x12\"\n" +
 	"\x1eEXEMPTION_KIND_NESTED_CUSTOMER\x10\x03\x12\x1b\n" +
-	"\x17EXEMPTION_KIND_BUILT_IN\x10\x04*\xc5\x01\n" +
+	"\x17EXEMPTION_KIND_BUILT_IN\x10\x04*\xdf\x01\n" +
 	"\vVerdictKind\x12\x1c\n" +
 	"\x18VERDICT_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16VERDICT_KIND_MITIGATED\x10\x01\x12\x17\n" +
@@ -1649,7 +2270,25 @@ const file_tidegate_raft_v1_mitigation_proto_rawDesc = "" +
 	"\x15VERDICT_KIND_OBSERVED\x10\x03\x12\x16\n" +
 	"\x12VERDICT_KIND_ENDED\x10\x04\x12\x18\n" +
 	"\x14VERDICT_KIND_REFUSED\x10\x05\x12\x16\n" +
-	"\x12VERDICT_KIND_RETRY\x10\x06B<Z:github.com/tidegate/tidegate/proto/tidegate/raft/v1;raftv1b\x06proto3"
+	"\x12VERDICT_KIND_RETRY\x10\x06\x12\x18\n" +
+	"\x14VERDICT_KIND_PENDING\x10\a*s\n" +
+	"\aAskKind\x12\x18\n" +
+	"\x14ASK_KIND_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eASK_KIND_START\x10\x01\x12\x11\n" +
+	"\rASK_KIND_STEP\x10\x02\x12\x12\n" +
+	"\x0eASK_KIND_RELAX\x10\x03\x12\x13\n" +
+	"\x0fASK_KIND_EXTEND\x10\x04*Z\n" +
+	"\tOrderKind\x12\x1a\n" +
+	"\x16ORDER_KIND_UNSPECIFIED\x10\x00\x12\x1b\n" +
+	"\x17ORDER_KIND_WITHDRAW_ALL\x10\x01\x12\x14\n" +
+	"\x10ORDER_KIND_APPLY\x10\x02*\xb2\x01\n" +
+	"\vOrderStatus\x12\x1c\n" +
+	"\x18ORDER_STATUS_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14ORDER_STATUS_PENDING\x10\x01\x12\x19\n" +
+	"\x15ORDER_STATUS_APPROVED\x10\x02\x12\x19\n" +
+	"\x15ORDER_STATUS_REJECTED\x10\x03\x12\x17\n" +
+	"\x13ORDER_STATUS_LAPSED\x10\x04\x12\x1c\n" +
+	"\x18ORDER_STATUS_BREAK_GLASS\x10\x05B<Z:github.com/tidegate/tidegate/proto/tidegate/raft/v1;raftv1b\x06proto3"
 
 var (
 	file_tidegate_raft_v1_mitigation_proto_rawDescOnce sync.Once
@@ -1663,77 +2302,101 @@ func file_tidegate_raft_v1_mitigation_proto_rawDescGZIP() []byte {
 	return file_tidegate_raft_v1_mitigation_proto_rawDescData
 }
 
-var file_tidegate_raft_v1_mitigation_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_tidegate_raft_v1_mitigation_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_tidegate_raft_v1_mitigation_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_tidegate_raft_v1_mitigation_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_tidegate_raft_v1_mitigation_proto_goTypes = []any{
 	(Origin)(0),                   // 0: tidegate.raft.v1.Origin
 	(Phase)(0),                    // 1: tidegate.raft.v1.Phase
 	(EndCause)(0),                 // 2: tidegate.raft.v1.EndCause
 	(ExemptionKind)(0),            // 3: tidegate.raft.v1.ExemptionKind
 	(VerdictKind)(0),              // 4: tidegate.raft.v1.VerdictKind
-	(*Reason)(nil),                // 5: tidegate.raft.v1.Reason
-	(*Exemption)(nil),             // 6: tidegate.raft.v1.Exemption
-	(*Cut)(nil),                   // 7: tidegate.raft.v1.Cut
-	(*Cause)(nil),                 // 8: tidegate.raft.v1.Cause
-	(*Event)(nil),                 // 9: tidegate.raft.v1.Event
-	(*Mitigation)(nil),            // 10: tidegate.raft.v1.Mitigation
-	(*NearMiss)(nil),              // 11: tidegate.raft.v1.NearMiss
-	(*Attack)(nil),                // 12: tidegate.raft.v1.Attack
-	(*Verdict)(nil),               // 13: tidegate.raft.v1.Verdict
-	(*Freeze)(nil),                // 14: tidegate.raft.v1.Freeze
-	(*Quarantine)(nil),            // 15: tidegate.raft.v1.Quarantine
-	(*Result)(nil),                // 16: tidegate.raft.v1.Result
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
-	(*Match)(nil),                 // 18: tidegate.raft.v1.Match
-	(*Action)(nil),                // 19: tidegate.raft.v1.Action
-	(*Rule)(nil),                  // 20: tidegate.raft.v1.Rule
-	(*durationpb.Duration)(nil),   // 21: google.protobuf.Duration
-	(*Step)(nil),                  // 22: tidegate.raft.v1.Step
-	(*Service)(nil),               // 23: tidegate.raft.v1.Service
+	(AskKind)(0),                  // 5: tidegate.raft.v1.AskKind
+	(OrderKind)(0),                // 6: tidegate.raft.v1.OrderKind
+	(OrderStatus)(0),              // 7: tidegate.raft.v1.OrderStatus
+	(*Reason)(nil),                // 8: tidegate.raft.v1.Reason
+	(*Exemption)(nil),             // 9: tidegate.raft.v1.Exemption
+	(*Cut)(nil),                   // 10: tidegate.raft.v1.Cut
+	(*Cause)(nil),                 // 11: tidegate.raft.v1.Cause
+	(*Event)(nil),                 // 12: tidegate.raft.v1.Event
+	(*Mitigation)(nil),            // 13: tidegate.raft.v1.Mitigation
+	(*NearMiss)(nil),              // 14: tidegate.raft.v1.NearMiss
+	(*Ask)(nil),                   // 15: tidegate.raft.v1.Ask
+	(*Order)(nil),                 // 16: tidegate.raft.v1.Order
+	(*Effect)(nil),                // 17: tidegate.raft.v1.Effect
+	(*Attack)(nil),                // 18: tidegate.raft.v1.Attack
+	(*Verdict)(nil),               // 19: tidegate.raft.v1.Verdict
+	(*Freeze)(nil),                // 20: tidegate.raft.v1.Freeze
+	(*Quarantine)(nil),            // 21: tidegate.raft.v1.Quarantine
+	(*Result)(nil),                // 22: tidegate.raft.v1.Result
+	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
+	(*Match)(nil),                 // 24: tidegate.raft.v1.Match
+	(*Action)(nil),                // 25: tidegate.raft.v1.Action
+	(*Rule)(nil),                  // 26: tidegate.raft.v1.Rule
+	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
+	(*Step)(nil),                  // 28: tidegate.raft.v1.Step
+	(*Service)(nil),               // 29: tidegate.raft.v1.Service
+	(*Document)(nil),              // 30: tidegate.raft.v1.Document
 }
 var file_tidegate_raft_v1_mitigation_proto_depIdxs = []int32{
 	3,  // 0: tidegate.raft.v1.Exemption.kind:type_name -> tidegate.raft.v1.ExemptionKind
-	6,  // 1: tidegate.raft.v1.Cut.exempt:type_name -> tidegate.raft.v1.Exemption
-	17, // 2: tidegate.raft.v1.Cause.since:type_name -> google.protobuf.Timestamp
-	17, // 3: tidegate.raft.v1.Event.at:type_name -> google.protobuf.Timestamp
-	5,  // 4: tidegate.raft.v1.Event.reason:type_name -> tidegate.raft.v1.Reason
+	9,  // 1: tidegate.raft.v1.Cut.exempt:type_name -> tidegate.raft.v1.Exemption
+	23, // 2: tidegate.raft.v1.Cause.since:type_name -> google.protobuf.Timestamp
+	23, // 3: tidegate.raft.v1.Event.at:type_name -> google.protobuf.Timestamp
+	8,  // 4: tidegate.raft.v1.Event.reason:type_name -> tidegate.raft.v1.Reason
 	0,  // 5: tidegate.raft.v1.Mitigation.origin:type_name -> tidegate.raft.v1.Origin
-	18, // 6: tidegate.raft.v1.Mitigation.variants:type_name -> tidegate.raft.v1.Match
-	19, // 7: tidegate.raft.v1.Mitigation.action:type_name -> tidegate.raft.v1.Action
-	7,  // 8: tidegate.raft.v1.Mitigation.cut:type_name -> tidegate.raft.v1.Cut
-	20, // 9: tidegate.raft.v1.Mitigation.rules:type_name -> tidegate.raft.v1.Rule
-	21, // 10: tidegate.raft.v1.Mitigation.lifetime:type_name -> google.protobuf.Duration
-	17, // 11: tidegate.raft.v1.Mitigation.created:type_name -> google.protobuf.Timestamp
-	17, // 12: tidegate.raft.v1.Mitigation.expires:type_name -> google.protobuf.Timestamp
-	5,  // 13: tidegate.raft.v1.Mitigation.reason:type_name -> tidegate.raft.v1.Reason
-	8,  // 14: tidegate.raft.v1.Mitigation.causes:type_name -> tidegate.raft.v1.Cause
+	24, // 6: tidegate.raft.v1.Mitigation.variants:type_name -> tidegate.raft.v1.Match
+	25, // 7: tidegate.raft.v1.Mitigation.action:type_name -> tidegate.raft.v1.Action
+	10, // 8: tidegate.raft.v1.Mitigation.cut:type_name -> tidegate.raft.v1.Cut
+	26, // 9: tidegate.raft.v1.Mitigation.rules:type_name -> tidegate.raft.v1.Rule
+	27, // 10: tidegate.raft.v1.Mitigation.lifetime:type_name -> google.protobuf.Duration
+	23, // 11: tidegate.raft.v1.Mitigation.created:type_name -> google.protobuf.Timestamp
+	23, // 12: tidegate.raft.v1.Mitigation.expires:type_name -> google.protobuf.Timestamp
+	8,  // 13: tidegate.raft.v1.Mitigation.reason:type_name -> tidegate.raft.v1.Reason
+	11, // 14: tidegate.raft.v1.Mitigation.causes:type_name -> tidegate.raft.v1.Cause
 	1,  // 15: tidegate.raft.v1.Mitigation.phase:type_name -> tidegate.raft.v1.Phase
 	2,  // 16: tidegate.raft.v1.Mitigation.end:type_name -> tidegate.raft.v1.EndCause
-	17, // 17: tidegate.raft.v1.Mitigation.ended_at:type_name -> google.protobuf.Timestamp
-	22, // 18: tidegate.raft.v1.Mitigation.ladder:type_name -> tidegate.raft.v1.Step
-	17, // 19: tidegate.raft.v1.Mitigation.step_since:type_name -> google.protobuf.Timestamp
-	18, // 20: tidegate.raft.v1.Mitigation.matches:type_name -> tidegate.raft.v1.Match
-	5,  // 21: tidegate.raft.v1.Mitigation.blocked:type_name -> tidegate.raft.v1.Reason
-	9,  // 22: tidegate.raft.v1.Mitigation.history:type_name -> tidegate.raft.v1.Event
-	21, // 23: tidegate.raft.v1.Mitigation.quiet:type_name -> google.protobuf.Duration
-	17, // 24: tidegate.raft.v1.Mitigation.ends_at:type_name -> google.protobuf.Timestamp
-	23, // 25: tidegate.raft.v1.Mitigation.services:type_name -> tidegate.raft.v1.Service
-	11, // 26: tidegate.raft.v1.Mitigation.near_misses:type_name -> tidegate.raft.v1.NearMiss
-	17, // 27: tidegate.raft.v1.Attack.at:type_name -> google.protobuf.Timestamp
-	4,  // 28: tidegate.raft.v1.Verdict.kind:type_name -> tidegate.raft.v1.VerdictKind
-	5,  // 29: tidegate.raft.v1.Verdict.reason:type_name -> tidegate.raft.v1.Reason
-	21, // 30: tidegate.raft.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
-	17, // 31: tidegate.raft.v1.Freeze.since:type_name -> google.protobuf.Timestamp
-	17, // 32: tidegate.raft.v1.Freeze.until:type_name -> google.protobuf.Timestamp
-	17, // 33: tidegate.raft.v1.Quarantine.since:type_name -> google.protobuf.Timestamp
-	17, // 34: tidegate.raft.v1.Quarantine.until:type_name -> google.protobuf.Timestamp
-	17, // 35: tidegate.raft.v1.Result.at:type_name -> google.protobuf.Timestamp
-	13, // 36: tidegate.raft.v1.Result.verdict:type_name -> tidegate.raft.v1.Verdict
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	23, // 17: tidegate.raft.v1.Mitigation.ended_at:type_name -> google.protobuf.Timestamp
+	28, // 18: tidegate.raft.v1.Mitigation.ladder:type_name -> tidegate.raft.v1.Step
+	23, // 19: tidegate.raft.v1.Mitigation.step_since:type_name -> google.protobuf.Timestamp
+	24, // 20: tidegate.raft.v1.Mitigation.matches:type_name -> tidegate.raft.v1.Match
+	8,  // 21: tidegate.raft.v1.Mitigation.blocked:type_name -> tidegate.raft.v1.Reason
+	12, // 22: tidegate.raft.v1.Mitigation.history:type_name -> tidegate.raft.v1.Event
+	27, // 23: tidegate.raft.v1.Mitigation.quiet:type_name -> google.protobuf.Duration
+	23, // 24: tidegate.raft.v1.Mitigation.ends_at:type_name -> google.protobuf.Timestamp
+	15, // 25: tidegate.raft.v1.Mitigation.awaits:type_name -> tidegate.raft.v1.Ask
+	23, // 26: tidegate.raft.v1.Mitigation.approved_at:type_name -> google.protobuf.Timestamp
+	23, // 27: tidegate.raft.v1.Mitigation.break_glass_until:type_name -> google.protobuf.Timestamp
+	8,  // 28: tidegate.raft.v1.Mitigation.capped:type_name -> tidegate.raft.v1.Reason
+	29, // 29: tidegate.raft.v1.Mitigation.services:type_name -> tidegate.raft.v1.Service
+	14, // 30: tidegate.raft.v1.Mitigation.near_misses:type_name -> tidegate.raft.v1.NearMiss
+	5,  // 31: tidegate.raft.v1.Ask.kind:type_name -> tidegate.raft.v1.AskKind
+	27, // 32: tidegate.raft.v1.Ask.lifetime:type_name -> google.protobuf.Duration
+	8,  // 33: tidegate.raft.v1.Ask.why:type_name -> tidegate.raft.v1.Reason
+	23, // 34: tidegate.raft.v1.Ask.at:type_name -> google.protobuf.Timestamp
+	23, // 35: tidegate.raft.v1.Ask.until:type_name -> google.protobuf.Timestamp
+	6,  // 36: tidegate.raft.v1.Order.kind:type_name -> tidegate.raft.v1.OrderKind
+	30, // 37: tidegate.raft.v1.Order.documents:type_name -> tidegate.raft.v1.Document
+	17, // 38: tidegate.raft.v1.Order.effect:type_name -> tidegate.raft.v1.Effect
+	23, // 39: tidegate.raft.v1.Order.at:type_name -> google.protobuf.Timestamp
+	23, // 40: tidegate.raft.v1.Order.until:type_name -> google.protobuf.Timestamp
+	8,  // 41: tidegate.raft.v1.Order.why:type_name -> tidegate.raft.v1.Reason
+	7,  // 42: tidegate.raft.v1.Order.status:type_name -> tidegate.raft.v1.OrderStatus
+	23, // 43: tidegate.raft.v1.Order.decided_at:type_name -> google.protobuf.Timestamp
+	23, // 44: tidegate.raft.v1.Attack.at:type_name -> google.protobuf.Timestamp
+	4,  // 45: tidegate.raft.v1.Verdict.kind:type_name -> tidegate.raft.v1.VerdictKind
+	8,  // 46: tidegate.raft.v1.Verdict.reason:type_name -> tidegate.raft.v1.Reason
+	27, // 47: tidegate.raft.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
+	23, // 48: tidegate.raft.v1.Freeze.since:type_name -> google.protobuf.Timestamp
+	23, // 49: tidegate.raft.v1.Freeze.until:type_name -> google.protobuf.Timestamp
+	23, // 50: tidegate.raft.v1.Quarantine.since:type_name -> google.protobuf.Timestamp
+	23, // 51: tidegate.raft.v1.Quarantine.until:type_name -> google.protobuf.Timestamp
+	23, // 52: tidegate.raft.v1.Result.at:type_name -> google.protobuf.Timestamp
+	19, // 53: tidegate.raft.v1.Result.verdict:type_name -> tidegate.raft.v1.Verdict
+	54, // [54:54] is the sub-list for method output_type
+	54, // [54:54] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_raft_v1_mitigation_proto_init() }
@@ -1748,8 +2411,8 @@ func file_tidegate_raft_v1_mitigation_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_raft_v1_mitigation_proto_rawDesc), len(file_tidegate_raft_v1_mitigation_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   12,
+			NumEnums:      8,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

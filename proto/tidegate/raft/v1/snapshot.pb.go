@@ -285,6 +285,7 @@ type Meta struct {
 	LeaseAt       *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=lease_at,json=leaseAt,proto3" json:"lease_at,omitempty"`
 	NextId        uint64                 `protobuf:"varint,4,opt,name=next_id,json=nextId,proto3" json:"next_id,omitempty"`
 	Count         uint64                 `protobuf:"varint,5,opt,name=count,proto3" json:"count,omitempty"`
+	NextOrder     uint64                 `protobuf:"varint,10,opt,name=next_order,json=nextOrder,proto3" json:"next_order,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -350,6 +351,13 @@ func (x *Meta) GetNextId() uint64 {
 func (x *Meta) GetCount() uint64 {
 	if x != nil {
 		return x.Count
+	}
+	return 0
+}
+
+func (x *Meta) GetNextOrder() uint64 {
+	if x != nil {
+		return x.NextOrder
 	}
 	return 0
 }
@@ -614,13 +622,16 @@ const file_tidegate_raft_v1_snapshot_proto_rawDesc = "" +
 	"\x05level\x18\x02 \x01(\rR\x05level\"?\n" +
 	"\x0fSnapshotTrailer\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\x04R\x05count\x12\x16\n" +
-	"\x06digest\x18\x02 \x01(\fR\x06digest\"\xae\x01\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\"\xcd\x01\n" +
 	"\x04Meta\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x125\n" +
 	"\blease_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aleaseAt\x12\x17\n" +
 	"\anext_id\x18\x04 \x01(\x04R\x06nextId\x12\x14\n" +
-	"\x05count\x18\x05 \x01(\x04R\x05count\"3\n" +
+	"\x05count\x18\x05 \x01(\x04R\x05count\x12\x1d\n" +
+	"\n" +
+	"next_order\x18\n" +
+	" \x01(\x04R\tnextOrder\"3\n" +
 	"\x05Route\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x18\n" +
 	"\achanged\x18\x02 \x01(\x04R\achanged\"\xc9\x02\n" +
