@@ -133,9 +133,10 @@ func TestPropertyAggregate(t *testing.T) {
 	aggregated := 0
 	for range 300 {
 		docs := inventory()
-		widest := 22 + r.IntN(4)
+		widest, inForce := 22+r.IntN(4), 22
 		for _, d := range docs {
 			if p, ok := d.(*policy.Policy); ok && p.Name == "floods" && r.IntN(3) > 0 {
+				inForce = widest
 				p.Aggregate = policy.Aggregate{MinTargets: 2 + r.IntN(8), MinShare: float64(1 + r.IntN(60)), WidestIPv4: uint8(widest), WidestIPv6: 48}
 			}
 		}
@@ -157,6 +158,11 @@ func TestPropertyAggregate(t *testing.T) {
 		for _, p := range m.Cut.Pieces {
 			if !pfx("203.0.112.0/22").Contains(p.Addr()) || p.Bits() < 22 || p.Overlaps(pfx("203.0.114.0/24")) || p.Overlaps(pfx("203.0.113.0/28")) {
 				t.Fatalf("%s is acted on; targets %v", p, m.Targets)
+			}
+		}
+		for _, p := range m.Targets { // neighbours among them are one piece
+			if p.Bits() < inForce {
+				t.Fatalf("target %s is wider than /%d", p, inForce)
 			}
 		}
 		for _, h := range targets {
