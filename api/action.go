@@ -64,7 +64,7 @@ func (v *violations) mainAction(field string, a *tidegatev1.Action) policy.Actio
 	case a.GetRedirect() != "":
 		t, err := flowspec.ParseRouteTarget(a.GetRedirect())
 		if err != nil {
-			v.add(field+".redirect", quote(a.GetRedirect())+" is no route target: "+plain(err), "write the VRF's import route target, such as 65001:666, 192.0.2.1:666 or [2001:db8::1]:666")
+			v.add(field+".redirect", strings.TrimSuffix(quote(a.GetRedirect())+" is no route target: "+plain(err), ": not a route target"), "write the VRF's import route target, such as 65001:666, 192.0.2.1:666 or [2001:db8::1]:666")
 			return policy.Action{}
 		}
 		return policy.Action{Kind: policy.Redirect, Target: t}

@@ -341,7 +341,7 @@ func (c *crossCheck) policy(d *Policy, groups map[string]bool) {
 		}
 	}
 	if limit := c.s.Safeguards().MaxLifetime; d.Lifetime > limit {
-		c.add(d.Ref(), "lifetime", fmt.Sprintf("%s is longer than the safeguards' maximum of %s", d.Lifetime, limit),
-			"lower it, or raise maxLifetime in the safeguards")
+		c.add(d.Ref(), "lifetime", fmt.Sprintf("%s is longer than the safeguards' maximum of %s", span(d.Lifetime), span(limit)),
+			"lower it, or raise max_lifetime in the safeguards")
 	}
 }

@@ -180,7 +180,7 @@ func TestCheckInventory(t *testing.T) {
 		{"a policy of unknown names", []Document{customer("a", ""), router("r", "192.0.2.1", "g")}, []Change{put(selecting([]CustomerID{"a", "b"}, []string{"g", "h"}, 48*time.Hour))}, []finding{
 			{"Policy p customers[1]", `no customer "b"`, "correct the name"},
 			{"Policy p groups[1]", `no router is in group "h"`, "correct the name"},
-			{"Policy p lifetime", "48h0m0s is longer than the safeguards' maximum of 24h0m0s", "raise maxLifetime"},
+			{"Policy p lifetime", "48h is longer than the safeguards' maximum of 24h", "raise max_lifetime"},
 		}},
 		{
 			"a policy's customer goes",
@@ -198,7 +198,7 @@ func TestCheckInventory(t *testing.T) {
 			"the maximum sinks below a policy",
 			[]Document{selecting(nil, nil, 2*time.Hour)},
 			[]Change{put(short)},
-			[]finding{{"Policy p lifetime", "2h0m0s is longer", "lower it"}},
+			[]finding{{"Policy p lifetime", "2h is longer", "lower it"}},
 		},
 		{"an old fault elsewhere is not this change's", []Document{customer("x", "", "30.0.0.0/16"), customer("y", "", "30.0.0.0/24")}, []Change{put(customer("a", "", "20.0.0.0/16"))}, nil},
 	} {

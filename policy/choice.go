@@ -326,7 +326,7 @@ func (d *Policy) validateChoice(c *checker) {
 	}
 	if d.When != "" {
 		if _, err := compileCondition(d.When); err != nil {
-			c.add("when", fmt.Sprintf("the condition cannot be used: %v", err), "see docs/policies.md for what a condition may speak of")
+			c.add("when", fmt.Sprintf("the condition cannot be used: %v", err), "tidegate policy variables lists what a condition may speak of")
 		}
 	}
 	d.validateHints(c)

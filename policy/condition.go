@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/netip"
 	"strings"
+	"unicode"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/cost"
@@ -133,7 +134,7 @@ func compileCondition(text string) (*condition, error) {
 	if issues.Err() != nil {
 		var said []string
 		for _, e := range issues.Errors() {
-			said = append(said, fmt.Sprintf("line %d, column %d: %s", e.Location.Line(), e.Location.Column()+1, e.Message))
+			said = append(said, fmt.Sprintf("line %d, column %d: %s", e.Location.Line(), e.Location.Column()+1, plainIssue(text, e.Location.Line(), e.Location.Column(), e.Message)))
 		}
 		return nil, errors.New(strings.Join(said, "; "))
 	}
@@ -156,6 +157,32 @@ func compileCondition(text string) (*condition, error) {
 		c.values[v.Name] = v.value
 	}
 	return c, nil
+}
+
+// plainIssue is what the compiler says of a place in the text, in words that do not need its source to be understood.
+func plainIssue(text string, line, column int, message string) string {
+	message, _, _ = strings.Cut(message, " expecting {") // what could stand there is half of the language
+	message = strings.Replace(message, "Syntax error: mismatched input '<EOF>'", "it ends too early", 1)
+	// Of a name below a variable that is none by itself the compiler names the first part only.
+	if parent, found := strings.CutPrefix(message, "undeclared reference to '"); found {
+		lines, parent := strings.Split(text, "\n"), strings.TrimSuffix(parent, "'")
+		if line < 1 || line > len(lines) || column < 0 || column > len(lines[line-1]) || !strings.HasPrefix(lines[line-1][column:], parent+".") {
+			return message
+		}
+		name := lines[line-1][column:]
+		if end := strings.IndexFunc(name, func(r rune) bool { return r != '.' && r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }); end >= 0 {
+			name = name[:end]
+		}
+		return "there is no " + name
+	}
+	if rest, found := strings.CutPrefix(message, "found no matching overload for '"); found {
+		operator, operands, _ := strings.Cut(rest, "' applied to ")
+		message = fmt.Sprintf("%s does not go with %s", strings.Trim(operator, "_"), strings.Trim(operands, "'"))
+		if strings.Contains(operands, "list(") {
+			message += `, what is in a list is asked like "'gold' in customer.tags"`
+		}
+	}
+	return message
 }
 
 // holds evaluates the condition. An error (a list is shorter than the text takes it to be, the cost limit) says that it

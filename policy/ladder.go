@@ -326,6 +326,8 @@ func (c *checker) ladder(d *Policy) {
 		switch {
 		case i == 0 && step.After != 0:
 			c.add(below(at, "after"), fmt.Sprintf("the first step is taken at once, not after %s", span(step.After)), "leave it out")
+		case i > 0 && step.After == 0:
+			c.add(below(at, "after"), "it is not said after how long the step is taken", "write a duration such as 5m: it is counted from the first step")
 		case i > 0 && step.After <= d.Ladder[i-1].After:
 			c.add(below(at, "after"), fmt.Sprintf("%s is not later than the %s of the step before", span(step.After), span(d.Ladder[i-1].After)),
 				"write a longer time: it is counted from the first step")

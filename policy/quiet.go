@@ -165,6 +165,6 @@ func (c *checker) quiet(d *Policy) {
 			c.add("relax", "there is nothing to relax to: it takes a ladder of several steps, and a quiet time", "add them, or leave relax out")
 		}
 	default:
-		c.add("relax", fmt.Sprintf("%q is not known", clip(string(d.Relax))), "write auto or approve, or leave it out")
+		c.add("relax", fmt.Sprintf("%q is not known", clip(string(d.Relax))), "write auto, approve or never")
 	}
 }

@@ -251,7 +251,7 @@ func (p *parser) value(n *yaml.Node, fresh protoreflect.Value, f protoreflect.Fi
 	}
 	if f.Kind() == protoreflect.MessageKind {
 		if n.Kind != yaml.MappingNode {
-			p.add(n, key, "keys and values are needed, this is "+kindOf(n), "write "+strings.Join(keysOf(f.Message()), ", "))
+			p.add(n, key, "keys and values are needed, this is "+kindOf(n), "write one or more of these as KEY: VALUE in { }: "+strings.Join(keysOf(f.Message()), ", "))
 			return fresh, false
 		}
 		p.message(n, n.Content, fresh.Message(), key)

@@ -160,23 +160,28 @@ func step(raw map[string]any, n int) (Step, error) {
 		s.Signal = nil
 		return s, nil
 	}
+	return s, fill(s.Signal, fields, n)
+}
+
+// fill reads the fields of the n-th signal of a case, counted from 0, and adds what was left out.
+func fill(signal *pb.Signal, fields map[string]any, n int) error {
 	encoded, err := json.Marshal(fields)
 	if err != nil {
-		return s, err
+		return err
 	}
-	if err := protojson.Unmarshal(encoded, s.Signal); err != nil {
-		return s, errors.New(strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\u00a0", " "), "proto: "))
+	if err := protojson.Unmarshal(encoded, signal); err != nil {
+		return errors.New(strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\u00a0", " "), "proto: "))
 	}
-	if s.Signal.GetAttackId() == "" {
-		s.Signal.AttackId = "attack"
+	if signal.GetAttackId() == "" {
+		signal.AttackId = "attack"
 	}
-	if s.Signal.GetSeq() == 0 {
-		s.Signal.Seq = uint64(n) + 1
+	if signal.GetSeq() == 0 {
+		signal.Seq = uint64(n) + 1
 	}
-	if s.Signal.GetKind() == pb.SignalKind_SIGNAL_KIND_UNSPECIFIED {
-		s.Signal.Kind = pb.SignalKind_SIGNAL_KIND_START
+	if signal.GetKind() == pb.SignalKind_SIGNAL_KIND_UNSPECIFIED {
+		signal.Kind = pb.SignalKind_SIGNAL_KIND_START
 	}
-	return s, nil
+	return nil
 }
 
 // verdicts are the words for the kinds of verdict.
