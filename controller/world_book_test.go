@@ -14,6 +14,7 @@ import (
 type book struct {
 	of       map[policy.MitigationID]*record
 	byAttack map[attackKey]policy.MitigationID
+	held     held
 }
 
 // record is the book's page of one mitigation. Times without a word are of the log.
@@ -33,7 +34,7 @@ type record struct {
 }
 
 func newBook() *book {
-	return &book{of: map[policy.MitigationID]*record{}, byAttack: map[attackKey]policy.MitigationID{}}
+	return &book{of: map[policy.MitigationID]*record{}, byAttack: map[attackKey]policy.MitigationID{}, held: held{quarantined: map[string]time.Time{}}}
 }
 
 // extend lets the mitigation be announced for its lifetime from now.
@@ -69,6 +70,9 @@ func (k *record) damped() time.Duration {
 // done takes note of what was decided about a write.
 func (k *book) done(w *world, o *write) {
 	v := o.out.Decision.Verdict
+	if v.Kind == policy.Mitigated || v.Kind == policy.Ended {
+		k.held.done(o.cmd.Request, w.logTime())
+	}
 	if v.Kind != policy.Mitigated || o.out.Repeated {
 		return
 	}
@@ -107,6 +111,9 @@ func (k *book) answered(w *world, s *policy.Signal, v policy.Verdict) error {
 	m, ok := w.newest().Mitigation(v.Mitigation)
 	if !ok {
 		return broken("an answer is true", "M%d is not there: %s", v.Mitigation, v.Reason.Text)
+	}
+	if err := w.consented(s, v, m); err != nil {
+		return err
 	}
 	rec := k.of[v.Mitigation]
 	if rec == nil {
@@ -155,8 +162,11 @@ func (k *book) leave(w *world, key attackKey, but policy.MitigationID) {
 // promised checks that a new mitigation acts on the packets that the signal tells of, where it may act at all.
 func (w *world) promised(s *policy.Signal, m *policy.Mitigation) error {
 	p, ok := packetOf(s)
-	if !ok {
-		return nil
+	c, known := w.land.docs[policy.DocumentRef{Kind: policy.KindCustomer, Name: string(m.Customer)}].(*policy.Customer)
+	if !ok || known && slices.ContainsFunc(c.Services, func(v policy.Service) bool {
+		return v.Protocol == p.Protocol && (len(v.Ports) == 0 || slices.ContainsFunc(v.Ports, func(r flowspec.Range) bool { return r.Lo <= uint64(p.DstPort) && uint64(p.DstPort) <= r.Hi }))
+	}) {
+		return nil // the customer keeps such packets
 	}
 	for _, t := range s.Targets {
 		for _, p.Dst = range []netip.Addr{t.Addr(), lastOf(t), addressIn(w.r, t)} {
@@ -185,7 +195,7 @@ func packetOf(s *policy.Signal) (p flowspec.Packet, ok bool) {
 		return p, false
 	}
 	info := infos[i]
-	p = flowspec.Packet{Src: netip.MustParseAddr("8.8.8.8"), Protocol: 17, HasPorts: true, SrcPort: 4000, DstPort: 5000, Length: 900, TCPFlags: info.FlagsSet, ICMPType: 8}
+	p = flowspec.Packet{Src: netip.MustParseAddr("8.8.8.8"), Protocol: 17, HasPorts: true, SrcPort: 4000, DstPort: 9999, Length: 900, TCPFlags: info.FlagsSet, ICMPType: 8}
 	if len(s.Protocols) > 0 {
 		p.Protocol = s.Protocols[0]
 	}

@@ -72,7 +72,7 @@ func (c *checks) scene() *scene {
 // come before owners, which marks it as looked at.
 func checkers() []func(*scene) error {
 	return []func(*scene) error{
-		(*scene).protected, (*scene).official, (*scene).safe, (*scene).rates, (*scene).packets, (*scene).owners, (*scene).budgets, (*scene).routers,
+		(*scene).protected, (*scene).official, (*scene).safe, (*scene).rates, (*scene).spared, (*scene).packets, (*scene).owners, (*scene).budgets, (*scene).kept, (*scene).routers,
 		(*scene).wider, (*scene).flapping, (*scene).over, (*scene).lifetimes, (*scene).clean,
 	}
 }
@@ -135,6 +135,11 @@ func (c *checks) remember(sc *scene) {
 		}
 	}
 	c.before, c.reformed = now, false
+	for q := range sc.s.Quarantines() {
+		if q.Automatic {
+			sc.book.held.quarantined[q.Source] = q.Until
+		}
+	}
 	c.limits, c.quotas, c.caps = sc.land.rules, map[policy.CustomerID]int{}, map[string]int{}
 	for _, cu := range sc.land.customers() {
 		c.quotas[cu.ID] = cu.MaxMitigations
@@ -501,6 +506,8 @@ func (sc *scene) flapping() error {
 		case m.Step == old.Step && !same:
 			return broken(name, "the rules of M%d changed without a step and without a change of documents", m.ID)
 		case m.Step == old.Step:
+		case m.Step == old.Step+1 && sc.book.held.freezes(sc.now) && sc.book.held.frozenAt.Before(sc.now):
+			return broken("what is held back does not start", "M%d takes step %d, and the cluster is frozen", m.ID, m.Step+1)
 		case m.Step == old.Step+1:
 			if need := m.Ladder[m.Step].After - m.Ladder[old.Step].After; waited < need {
 				return broken(name, "M%d took step %d after %s, its ladder says %s", m.ID, m.Step+1, waited, need)

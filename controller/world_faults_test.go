@@ -78,14 +78,14 @@ func rewrite(m *policy.Mitigation, change func(*flowspec.Rule)) {
 func widen(m *policy.Mitigation) {
 	m.Cut.Pieces = slices.Clone(m.Cut.Pieces)
 	for i, p := range m.Cut.Pieces {
-		m.Cut.Pieces[i] = netip.PrefixFrom(p.Addr(), p.Bits()-1).Masked()
+		m.Cut.Pieces[i] = netip.PrefixFrom(p.Addr(), max(0, p.Bits()-1)).Masked()
 	}
 	rewrite(m, func(r *flowspec.Rule) {
 		p, _ := r.Match.Destination()
 		rest := flowspec.Match{Family: r.Match.Family, Components: slices.DeleteFunc(slices.Clone(r.Match.Components), func(c flowspec.Component) bool {
 			return c.Type == flowspec.DestinationPrefix
 		})}
-		if wide, err := rest.WithDestination(netip.PrefixFrom(p.Addr(), p.Bits()-1).Masked()); err == nil {
+		if wide, err := rest.WithDestination(netip.PrefixFrom(p.Addr(), max(0, p.Bits()-1)).Masked()); err == nil {
 			r.Match = wide
 		}
 	})
@@ -152,6 +152,30 @@ func TestPropertyWorldFaults(t *testing.T) {
 		{"a destination is one bit too wide", "nothing is acted on but the customer's own official space", faults{entry: puts(func(m *policy.Mitigation) bool {
 			widen(m)
 			return true
+		})}},
+		{"services are not written down", "allowed services pass", faults{entry: forged(func(d policy.Document) policy.Document {
+			if c, ok := d.(*policy.Customer); ok && len(c.Services) > 0 {
+				cp := *c
+				cp.Services = nil
+				return &cp
+			}
+			return nil
+		})}},
+		{"a freeze is not written down", "what is held back does not start", faults{entry: withoutChanges(func(c policy.Change) bool {
+			_, ok := c.(*policy.PutFreeze)
+			return ok
+		})}},
+		{"a quarantine is not written down", "what is held back does not start", faults{entry: withoutChanges(func(c policy.Change) bool {
+			_, ok := c.(*policy.PutQuarantine)
+			return ok
+		})}},
+		{"operators keep nothing", "a share is kept for operators", faults{entry: forged(func(d policy.Document) policy.Document {
+			if s, ok := d.(*policy.Safeguards); ok && s.OperatorShare > 0 {
+				cp := *s
+				cp.OperatorShare = 0
+				return &cp
+			}
+			return nil
 		})}},
 		{"a rule without an action", "rules are what routers survive", faults{entry: puts(func(m *policy.Mitigation) bool {
 			rewrite(m, func(r *flowspec.Rule) { r.Actions = nil })

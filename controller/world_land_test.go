@@ -255,6 +255,8 @@ func (w *world) safeguards() *policy.Safeguards {
 	d.MaxMitigations = pick(w.r, 4, 10, 30, 100)
 	d.DefaultLifetime = pick(w.r, 10*time.Minute, 30*time.Minute)
 	d.MaxLifetime = pick(w.r, time.Hour, 2*time.Hour, 24*time.Hour)
+	d.OperatorShare, d.SourceShare = pick(w.r, 0.0, 20, 50), pick(w.r, 0.0, 50, 100)
+	d.MaxStartsPerMinute, d.MaxRules = pick(w.r, 0, 0, 3, 100), pick(w.r, 0, 0, 200)
 	d.ShortestRTBHIPv4, d.MaxRTBHRoutes = uint8(pick(w.r, 0, 0, 28, 30)), pick(w.r, 0, 2, 4)
 	return d
 }
@@ -305,6 +307,15 @@ func (w *world) customer(id policy.CustomerID) *policy.Customer {
 	}
 	for range w.r.IntN(4) {
 		c.Links = append(c.Links, w.link(c))
+	}
+	if w.r.IntN(2) == 0 {
+		c.Services = w.services(c)
+	}
+	switch w.r.IntN(12) {
+	case 0:
+		c.Mitigation = pick(w.r, policy.ConsentManual, policy.ConsentNone)
+	case 1:
+		c.ManualVectors = []policy.Vector{policy.VectorUDPFlood, policy.VectorCarpetBombing}
 	}
 	return c
 }
@@ -413,6 +424,9 @@ func (w *world) change() {
 			l.Prefix = netip.PrefixFrom(addressIn(r, piece), piece.Addr().BitLen()-r.IntN(2)).Masked()
 		}
 		c.Links = append(slices.Clone(c.Links), l)
+		if r.IntN(3) == 0 {
+			c.Services = w.services(&c)
+		}
 		w.adopt(&c)
 	case 3: // a link goes
 		if len(cs) == 0 {

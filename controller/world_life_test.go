@@ -55,6 +55,7 @@ func (w *world) enliven() {
 	w.repeat(20*time.Minute, w.change)
 	w.repeat(25*time.Minute, w.operate)
 	w.repeat(40*time.Minute, w.loseLeaderIfAny)
+	w.repeat(2*time.Hour, w.restrain)
 	w.repeat(50*time.Minute, w.holdBack)
 	w.repeat(2*time.Hour, w.restartOne)
 	w.repeat(90*time.Minute, w.die)

@@ -368,7 +368,7 @@ func (w *world) settle() error {
 	}
 	if w.leader != nil {
 		w.wakeAt = w.now + max(min(w.leader.session.untilDue(), time.Hour), time.Millisecond)
-		if len(w.leader.session.memory.reported) > 0 { // it would look every second
+		if mem := w.leader.session.memory; len(mem.reported)+len(mem.watched) > 0 { // it would look every second
 			w.wakeAt = max(w.wakeAt, min(w.now+worldTick, w.dueAt()))
 		}
 	}

@@ -132,6 +132,7 @@ func (v Vector) known() bool {
 	case VectorTCPAmplification, VectorUDPFlood, VectorSYNFlood, VectorACKFlood, VectorRSTFlood, VectorTCPFlood, VectorICMPFlood, VectorFragmentFlood,
 		VectorGREFlood, VectorESPFlood, VectorCarpetBombing, VectorUnknown:
 		return true
+	default:
 	}
 	for _, a := range amplifiers() {
 		if a.name == v {
