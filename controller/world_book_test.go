@@ -15,6 +15,7 @@ type book struct {
 	of       map[policy.MitigationID]*record
 	byAttack map[attackKey]policy.MitigationID
 	held     held
+	told     map[attackKey]bool // attacks that a signal told of, and none ended yet
 }
 
 // record is the book's page of one mitigation. Times without a word are of the log.
@@ -34,7 +35,7 @@ type record struct {
 }
 
 func newBook() *book {
-	return &book{of: map[policy.MitigationID]*record{}, byAttack: map[attackKey]policy.MitigationID{}, held: held{quarantined: map[string]time.Time{}}}
+	return &book{of: map[policy.MitigationID]*record{}, byAttack: map[attackKey]policy.MitigationID{}, held: held{quarantined: map[string]time.Time{}}, told: map[attackKey]bool{}}
 }
 
 // extend lets the mitigation be announced for its lifetime from now.
@@ -98,6 +99,9 @@ func (k *book) done(w *world, o *write) {
 // answered takes note of a verdict.
 func (k *book) answered(w *world, s *policy.Signal, v policy.Verdict) error {
 	key := attackKey{s.Source, s.AttackID}
+	if !s.Drill {
+		k.told[key] = s.Kind != policy.SignalEnd
+	}
 	if v.Kind == policy.Ended {
 		k.leave(w, key, 0)
 		return nil
@@ -139,6 +143,12 @@ func (k *book) answered(w *world, s *policy.Signal, v policy.Verdict) error {
 	k.leave(w, key, v.Mitigation)
 	rec.causes[key], rec.emptyAt = true, time.Time{}
 	k.byAttack[key] = v.Mitigation
+	for _, c := range m.Causes { // those who said the same, and were not sure enough alone, keep it as well
+		if other := (attackKey{c.Source, c.AttackID}); k.told[other] && !rec.causes[other] {
+			k.leave(w, other, v.Mitigation)
+			rec.causes[other], k.byAttack[other] = true, v.Mitigation
+		}
+	}
 	rec.extend(w, worldTick)
 	if v.Reason.Code == policy.CodeMitigated {
 		return w.promised(s, m)

@@ -571,8 +571,8 @@ func (sc *scene) clean() error {
 	for m := range sc.s.Active() {
 		rec := sc.book.of[m.ID]
 		if rec != nil && sc.led && !rec.emptyAt.IsZero() && sc.now.After(rec.clean().Add(worldSlack)) {
-			return broken("after the attack all is clean", "M%d is announced %s after the end of its last attack, at most %s (quiet time %s, %d pulses, %d steps)",
-				m.ID, sc.now.Sub(rec.emptyAt), rec.clean().Sub(rec.emptyAt), rec.quiet, rec.pulses, rec.steps)
+			return broken("after the attack all is clean", "M%d, which counts the causes %v, is announced %s after the end of its last attack, at most %s (quiet time %s, %d pulses, %d steps)",
+				m.ID, m.Causes, sc.now.Sub(rec.emptyAt), rec.clean().Sub(rec.emptyAt), rec.quiet, rec.pulses, rec.steps)
 		}
 	}
 	return nil
