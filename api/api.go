@@ -100,6 +100,8 @@ type Config struct {
 	StopTimeout time.Duration
 	// MaxStreams bounds the calls in flight on one connection; 128.
 	MaxStreams uint32
+	// Limits bound what one principal may ask.
+	Limits Limits
 }
 
 // Deps are the server's neighbours.
@@ -134,6 +136,7 @@ type Server struct {
 	metrics *metrics
 	parser  *signalParser
 	inside  *auth.Inside
+	limiter *limiter
 
 	drainOnce sync.Once
 	drained   chan struct{} // closed when streams have to end
@@ -170,6 +173,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		metrics: m,
 		parser:  newSignalParser(),
 		inside:  auth.NewInside(),
+		limiter: newLimiter(cfg.Limits, deps.Elapsed),
 		drained: make(chan struct{}),
 	}
 	s.SetServing(false)

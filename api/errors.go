@@ -24,14 +24,16 @@ const Domain = "tidegate"
 
 // The reasons in an ErrorInfo that are not a policy.ReasonCode.
 const (
-	ReasonNotFound       = "not_found"       // the document or mitigation that was asked for does not exist
-	ReasonNoLeader       = "no_leader"       // there is no leader at the moment, or it cannot be reached
-	ReasonOutcomeUnknown = "outcome_unknown" // repeat with the same request id
-	ReasonNotApplied     = "not_applied"     // certainly not done; try again
-	ReasonOverloaded     = "overloaded"      // too much is waiting; try again
-	ReasonStopped        = "stopped"         // the node does not decide any more; ask another one
-	ReasonTooLarge       = "too_large"       // more than one entry of the log can hold
-	ReasonAuditTooEarly  = "audit_too_early" // not every node runs a version that knows the audit chain
+	ReasonNotFound       = "not_found"        // the document or mitigation that was asked for does not exist
+	ReasonNoLeader       = "no_leader"        // there is no leader at the moment, or it cannot be reached
+	ReasonOutcomeUnknown = "outcome_unknown"  // repeat with the same request id
+	ReasonNotApplied     = "not_applied"      // certainly not done; try again
+	ReasonOverloaded     = "overloaded"       // too much is waiting; try again
+	ReasonStopped        = "stopped"          // the node does not decide any more; ask another one
+	ReasonTooLarge       = "too_large"        // more than one entry of the log can hold
+	ReasonRateLimited    = "rate_limited"     // more calls a second than one principal may make
+	ReasonTooManyStreams = "too_many_streams" // more streams than one principal may have open
+	ReasonAuditTooEarly  = "audit_too_early"  // not every node runs a version that knows the audit chain
 )
 
 // retrySoon is when a caller may try again what failed for want of a leader: elections take about a second.

@@ -27,6 +27,9 @@ func (s *Server) UnaryInterceptor(ctx context.Context, req any, info *grpc.Unary
 	start := s.deps.Elapsed()
 	ctx, elsewhere := withElsewhere(ctx)
 	caller, err := s.auth.Authorize(ctx, info.FullMethod)
+	if err == nil {
+		err = s.limiter.take(caller)
+	}
 	var resp any
 	if err == nil {
 		resp, err = s.guarded(auth.WithCaller(ctx, caller), req, next, info.FullMethod)
@@ -59,6 +62,12 @@ func (s *Server) guarded(ctx context.Context, req any, next grpc.UnaryHandler, m
 // StreamInterceptor is UnaryInterceptor for streams, which it also ends when the server drains.
 func (s *Server) StreamInterceptor(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 	caller, err := s.auth.Authorize(ss.Context(), info.FullMethod)
+	if err == nil {
+		var closed func()
+		if closed, err = s.limiter.open(caller); err == nil {
+			defer closed()
+		}
+	}
 	if err == nil {
 		open := s.metrics.streams.WithLabelValues(methodLabel(info.FullMethod))
 		open.Inc()

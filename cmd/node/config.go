@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/tidegate/tidegate/api"
 	"github.com/tidegate/tidegate/api/auth"
 	"github.com/tidegate/tidegate/bgp/flowspec"
 	"github.com/tidegate/tidegate/bgp/remote"
@@ -32,6 +33,7 @@ type Config struct {
 	Secrets map[string]string // name to file
 	Cluster Cluster
 	Log     Log
+	Limits  api.Limits
 }
 
 // TLSFiles are PEM files. All empty: the node makes its own authority in DataDir/pki (single nodes only).
@@ -157,6 +159,7 @@ func readTop(s *section, dir string) Config {
 	c.REST = readREST(s, c.Secrets)
 	distinct(s, c)
 	c.Log = readLog(s)
+	c.Limits = readLimits(s)
 	s.done()
 	return c
 }
@@ -255,6 +258,29 @@ func readCluster(s *section, self string) Cluster {
 	}
 	s.done()
 	return c
+}
+
+// readLimits reads what one caller may ask of this node.
+func readLimits(s *section) api.Limits {
+	var l api.Limits
+	sub, ok := s.sub("limits")
+	if !ok {
+		return l
+	}
+	number := func(key string) int {
+		text := sub.text(key)
+		if text == "" {
+			return 0
+		}
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > 1_000_000 {
+			sub.bad(key, "%q is not a whole number from 1 to 1000000", text)
+		}
+		return n
+	}
+	l.Detectors, l.People, l.Streams = float64(number("detectors")), float64(number("people")), number("streams")
+	sub.done()
+	return l
 }
 
 func readLog(s *section) Log {

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/tidegate/tidegate/api"
 	"github.com/tidegate/tidegate/api/auth"
 	"github.com/tidegate/tidegate/api/webhook"
 )
@@ -36,6 +37,7 @@ cluster:
     - {id: n1, raft: 192.0.2.1:7500, api: 192.0.2.1:7400}
     - {id: n2, raft: n2.example.net:7500, api: n2.example.net:7400}
 log: {level: debug, format: json}
+limits: {detectors: 500, people: 50, streams: 7}
 `
 
 func TestParseConfig(t *testing.T) {
@@ -62,7 +64,8 @@ func TestParseConfig(t *testing.T) {
 				{ID: "n1", Raft: "192.0.2.1:7500", API: "192.0.2.1:7400"},
 				{ID: "n2", Raft: "n2.example.net:7500", API: "n2.example.net:7400"},
 			}},
-			Log: Log{Level: slog.LevelDebug, Format: "json"},
+			Limits: api.Limits{Detectors: 500, People: 50, Streams: 7},
+			Log:    Log{Level: slog.LevelDebug, Format: "json"},
 		}},
 		{"as little as possible", "node: solo\ndata_dir: /var/lib/tidegate\nbgp: {asn: 65001, local_address: 192.0.2.7}\n", Config{
 			Node: "solo", DataDir: "/var/lib/tidegate", API: DefaultAPI, HTTP: DefaultHTTP,

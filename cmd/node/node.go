@@ -205,7 +205,7 @@ func (w *wiring) parts() ([]part, error) {
 	refusals := audit.NewRefusals(time.Now)
 	trail := audit.NewWriter(audit.Config{Dir: filepath.Join(cfg.DataDir, "audit"), Cluster: cfg.Cluster.Name, Node: cfg.Node},
 		audit.Deps{Source: w.controller, Refusals: refusals, Logger: log.With("part", "audit"), Now: time.Now})
-	server, err := api.New(api.Config{Cluster: cfg.Cluster.Name, Version: w.n.deps.Version}, api.Deps{
+	server, err := api.New(api.Config{Cluster: cfg.Cluster.Name, Version: w.n.deps.Version, Limits: cfg.Limits}, api.Deps{
 		Controller: w.controller, Logger: log.With("part", "api"), Dial: w.dialer.Dial, Registerer: w.registry,
 		AuditFiles: trail, Refused: refusals.Note, Certificate: w.keys,
 	})
