@@ -207,12 +207,7 @@ func (b *batch) signal(by policy.Principal, sig *policy.Signal) (policy.Verdict,
 	digest := policy.SignalDigest(*sig)
 	if ok && !sig.Drill {
 		if v, enough := s.judge(sig, digest, b.state, len(b.items) == 0); enough && b.believes(sig, v) {
-			if v.Reason.Code == policy.CodeSeqConflict {
-				b.memory.incidents = append(b.memory.incidents, incident{sig.Source, v.Reason.Code})
-			}
-			if v.Reason.Code == policy.CodeRepetition && v.Mitigation != 0 && v.Kind == policy.Merged {
-				b.memory.reported[v.Mitigation] = lastReport{at: b.at, confidence: sig.Confidence, source: sig.Source}
-			}
+			b.again(sig, v)
 			return v, true
 		}
 	}
@@ -227,14 +222,29 @@ func (b *batch) signal(by policy.Principal, sig *policy.Signal) (policy.Verdict,
 	if len(d.Violations) > 0 || sig.Drill {
 		return d.Verdict, true // without a trace: the sequence number is not used up
 	}
-	if code := d.Verdict.Reason.Code; !ok || code != s.verdict.Reason.Code || code == policy.CodeSeqConflict || code == policy.CodeStartRate {
-		b.memory.incidents = append(b.memory.incidents, incident{sig.Source, code}) // an attack counts once for one answer
+	if code := d.Verdict.Reason.Code; !ok || code != s.verdict.Reason.Code {
+		b.incident(sig, code) // an attack counts once for one answer
 	}
 	b.memory.put(k, seen{seq: sig.Seq, digest: digest, verdict: d.Verdict, index: index})
 	if v := d.Verdict; v.Mitigation != 0 && (v.Kind == policy.Mitigated || v.Kind == policy.Merged) {
 		b.memory.reported[v.Mitigation] = lastReport{at: b.at, confidence: sig.Confidence, source: sig.Source}
 	}
 	return d.Verdict, true
+}
+
+// again notes a signal that was answered from what was seen before.
+func (b *batch) again(sig *policy.Signal, v policy.Verdict) {
+	switch {
+	case v.Reason.Code == policy.CodeSeqConflict:
+		b.incident(sig, v.Reason.Code)
+	case v.Reason.Code == policy.CodeRepetition && v.Mitigation != 0 && v.Kind == policy.Merged:
+		b.memory.reported[v.Mitigation] = lastReport{at: b.at, confidence: sig.Confidence, source: sig.Source}
+	}
+}
+
+// incident counts an answer for or against the detector that it was given to.
+func (b *batch) incident(sig *policy.Signal, code policy.ReasonCode) {
+	b.memory.incidents = append(b.memory.incidents, incident{sig.Source, code})
 }
 
 // believes reports whether what was answered before holds for a detector that may be in quarantine by now: then a

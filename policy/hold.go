@@ -68,7 +68,7 @@ func (p *plan) tooFast(s *State, n int, e Entry) (Reason, time.Duration) {
 		if !beyond {
 			continue
 		}
-		until = min(max(until, time.Second), paceMinute)
+		until = min(max(until, time.Second), paceShort)
 		return Reason{CodeStartRate, fmt.Sprintf(text, b.who, plural(used, b.what), b.window.span, b.limit, b.adds, until.Round(time.Second), b.field)}, until
 	}
 	return Reason{}, 0

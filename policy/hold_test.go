@@ -13,10 +13,10 @@ import (
 )
 
 // guarded is the inventory with safeguards, which change alters from those that hold without a document.
-func guarded(change func(*policy.Safeguards), docs ...policy.Document) []policy.Document {
+func guarded(change func(*policy.Safeguards)) []policy.Document {
 	sg := policy.DefaultSafeguards()
 	change(sg)
-	return append(without(nil, sg), docs...)
+	return without(nil, sg)
 }
 
 // owned is solo-c as change alters it, in the inventory.
@@ -28,15 +28,16 @@ func owned(change func(*policy.Customer)) []policy.Document {
 }
 
 // hosts are signals of as many attacks, each on an address of its own of uni-a.
-func hosts(n int, change ...func(*policy.Signal)) []policy.Request {
+func hosts(n int) []policy.Request {
 	var out []policy.Request
 	for i := range n {
-		out = append(out, signal(fmt.Sprint("h", i), 1, policy.VectorDNSAmplification, pfxs(fmt.Sprintf("198.51.100.%d/32", i+1)), change...))
+		out = append(out, signal(fmt.Sprint("h", i), 1, policy.VectorDNSAmplification, pfxs(fmt.Sprintf("198.51.100.%d/32", i+1))))
 	}
 	return out
 }
 
-func from(source string) func(*policy.Signal) { return func(s *policy.Signal) { s.Source = source } }
+// second makes a signal one of another detector.
+func second(s *policy.Signal) { s.Source = "fnm-2" }
 
 func holdCases() []reasonCase {
 	dns := policy.VectorDNSAmplification
@@ -88,11 +89,11 @@ func holdCases() []reasonCase {
 		{name: "kept of a customer's rules", docs: owned(func(c *policy.Customer) { c.MaxRules = 6 }), first: []policy.Request{signal("b", 1, dns, pfxs("192.0.2.9/32")), signal("c", 1, dns, pfxs("192.0.2.8/32"))}, req: one, kind: policy.Refused, code: policy.CodeOperatorShare, text: []string{"customer solo-c", "4 rules of at most 6"}},
 		{name: "all rules", docs: guarded(func(d *policy.Safeguards) { d.MaxRules = 1 }), req: one, kind: policy.Refused, code: policy.CodeMitigationLimit, text: []string{"the cluster has 0 rules of at most 1", "2 more", "max_rules in the safeguards"}},
 		{name: "half of what is left", docs: guarded(func(d *policy.Safeguards) { d.MaxMitigations = 10 }), first: hosts(4), req: one, kind: policy.Refused, code: policy.CodeSourceShare, text: []string{"fnm-1", "4 active mitigations", "may have 4", "50 %"}},
-		{name: "the other half", docs: guarded(func(d *policy.Safeguards) { d.MaxMitigations = 10 }), first: hosts(4), req: signal("a", 1, dns, pfxs("192.0.2.3/32"), from("fnm-2")), kind: policy.Mitigated, code: policy.CodeMitigated},
+		{name: "the other half", docs: guarded(func(d *policy.Safeguards) { d.MaxMitigations = 10 }), first: hosts(4), req: signal("a", 1, dns, pfxs("192.0.2.3/32"), second), kind: policy.Mitigated, code: policy.CodeMitigated},
 
 		{name: "too many in a minute", docs: guarded(func(d *policy.Safeguards) { d.MaxStartsPerMinute, d.MaxStartsPerMinutePerSource = 3, 0 }), first: hosts(3), req: one, kind: policy.Retry, code: policy.CodeStartRate, text: []string{"3 mitigations", "1m0s", "max_starts_per_minute"}},
 		{name: "too many of one source", docs: guarded(func(d *policy.Safeguards) { d.MaxStartsPerMinutePerSource = 3 }), first: hosts(3), req: one, kind: policy.Retry, code: policy.CodeStartRate, text: []string{"fnm-1", "per_source"}},
-		{name: "another source", docs: guarded(func(d *policy.Safeguards) { d.MaxStartsPerMinutePerSource = 3 }), first: hosts(3), req: signal("a", 1, dns, pfxs("192.0.2.3/32"), from("fnm-2")), kind: policy.Mitigated, code: policy.CodeMitigated},
+		{name: "another source", docs: guarded(func(d *policy.Safeguards) { d.MaxStartsPerMinutePerSource = 3 }), first: hosts(3), req: signal("a", 1, dns, pfxs("192.0.2.3/32"), second), kind: policy.Mitigated, code: policy.CodeMitigated},
 		{name: "too many rules in a minute", docs: guarded(func(d *policy.Safeguards) { d.MaxRulesPerMinute = 5 }), first: hosts(2), req: one, kind: policy.Retry, code: policy.CodeStartRate, text: []string{"4 rules", "2 more", "max_rules_per_minute"}},
 		{name: "too many, by hand", docs: guarded(func(d *policy.Safeguards) { d.MaxStartsPerMinute, d.MaxStartsPerMinutePerSource = 3, 0 }), first: hosts(3), req: discard("192.0.2.3/32"), kind: policy.Mitigated, code: policy.CodeStarted},
 		{
@@ -212,11 +213,11 @@ func TestQuarantine(t *testing.T) {
 	w.must(policy.Observed, policy.CodeNothingToDo, w.outlasts(time.Second, 1))
 	w.must(policy.Observed, policy.CodeNothingToDo, &policy.RenewRequest{IDs: []policy.MitigationID{1}})
 
-	w.must(policy.Merged, policy.CodeMerged, signal("x", 1, dns, pfxs("198.51.100.7/32"), sure(0.9), from("fnm-2")))
+	w.must(policy.Merged, policy.CodeMerged, signal("x", 1, dns, pfxs("198.51.100.7/32"), sure(0.9), second))
 	w.must(policy.Mitigated, policy.CodeEscalated, w.outlasts(time.Second, 1))
 
 	w.must(policy.Ended, policy.CodeAttackOver, end("a", 3))
-	w.must(policy.Ended, policy.CodeAttackOver, signal("x", 2, "", nil, from("fnm-2"), func(s *policy.Signal) { s.Kind = policy.SignalEnd }))
+	w.must(policy.Ended, policy.CodeAttackOver, signal("x", 2, "", nil, second, func(s *policy.Signal) { s.Kind = policy.SignalEnd }))
 	if w.s.ActiveCount() != 0 {
 		t.Error("the end of the attack ended nothing")
 	}
@@ -377,7 +378,7 @@ func TestStartedBy(t *testing.T) {
 	for _, r := range hosts(2) {
 		w.must(policy.Mitigated, policy.CodeMitigated, r)
 	}
-	w.must(policy.Mitigated, policy.CodeMitigated, signal("x", 1, policy.VectorDNSAmplification, pfxs("192.0.2.3/32"), from("fnm-2")))
+	w.must(policy.Mitigated, policy.CodeMitigated, signal("x", 1, policy.VectorDNSAmplification, pfxs("192.0.2.3/32"), second))
 	w.must(policy.Mitigated, policy.CodeSourceQuarantined, &policy.QuarantineRequest{Source: "fnm-1"})
 	w.must(policy.Mitigated, policy.CodeSourceQuarantined, &policy.QuarantineRequest{Source: "aside"})
 	got := map[string][2]int{}

@@ -8,8 +8,8 @@ import (
 
 // The times over which it is counted what policies do.
 const (
-	paceMinute = time.Minute
-	paceHour   = time.Hour
+	paceShort = time.Minute
+	paceLong  = time.Hour
 )
 
 // pace is what policies did lately: the mitigations that they started and the steps that these took. It follows from the
@@ -18,7 +18,7 @@ type pace struct {
 	minute, hour moments
 }
 
-func newPace() pace { return pace{minute: newMoments(paceMinute), hour: newMoments(paceHour)} }
+func newPace() pace { return pace{minute: newMoments(paceShort), hour: newMoments(paceLong)} }
 
 func (p *pace) commit() {
 	p.minute.commit()

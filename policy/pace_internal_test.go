@@ -76,11 +76,11 @@ func TestPropertyPace(t *testing.T) {
 			later := now.Add(time.Duration(r.Int64N(int64(90 * time.Second))))
 			for _, sc := range scopes {
 				// A limit of 1 and much to add: then the exact count is asked for.
-				if got, _, _ := s.pace.minute.beyond(sc, 1_000_000, 1, later); got != slowPace(s, paceMinute, true, sc, later) {
-					t.Fatalf("seed %d, change %d: %q within a minute: %d, want %d", seed, i, sc, got, slowPace(s, paceMinute, true, sc, later))
+				if got, _, _ := s.pace.minute.beyond(sc, 1_000_000, 1, later); got != slowPace(s, paceShort, true, sc, later) {
+					t.Fatalf("seed %d, change %d: %q within a minute: %d, want %d", seed, i, sc, got, slowPace(s, paceShort, true, sc, later))
 				}
-				if got, _, _ := s.pace.hour.beyond(sc, 1_000_000, 1, later); got != slowPace(s, paceHour, false, sc, later) {
-					t.Fatalf("seed %d, change %d: %q within an hour: %d, want %d", seed, i, sc, got, slowPace(s, paceHour, false, sc, later))
+				if got, _, _ := s.pace.hour.beyond(sc, 1_000_000, 1, later); got != slowPace(s, paceLong, false, sc, later) {
+					t.Fatalf("seed %d, change %d: %q within an hour: %d, want %d", seed, i, sc, got, slowPace(s, paceLong, false, sc, later))
 				}
 			}
 			for _, src := range sources[:2] {

@@ -171,6 +171,13 @@ func (b *restorer) add(r Record) error {
 		res := r.Result
 		b.s.putResult(&res)
 		return nil
+	}
+	return b.addHold(r)
+}
+
+// addHold adds what holds policies or detectors back.
+func (b *restorer) addHold(r Record) error {
+	switch r := r.(type) {
 	case *PutFreeze:
 		if r == nil {
 			return fmt.Errorf("no freeze: %w", ErrBadChange)

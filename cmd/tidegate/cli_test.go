@@ -208,6 +208,26 @@ func TestCommands(t *testing.T) {
 		{"an update", detector, "", "signal|send|--attack|a|--seq|5|--update|--target|203.0.113.9|--vector|dns_amplification", 0, "verdict", ""},
 		{"a stale end", detector, "", "signal|end|--attack|a|--seq|3", 3, "is older", "nothing was ended"},
 		{"end of the attack", detector, "", "signal|end|--attack|a|--seq|6", 0, "verdict      ended", ""},
+		{"freeze without a reason", operator, "", "cluster|freeze", 2, "", "--reason is missing"},
+		{"a detector may not freeze", detector, "", "cluster|freeze|--reason|x", 6, "", "not permitted"},
+		{"freeze", operator, "", "cluster|freeze|--reason|under review|--for|2h", 0, "FROZEN by operator/", ""},
+		{"status while frozen", operator, "", "cluster|status", 0, "under review. Policies start, escalate and revive nothing", ""},
+		{"list while frozen", operator, "", "mitigation|list", 0, "FROZEN by operator/", ""},
+		{"a signal while frozen", detector, "", "signal|send|--attack|f|--target|203.0.113.9|--vector|dns_amplification", 0, "verdict observed the cluster is frozen", ""},
+		{"by hand while frozen", operator, "", "mitigation|start|--target|203.0.113.40|--discard|--reason|x", 0, "M4", ""},
+		{"withdraw all and stay frozen", operator, "", "mitigation|withdraw-all|--freeze|--reason|all wrong", 0, "FROZEN by operator/operator since", ""},
+		{"a limit without a freeze", operator, "", "mitigation|withdraw-all|--freeze-for|1h|--reason|x", 2, "", "--freeze is missing"},
+		{"a freeze of one customer", operator, "", "mitigation|withdraw-all|--freeze|--customer|uni-a|--reason|x", 2, "", "a freeze holds for every customer"},
+		{"unfreeze", operator, "", "cluster|unfreeze|--reason|reviewed", 0, "policies decide again", ""},
+		{"unfreeze again", operator, "", "cluster|unfreeze|--reason|reviewed", 0, "the cluster is not frozen", ""},
+		{"the same signal", detector, "", "signal|send|--attack|f|--target|203.0.113.9|--vector|dns_amplification", 0, "verdict      mitigated", ""},
+		{"detectors", operator, "", "detector|list", 0, "detector 1 4000 2 heard", ""},
+		{"quarantine", operator, "", "detector|quarantine|detector|--reason|it lies", 0, "its signals are observed only; 1 active mitigation that it started stays", ""},
+		{"quarantine of no name", operator, "", "detector|quarantine|a b|--reason|x", 2, "", "detector"},
+		{"a signal in quarantine", detector, "", "signal|send|--attack|g|--target|203.0.113.9|--vector|dns_amplification", 0, "detector is in quarantine by operator/", ""},
+		{"status with a quarantine", operator, "", "cluster|status", 0, "Quarantine: signals of detector are observed only", ""},
+		{"release", operator, "", "detector|release|detector|--reason|mended", 0, "its signals count again", ""},
+		{"end of that attack", detector, "", "signal|end|--attack|f|--seq|9", 0, "verdict      ended", ""},
 		{"withdraw-all without a reason", operator, "", "mitigation|withdraw-all", 2, "", "--reason is missing"},
 		{"withdraw-all", operator, "", "mitigation|withdraw-all|--reason|quiet", 0, "There was nothing to withdraw.", ""},
 		{"a wrong format", operator, "", "peers|-o|xml", 2, "", `"xml" is not an output format`},
@@ -289,7 +309,7 @@ func TestCommands(t *testing.T) {
 		for _, m := range got.Mitigations {
 			ids = append(ids, m.ID+" "+m.Phase)
 		}
-		if diff := cmp.Diff([]string{"M3 over", "M2 over", "M1 over"}, ids); diff != "" {
+		if diff := cmp.Diff([]string{"M5 over", "M4 over", "M3 over", "M2 over", "M1 over"}, ids); diff != "" {
 			t.Errorf("mitigations (-want +got):\n%s", diff)
 		}
 	})
