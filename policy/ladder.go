@@ -323,20 +323,26 @@ func (c *checker) ladder(d *Policy) {
 		if step.Mode != ModeAuto && step.Mode != ModeApprove {
 			c.add(below(at, "mode"), fmt.Sprintf("%q is not the mode of a step", clip(string(step.Mode))), "write auto or approve")
 		}
-		switch {
-		case i == 0 && step.After != 0:
-			c.add(below(at, "after"), fmt.Sprintf("the first step is taken at once, not after %s", span(step.After)), "leave it out")
-		case i > 0 && step.After == 0:
-			c.add(below(at, "after"), "it is not said after how long the step is taken", "write a duration such as 5m: it is counted from the first step")
-		case i > 0 && step.After <= d.Ladder[i-1].After:
-			c.add(below(at, "after"), fmt.Sprintf("%s is not later than the %s of the step before", span(step.After), span(d.Ladder[i-1].After)),
-				"write a longer time: it is counted from the first step")
-		case step.After > longestLifetime:
-			c.add(below(at, "after"), fmt.Sprintf("%s is longer than any lifetime", span(step.After)), "write a duration such as 5m")
-		}
+		c.stepTime(d, i)
 		if i > 0 && sound && !step.Action.moreSevere(d.Ladder[i-1].Action) {
 			c.add(below(at, "action"), fmt.Sprintf("%s does not do more than %s of the step before", step.Action, d.Ladder[i-1].Action),
 				"put the steps in this order: copy, mark, rate of packets, rate of bytes, discard, redirect to an address, redirect, rtbh; a lower rate after a higher one")
 		}
+	}
+}
+
+// stepTime checks when the i-th step of a policy is taken, counted from 0.
+func (c *checker) stepTime(d *Policy, i int) {
+	at, step := item("ladder", i), d.Ladder[i]
+	switch {
+	case i == 0 && step.After != 0:
+		c.add(below(at, "after"), fmt.Sprintf("the first step is taken at once, not after %s", span(step.After)), "leave it out")
+	case i > 0 && step.After == 0:
+		c.add(below(at, "after"), "it is not said after how long the step is taken", "write a duration such as 5m: it is counted from the first step")
+	case i > 0 && step.After <= d.Ladder[i-1].After:
+		c.add(below(at, "after"), fmt.Sprintf("%s is not later than the %s of the step before", span(step.After), span(d.Ladder[i-1].After)),
+			"write a longer time: it is counted from the first step")
+	case step.After > longestLifetime:
+		c.add(below(at, "after"), fmt.Sprintf("%s is longer than any lifetime", span(step.After)), "write a duration such as 5m")
 	}
 }
