@@ -53,7 +53,7 @@ var layers = []layer{
 			// sync.Once. Its digest walks the fields of every record by reflection.
 			"sync", "reflect",
 			"go4.org/netipx", "github.com/gaissmai/bart",
-			"github.com/hashicorp/go-immutable-radix/v2", "cel.dev/cel-go",
+			"cel.dev/cel-go",
 		},
 	},
 	{path: "proto/tidegate/v1"},

@@ -409,14 +409,14 @@ func (s *State) indexAsks(h *held, there bool) {
 // PassedSince returns what went past an approval since an earlier State: mitigations and orders. It costs nothing as long
 // as there is nothing.
 func (s *State) PassedSince(before *State) (ms []*Mitigation, orders []*Order) {
-	if s.unapproved.root() != before.unapproved.root() {
+	if s.unapproved.root != before.unapproved.root {
 		for m := range s.Unapproved() {
 			if old, ok := before.Mitigation(m.ID); !ok || !old.BreakGlassUntil.Equal(m.BreakGlassUntil) {
 				ms = append(ms, m)
 			}
 		}
 	}
-	if s.closedOrders.root() != before.closedOrders.root() {
+	if s.closedOrders.root != before.closedOrders.root {
 		for o := range s.Orders() {
 			if o.Status == OrderBreakGlass && o.Changed > before.index {
 				orders = append(orders, o)

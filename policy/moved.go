@@ -26,12 +26,11 @@ func (s *State) moved(before, now *Router) {
 		return
 	}
 	var keys []flowspec.Key
-	s.routes.root().Walk(func(_ []byte, r *route) bool {
+	for r := range s.routes.values() {
 		if heardApart(r.owners) {
 			keys = append(keys, r.wire.Key)
 		}
-		return false
-	})
+	}
 	for _, k := range keys {
 		old, ok := s.routes.get([]byte(k))
 		if !ok {

@@ -181,7 +181,7 @@ func (s *State) removeOrder(o *Order) {
 // pruneOrders forgets the longest decided orders beyond the bound.
 func (s *State) pruneOrders() {
 	for s.closedOrders.n > MaxClosedOrders {
-		_, o, _ := s.closedOrders.root().Minimum()
+		_, o, _ := s.closedOrders.min()
 		s.removeOrder(o)
 	}
 }

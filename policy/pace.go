@@ -157,7 +157,7 @@ func (w *moments) count(mo *moment, d int) {
 func (w *moments) prune(now time.Time) {
 	limit := now.Add(-w.span)
 	for w.byTime.n > 0 {
-		k, mo, _ := w.byTime.root().Minimum()
+		k, mo, _ := w.byTime.min()
 		if mo.at.After(limit) {
 			return
 		}

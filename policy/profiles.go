@@ -88,21 +88,19 @@ func (s *State) countEntries(r *RouteState, d int) {
 // reprice counts entries anew if other profiles are to be counted than before. Which they are follows from the routers.
 func (s *State) reprice() {
 	names := map[string]bool{}
-	s.inv.routers.root().Walk(func(_ []byte, r *Router) bool {
+	for r := range s.inv.routers.values() {
 		if p := s.Profile(r); p != nil && r.Kind() == wanted.FlowSpec && p.Empty(r.MaxPrefix, r.MaxEntries).EntriesStop > 0 {
 			names[p.Name] = true
 		}
-		return false
-	})
+	}
 	priced := slices.Sorted(maps.Keys(names))
 	if slices.Equal(priced, s.inv.priced) {
 		return
 	}
 	s.inv.priced, s.entries = priced, newTable[int]()
-	s.routes.root().Walk(func(_ []byte, r *route) bool {
+	for r := range s.routes.values() {
 		s.countEntries(&r.RouteState, 1)
-		return false
-	})
+	}
 }
 
 // fit makes the plan one that every router that hears it carries out exactly: destinations of blackholes become single

@@ -74,10 +74,11 @@ func (s *State) Sources() iter.Seq[string] {
 			}
 		}
 		prefix := usageOfSource("")
-		s.usage.counts.root().WalkPrefix([]byte(prefix), func(k []byte, _ int) bool {
-			name := string(k[len(prefix):])
-			return !seen[name] && !yield(name)
-		})
+		for k := range s.usage.counts.under([]byte(prefix)) {
+			if name := string(k[len(prefix):]); !seen[name] && !yield(name) {
+				return
+			}
+		}
 	}
 }
 

@@ -316,10 +316,9 @@ func (s *State) Wanted(in WantedInput) *Wanted {
 		return w
 	}
 	w.Set.Routes = make([]*wanted.Route, 0, s.routes.n)
-	s.routes.root().Walk(func(_ []byte, r *route) bool {
+	for r := range s.routes.values() {
 		w.Set.Routes = r.appendWanted(w.Set.Routes, b.groups, &in, &w.Next)
-		return false
-	})
+	}
 	return w
 }
 

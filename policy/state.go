@@ -373,33 +373,33 @@ func (s *State) removeResult(r *Result) {
 func (s *State) prune() {
 	s.pruneOrders()
 	for s.over.n > MaxOver {
-		_, h, _ := s.over.root().Minimum()
+		_, h, _ := s.over.min()
 		s.over.remove(overKey(h.Mitigation))
 		s.mitigations.remove(numberKey(uint64(h.ID)))
 		s.pace.change(h, -1, s.at)
 	}
 	s.pace.prune(s.at)
 	for s.attacks.n > MaxAttacks {
-		_, a, _ := s.attacksByTime.root().Minimum()
+		_, a, _ := s.attacksByTime.min()
 		s.removeAttack(a)
 	}
 	limit := s.at.Add(-Memory)
 	for s.endedByTime.n > 0 {
-		_, a, _ := s.endedByTime.root().Minimum()
+		_, a, _ := s.endedByTime.min()
 		if !a.At.Before(limit) {
 			break
 		}
 		s.removeAttack(a)
 	}
 	for s.unansweredByTime.n > 0 {
-		_, a, _ := s.unansweredByTime.root().Minimum()
+		_, a, _ := s.unansweredByTime.min()
 		if s.at.Sub(a.At) < AttackWindow {
 			break
 		}
 		s.removeAttack(a)
 	}
 	for s.results.n > 0 {
-		_, r, _ := s.resultsByTime.root().Minimum()
+		_, r, _ := s.resultsByTime.min()
 		if s.results.n <= MaxResults && !r.At.Before(limit) {
 			break
 		}
@@ -511,11 +511,11 @@ func (s *State) NextID() MitigationID { return s.nextID }
 // of them.
 func (s *State) NextDue() (time.Time, bool) {
 	due, limited := s.limitDue()
-	_, h, ok := s.byExpiry.root().Minimum()
+	_, h, ok := s.byExpiry.min()
 	if ok && (!limited || h.due().Before(due)) {
 		due, limited = h.due(), true
 	}
-	_, o, waits := s.openOrders.root().Minimum()
+	_, o, waits := s.openOrders.min()
 	if waits && (!limited || o.Until.Before(due)) {
 		due, limited = o.Until, true
 	}

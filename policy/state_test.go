@@ -157,8 +157,9 @@ func TestApplyRefuses(t *testing.T) {
 
 func TestApplyPanicIsAnError(t *testing.T) {
 	t.Parallel()
-	var s State // without tables: whatever it does ends in a nil pointer
-	got, err := s.Apply(Entry{Index: 1}, []Change{&PutMitigation{&Mitigation{ID: 1, Phase: Active}}})
+	var s State // without a table of pieces: what acts on something ends in a nil pointer
+	pieces := Cut{Pieces: []netip.Prefix{netip.MustParsePrefix("198.51.100.1/32")}}
+	got, err := s.Apply(Entry{Index: 1}, []Change{&PutMitigation{&Mitigation{ID: 1, Phase: Active, Cut: pieces}}})
 	if !errors.Is(err, ErrBadChange) || got != &s {
 		t.Fatalf("got %p, %v; want the old State and %v", got, err, ErrBadChange)
 	}
