@@ -259,9 +259,10 @@ func (m *Mitigation) holdsStill(p *plan, e Entry) bool {
 }
 
 // place finds out whether p may begin, or in its place one that gathers what is around it, or, if the routers have no room,
-// one with fewer destinations. Plain is p before it was fitted, found what stands around p.
+// one with fewer destinations. Plain is p before it was fitted, found what stands around p. What would await a second
+// person gathers nothing: the addresses around would wait with it.
 func (p *plan) place(s *State, plain *plan, found surveyed, current *Mitigation, alone bool) (*plan, surveyed, Reason) {
-	if wider := plain.gather(s, current); wider != nil && wider.fit(s).Code == "" {
+	if wider := plain.gather(s, current); wider != nil && wider.fit(s).Code == "" && wider.approval(s).Code == "" {
 		if around := survey(s, wider, current, alone); around.admit(s, wider).Code == "" {
 			return wider, around, Reason{}
 		}

@@ -81,6 +81,31 @@ func TestCarpetBombingHostByHost(t *testing.T) {
 	}
 }
 
+// TestGatheringWaitsForNobody: hosts that may be acted on at once do not await a second person because the prefix around
+// them would.
+func TestGatheringWaitsForNobody(t *testing.T) {
+	few := policy.DefaultSafeguards()
+	few.ApprovalAddresses = 200
+	w := newWorld(t, append(without(nil, few), &policy.Customer{ID: "net-d", Name: "Network D", Official: pfxs("100.64.0.0/22")})...)
+	hosts := hostsOf(rand.New(rand.NewPCG(2, 2)), "100.64.0.0", 400)
+	for i, h := range hosts {
+		d := w.decide(signal(fmt.Sprint("h", i), 1, policy.VectorCarpetBombing, []netip.Prefix{h}))
+		if d.Verdict.Kind != policy.Mitigated && d.Verdict.Kind != policy.Merged {
+			t.Fatalf("host %d: %v", i, d.Verdict.Reason)
+		}
+	}
+	for m := range w.s.Active() {
+		for _, p := range m.Cut.Pieces {
+			if p.Bits() < 25 { // the 256 addresses of a /24 are above 200 already, whatever the action weighs
+				t.Errorf("M%d acts on %s without a second person", m.ID, p)
+			}
+		}
+	}
+	if n := w.s.PendingCount(); n != 0 {
+		t.Errorf("%d await approval", n)
+	}
+}
+
 // TestCarpetBombingNarrows: a smaller report narrows what is done, but not at once, not by little, and not to and fro.
 func TestCarpetBombingNarrows(t *testing.T) {
 	w := newWorld(t, bombed()...)
