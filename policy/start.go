@@ -17,35 +17,8 @@ func decideStart(s *State, r *StartRequest, e Entry) Decision {
 	if len(vs) > 0 {
 		return malformed(vs)
 	}
-	sg := s.Safeguards()
-	p := &plan{
-		origin: FromOperator, targets: outermost(r.Targets), variants: []flowspec.Match{match}, action: r.Action,
-		groups: sortedSet(r.Groups, compareStrings), lifetime: r.Lifetime, reason: Reason{CodeStarted, e.Reason},
-	}
-	if p.lifetime == 0 {
-		p.lifetime = sg.DefaultLifetime
-	}
-	if reason := lifetimeTooLong(p.lifetime, sg); reason.Code != "" {
-		return refuse(reason)
-	}
-	var reason Reason
-	if p.customer, reason = customerOf(s, p.targets, sg); reason.Code != "" {
-		return refuse(reason)
-	}
-	if reason = p.customer.refusesAll(); reason.Code != "" {
-		return refuse(reason)
-	}
-	if p.cut, reason = CutTarget(s, p.customer.ID, p.targets, sg); reason.Code != "" {
-		return refuse(reason)
-	}
-	if text := match.Conflict(); text != "" {
-		return refuse(Reason{CodeContradiction, text})
-	}
-	p.notes = matchNotes(&match)
-	if p.action.RouteKind() == wanted.RTBH {
-		p.notes = []string{blackholeNote}
-	}
-	if reason = p.fit(s); reason.Code != "" {
+	p, reason := orderPlan(s, r, match, e)
+	if reason.Code != "" {
 		return refuse(reason)
 	}
 	for m := range s.activeAt(p.customer.ID, p.cut.Pieces[0]) { // never empty: CutTarget refuses that
@@ -59,6 +32,47 @@ func decideStart(s *State, r *StartRequest, e Entry) Decision {
 			}
 		}
 	}
+	return p.order(s, r, e)
+}
+
+// orderPlan is what an operator's order would be turned into, cut and fitted.
+func orderPlan(s *State, r *StartRequest, match flowspec.Match, e Entry) (*plan, Reason) {
+	sg := s.Safeguards()
+	p := &plan{
+		origin: FromOperator, targets: outermost(r.Targets), variants: []flowspec.Match{match}, action: r.Action,
+		groups: sortedSet(r.Groups, compareStrings), lifetime: r.Lifetime, reason: Reason{CodeStarted, e.Reason},
+	}
+	if p.lifetime == 0 {
+		p.lifetime = sg.DefaultLifetime
+	}
+	if reason := lifetimeTooLong(p.lifetime, sg); reason.Code != "" {
+		return nil, reason
+	}
+	var reason Reason
+	if p.customer, reason = customerOf(s, p.targets, sg); reason.Code != "" {
+		return nil, reason
+	}
+	if reason = p.customer.refusesAll(); reason.Code != "" {
+		return nil, reason
+	}
+	if p.cut, reason = CutTarget(s, p.customer.ID, p.targets, sg); reason.Code != "" {
+		return nil, reason
+	}
+	if text := match.Conflict(); text != "" {
+		return nil, Reason{CodeContradiction, text}
+	}
+	p.notes = matchNotes(&match)
+	if p.action.RouteKind() == wanted.RTBH {
+		p.notes = []string{blackholeNote}
+	}
+	if reason = p.fit(s); reason.Code != "" {
+		return nil, reason
+	}
+	return p, Reason{}
+}
+
+// order starts what an operator asks for, or lets it await a second person.
+func (p *plan) order(s *State, r *StartRequest, e Entry) Decision {
 	need, pending := p.approval(s), p.samePending(s)
 	if need.Code != "" && pending != nil && !r.BreakGlass {
 		return pending.awaiting(fmt.Sprintf("M%d asks for exactly this already, for %s, and awaits approval: %s", pending.ID, pending.By, pending.Awaits.Why.Text))
@@ -67,7 +81,7 @@ func decideStart(s *State, r *StartRequest, e Entry) Decision {
 		return refuse(Reason{bad.Code, bad.Text + ": that takes a second person, and going past the approval does not do"})
 	}
 	found := survey(s, p, nil, false)
-	if reason = found.admit(s, p); reason.Code != "" {
+	if reason := found.admit(s, p); reason.Code != "" {
 		return refuse(reason)
 	}
 	m, reason := p.mitigation(s, e)
@@ -80,7 +94,7 @@ func decideStart(s *State, r *StartRequest, e Entry) Decision {
 	}
 	d := p.started(m)
 	if need.Code != "" {
-		m.breakGlass(sg, need, e)
+		m.breakGlass(s.Safeguards(), need, e)
 		d.Verdict.Reason = Reason{CodeBreakGlass, fmt.Sprintf("%s; nobody approved it, and it ends at %s at the latest: %s", d.Verdict.Reason.Text,
 			m.Expires.UTC().Format(time.RFC3339), need.Text)}
 	}

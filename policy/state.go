@@ -251,16 +251,16 @@ func (s *State) change(c Change, e Entry) error {
 	case *PutLease:
 		s.leaseAt = s.at
 		return nil
-	case *BeginAudit:
-		s.audit.on = true
-		return nil
 	}
 	return s.changeHold(c)
 }
 
-// changeHold carries out a change of what holds policies or detectors back.
+// changeHold carries out a change of what holds policies or detectors back, or the beginning of the audit.
 func (s *State) changeHold(c Change) error {
 	switch c := c.(type) {
+	case *BeginAudit:
+		s.audit.on = true
+		return nil
 	case *PutFreeze:
 		if c == nil {
 			return fmt.Errorf("cannot put freeze: %w", ErrBadChange)
