@@ -45,6 +45,12 @@ func mutations() []struct {
 			AttackId: id, Seq: 1, Kind: tidegatev1.SignalKind_SIGNAL_KIND_START, Targets: []string{"203.0.113.99"}, Vector: "dns_amplification", BitsPerSecond: 1e9,
 		}}}
 	}
+	asks := func(id, target string) *tidegatev1.StartRequest { // its source is protected: it awaits a second person
+		r := start(id, target)
+		r.Match = "src 198.51.100.9/32"
+		return r
+	}
+	one := uint32(1)
 	return []row{
 		{tidegatev1.MitigationService_Start_FullMethodName, auth.Operator, start("s1", "203.0.113.9")},
 		{tidegatev1.MitigationService_Start_FullMethodName, auth.Operator, start("s2", "203.0.113.10")},
@@ -59,6 +65,15 @@ func mutations() []struct {
 		{tidegatev1.ClusterService_Unfreeze_FullMethodName, auth.Operator, &tidegatev1.UnfreezeRequest{RequestId: "u", Reason: "go"}},
 		{tidegatev1.ClusterService_QuarantineDetector_FullMethodName, auth.Operator, &tidegatev1.QuarantineDetectorRequest{RequestId: "q", Reason: "bad", Detector: "fnm"}},
 		{tidegatev1.ClusterService_ReleaseDetector_FullMethodName, auth.Operator, &tidegatev1.ReleaseDetectorRequest{RequestId: "r", Reason: "good", Detector: "fnm"}},
+		{tidegatev1.MitigationService_Start_FullMethodName, auth.Operator, asks("s4", "203.0.113.20")},
+		{tidegatev1.ApprovalService_Approve_FullMethodName, auth.Approver, &tidegatev1.ApproveRequest{RequestId: "y", Reason: "seen", Id: "M4"}},
+		{tidegatev1.MitigationService_Start_FullMethodName, auth.Operator, asks("s5", "203.0.113.21")},
+		{tidegatev1.ApprovalService_Reject_FullMethodName, auth.Approver, &tidegatev1.RejectRequest{RequestId: "n", Reason: "spoofed", Id: "M5"}},
+		{tidegatev1.InventoryService_Apply_FullMethodName, auth.Admin, &tidegatev1.ApplyRequest{RequestId: "a2", Reason: "two persons", Documents: []*tidegatev1.Document{{
+			Document: &tidegatev1.Document_Safeguards{Safeguards: &tidegatev1.Safeguards{Name: "default", ApprovalAddresses: &one}},
+		}}}},
+		{tidegatev1.MitigationService_Start_FullMethodName, auth.Operator, start("s6", "203.0.113.22")},
+		{tidegatev1.ApprovalService_BreakGlass_FullMethodName, auth.Operator, &tidegatev1.BreakGlassRequest{RequestId: "b", Reason: "nobody there", Id: "M6"}},
 	}
 }
 
@@ -186,11 +201,11 @@ func TestAuditList(t *testing.T) {
 		want []uint64
 	}{
 		{"of a role", &tidegatev1.AuditServiceListRequest{By: "detector"}, []uint64{8}},
-		{"of a principal", &tidegatev1.AuditServiceListRequest{By: "operator/someone"}, []uint64{2, 3, 4, 5, 6, 9, 10, 11, 12}},
+		{"of a principal", &tidegatev1.AuditServiceListRequest{By: "operator/someone"}, []uint64{2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 15, 18, 19}},
 		{"of nobody", &tidegatev1.AuditServiceListRequest{By: "operator/some"}, nil},
-		{"of a kind", &tidegatev1.AuditServiceListRequest{Change: "EndMitigation"}, []uint64{5, 6}},
+		{"of a kind", &tidegatev1.AuditServiceListRequest{Change: "EndMitigation"}, []uint64{5, 6, 16}},
 		{"of an object", &tidegatev1.AuditServiceListRequest{Object: "Mitigation/M1"}, []uint64{2, 4, 5}},
-		{"newest first", &tidegatev1.AuditServiceListRequest{NewestFirst: true, Limit: 2}, []uint64{12, 11}},
+		{"newest first", &tidegatev1.AuditServiceListRequest{NewestFirst: true, Limit: 2}, []uint64{19, 18}},
 	} {
 		if got, _ := seqs(row.req); !slices.Equal(got, row.want) {
 			t.Errorf("%s: %v, want %v", row.name, got, row.want)

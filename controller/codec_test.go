@@ -313,7 +313,65 @@ func (x *fixture) decide(r policy.Request) {
 
 // fixtures are the logs that are kept, by name.
 func fixtures() map[string]func(x *fixture) {
-	return map[string]func(x *fixture){"level1": everyChange, "rates": rateLimits, "actions": everyAction, "audit": audited}
+	return map[string]func(x *fixture){"level1": everyChange, "rates": rateLimits, "actions": everyAction, "audit": audited, "approvals": approvals}
+}
+
+// approvals has what awaits a second person and what was decided: starts, a step, a quiet time, orders, and one thing that
+// nobody waited for.
+func approvals(x *fixture) {
+	x.add(&policy.BeginAudit{})
+	for _, d := range inventory() {
+		x.add(&policy.PutDocument{Document: d})
+	}
+	sg := policy.DefaultSafeguards()
+	sg.ApprovalAddresses, sg.ApprovalWithdrawals, sg.ApprovalTimeout = 4, 1, 10*time.Minute
+	x.add(&policy.PutDocument{Document: sg}, &policy.PutDocument{Document: &policy.Policy{
+		Name: "asks", Priority: 9, Vectors: []policy.Vector{"ntp_amplification"}, Mode: policy.ModeApprove, Action: policy.Action{Kind: policy.Discard}, Lifetime: time.Hour,
+	}}, &policy.PutDocument{Document: &policy.Policy{
+		Name: "climbs", Priority: 9, Vectors: []policy.Vector{"dns_amplification"}, Lifetime: time.Hour, Quiet: 5 * time.Minute, Relax: policy.RelaxApprove,
+		Ladder: []policy.Step{
+			{Action: policy.Action{Kind: policy.RateLimit, Rate: 1e6}},
+			{Action: policy.Action{Kind: policy.Discard}, After: time.Second, Mode: policy.ModeApprove},
+		},
+	}})
+	asks := func(attack, target string) {
+		sig := signal("fnm", attack, 1, target)
+		sig.Vector = "ntp_amplification"
+		x.decide(&policy.SignalRequest{Signal: sig})
+	}
+	asks("one", "203.0.113.40/32")
+	asks("two", "203.0.113.44/32")
+	asks("three", "203.0.113.48/32")
+	second := func(r policy.Request) {
+		x.t.Helper()
+		s := x.f.state.Load()
+		d := policy.Decide(s, r, policy.Entry{Index: s.Index() + 1, At: x.at().Add(9 * time.Second), By: "approver/bob", Reason: "golden"})
+		if len(d.Changes) == 0 {
+			x.t.Fatalf("%+v: %+v", r, d.Verdict)
+		}
+		x.add(d.Changes...)
+	}
+	second(&policy.ApproveRequest{Mitigation: 1})
+	second(&policy.RejectRequest{Mitigation: 2})
+	for i, attack := range []string{"four", "five"} {
+		x.decide(&policy.SignalRequest{Signal: signal("fnm", attack, 1, "203.0.113."+itoa(52+4*i)+"/32")})
+	}
+	s := x.f.state.Load()
+	m, _ := s.Mitigation(5)
+	at := m.StepSince.Add(5 * time.Second)
+	d := policy.Decide(s, &policy.EscalateRequest{Reports: []policy.AttackReport{{ID: 4, At: at}, {ID: 5, At: at}}},
+		policy.Entry{Index: s.Index() + 1, At: at, By: "member/n1", Reason: "golden"})
+	x.add(d.Changes...)
+	second(&policy.ApproveRequest{Mitigation: 5})
+	over := signal("fnm", "five", 2, "203.0.113.56/32")
+	over.Kind = policy.SignalEnd
+	x.decide(&policy.SignalRequest{Signal: over})
+	x.decide(&policy.StartRequest{
+		Targets: []netip.Prefix{pfx("203.0.113.64/29")}, Match: flowspec.Match{Family: flowspec.IPv4}, Action: policy.Action{Kind: policy.Discard}, BreakGlass: true,
+	})
+	x.decide(&policy.WithdrawAllRequest{})
+	x.decide(&policy.WithdrawAllRequest{Customer: "uni"})
+	second(&policy.RejectRequest{Order: 1})
 }
 
 // everyChange uses every kind of change.
@@ -463,6 +521,15 @@ func summary(s *policy.State) string {
 		for _, r := range m.Rules {
 			fmt.Fprintf(&b, "  %s\n", r)
 		}
+	}
+	for m := range s.Awaiting() {
+		fmt.Fprintf(&b, "M%d awaits %s, asked by %s, until %s\n", m.ID, m.Awaits.Kind, m.Awaits.By, m.Awaits.Until.Format(time.RFC3339Nano))
+	}
+	for m := range s.Unapproved() {
+		fmt.Fprintf(&b, "M%d is approved by nobody until %s\n", m.ID, m.BreakGlassUntil.Format(time.RFC3339Nano))
+	}
+	for o := range s.Orders() {
+		fmt.Fprintf(&b, "A%d %s %s: %s\n", o.ID, o.Kind, o.Status, o.What())
 	}
 	for _, r := range s.Routes() {
 		if r.Kind == wanted.RTBH {

@@ -36,6 +36,15 @@ func Decide(s *State, r Request, e Entry) Decision {
 		return decideRenew(s, r, e)
 	case *EscalateRequest:
 		return decideEscalate(s, r, e)
+	case *LeaseRequest:
+		return Decision{Verdict: Verdict{Kind: Observed, Reason: Reason{CodeLease, "the lease was recorded"}}, Changes: []Change{&PutLease{}}}
+	}
+	return decideRule(s, r, e)
+}
+
+// decideRule judges a request about what the others may do: holds on policies and detectors, approvals, the audit.
+func decideRule(s *State, r Request, e Entry) Decision {
+	switch r := r.(type) {
 	case *FreezeRequest:
 		return decideFreeze(s, r, e)
 	case *UnfreezeRequest:
@@ -50,8 +59,6 @@ func Decide(s *State, r Request, e Entry) Decision {
 		return decideApprove(s, r, e)
 	case *RejectRequest:
 		return decideReject(s, r, e)
-	case *LeaseRequest:
-		return Decision{Verdict: Verdict{Kind: Observed, Reason: Reason{CodeLease, "the lease was recorded"}}, Changes: []Change{&PutLease{}}}
 	}
 	return refusef(CodeUnknownRequest, "a request of type %T is not known to this version", r)
 }
@@ -315,18 +322,29 @@ func settle(s *State, p *plan, attack *PutAttack, current *Mitigation, e Entry) 
 	if found.cover != nil { // about to end: it comes back
 		return merge(s, found.cover, p, attack, current, e)
 	}
+	before.base = p.variants
+	return p.startOrAwait(s, &before, found, attack, current, alone, e)
+}
+
+// startOrAwait starts a mitigation that no active one covers, or lets it await a second person. Before is the plan as it was
+// before it was fitted to the routers.
+func (p *plan) startOrAwait(s *State, before *plan, found surveyed, attack *PutAttack, current *Mitigation, alone bool, e Entry) Decision {
 	r := p.unsure(s)
 	if r.Code != "" {
 		return observed(r)
 	}
-	before.base = p.variants
-	p, found, r = p.place(s, &before, found, current, alone)
+	p, found, r = p.place(s, before, found, current, alone)
 	if r.Code != "" {
 		return refuse(r)
 	}
 	if need := p.approval(s); need.Code != "" {
 		return p.awaitSignal(s, &found, need, attack, current, e)
 	}
+	return p.begin(s, &found, attack, current, e)
+}
+
+// begin starts a mitigation for the attack, which leaves what it keeps alive or awaits so far.
+func (p *plan) begin(s *State, found *surveyed, attack *PutAttack, current *Mitigation, e Entry) Decision {
 	m, r := p.mitigation(s, e)
 	if r.Code != "" {
 		return refuse(r)

@@ -75,6 +75,8 @@ type PutOrder struct{ Order Order }
 func (*PutOrder) isChange() {}
 func (*PutOrder) isRecord() {}
 
+func (c *PutOrder) auditObject() string { return fmt.Sprintf("Approval/A%d", c.Order.ID) }
+
 // What says what the order would do, in a few words.
 func (o *Order) What() string {
 	if o.Kind == OrderWithdrawAll {

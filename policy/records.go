@@ -71,20 +71,25 @@ func (s *State) Records() iter.Seq[Record] {
 				return
 			}
 		}
-		for r := range s.results.values() {
-			if !yield(&PutResult{Result: *r}) {
-				return
-			}
-		}
-		for o := range s.Orders() {
-			if !yield(&PutOrder{Order: *o}) {
-				return
-			}
-		}
-		if s.auditRecords(yield) {
+		if s.orderRecords(yield) && s.auditRecords(yield) {
 			s.holdRecords(yield)
 		}
 	}
+}
+
+// orderRecords yields the answers to writes, and the orders that await a second person, or did; false: whoever reads has enough.
+func (s *State) orderRecords(yield func(Record) bool) bool {
+	for r := range s.results.values() {
+		if !yield(&PutResult{Result: *r}) {
+			return false
+		}
+	}
+	for o := range s.Orders() {
+		if !yield(&PutOrder{Order: *o}) {
+			return false
+		}
+	}
+	return true
 }
 
 // holdRecords yields what holds policies and detectors back.
@@ -175,7 +180,7 @@ func (b *restorer) add(r Record) error {
 	return b.addHold(r)
 }
 
-// addHold adds what holds policies or detectors back.
+// addHold adds what holds policies and detectors back, and what awaits a second person.
 func (b *restorer) addHold(r Record) error {
 	switch r := r.(type) {
 	case *PutFreeze:
@@ -190,20 +195,14 @@ func (b *restorer) addHold(r Record) error {
 			return fmt.Errorf("no quarantine: %w", ErrBadChange)
 		}
 		return b.s.putQuarantine(r.Quarantine)
+	case *PutOrder:
+		if r == nil {
+			return fmt.Errorf("no order: %w", ErrBadChange)
+		}
+		o := r.Order
+		return b.s.putOrder(&o)
 	}
-	return b.addOrder(r)
-}
-
-func (b *restorer) addOrder(r Record) error {
-	p, ok := r.(*PutOrder)
-	if !ok {
-		return fmt.Errorf("record of type %T: %w", r, ErrUnknownChange)
-	}
-	if p == nil {
-		return fmt.Errorf("no order: %w", ErrBadChange)
-	}
-	o := p.Order
-	return b.s.putOrder(&o)
+	return fmt.Errorf("record of type %T: %w", r, ErrUnknownChange)
 }
 
 func (b *restorer) addMitigation(r *PutMitigation) error {

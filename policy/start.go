@@ -17,7 +17,7 @@ func decideStart(s *State, r *StartRequest, e Entry) Decision {
 	if len(vs) > 0 {
 		return malformed(vs)
 	}
-	p, reason := orderPlan(s, r, match, e)
+	p, reason := ordered(s, r, &match, e)
 	if reason.Code != "" {
 		return refuse(reason)
 	}
@@ -32,14 +32,21 @@ func decideStart(s *State, r *StartRequest, e Entry) Decision {
 			}
 		}
 	}
-	return p.order(s, r, e)
+	need, pending := p.approval(s), p.samePending(s)
+	if need.Code != "" && pending != nil && !r.BreakGlass {
+		return pending.awaiting(fmt.Sprintf("M%d asks for exactly this already, for %s, and awaits approval: %s", pending.ID, pending.By, pending.Awaits.Why.Text))
+	}
+	if bad := checkSources(s, p.variants); r.BreakGlass && bad.Code != "" {
+		return refuse(Reason{bad.Code, bad.Text + ": that takes a second person, and going past the approval does not do"})
+	}
+	return p.order(s, r.BreakGlass, need, pending, e)
 }
 
-// orderPlan is what an operator's order would be turned into, cut and fitted.
-func orderPlan(s *State, r *StartRequest, match flowspec.Match, e Entry) (*plan, Reason) {
+// ordered is what an order would be turned into, whatever there is already.
+func ordered(s *State, r *StartRequest, match *flowspec.Match, e Entry) (*plan, Reason) {
 	sg := s.Safeguards()
 	p := &plan{
-		origin: FromOperator, targets: outermost(r.Targets), variants: []flowspec.Match{match}, action: r.Action,
+		origin: FromOperator, targets: outermost(r.Targets), variants: []flowspec.Match{*match}, action: r.Action,
 		groups: sortedSet(r.Groups, compareStrings), lifetime: r.Lifetime, reason: Reason{CodeStarted, e.Reason},
 	}
 	if p.lifetime == 0 {
@@ -61,7 +68,7 @@ func orderPlan(s *State, r *StartRequest, match flowspec.Match, e Entry) (*plan,
 	if text := match.Conflict(); text != "" {
 		return nil, Reason{CodeContradiction, text}
 	}
-	p.notes = matchNotes(&match)
+	p.notes = matchNotes(match)
 	if p.action.RouteKind() == wanted.RTBH {
 		p.notes = []string{blackholeNote}
 	}
@@ -71,15 +78,9 @@ func orderPlan(s *State, r *StartRequest, match flowspec.Match, e Entry) (*plan,
 	return p, Reason{}
 }
 
-// order starts what an operator asks for, or lets it await a second person.
-func (p *plan) order(s *State, r *StartRequest, e Entry) Decision {
-	need, pending := p.approval(s), p.samePending(s)
-	if need.Code != "" && pending != nil && !r.BreakGlass {
-		return pending.awaiting(fmt.Sprintf("M%d asks for exactly this already, for %s, and awaits approval: %s", pending.ID, pending.By, pending.Awaits.Why.Text))
-	}
-	if bad := checkSources(s, p.variants); r.BreakGlass && bad.Code != "" {
-		return refuse(Reason{bad.Code, bad.Text + ": that takes a second person, and going past the approval does not do"})
-	}
+// order starts what an operator ordered, or lets it await a second person if need says why. Pending is the same order as it
+// awaits that already; nil if it does not.
+func (p *plan) order(s *State, breakGlass bool, need Reason, pending *Mitigation, e Entry) Decision {
 	found := survey(s, p, nil, false)
 	if reason := found.admit(s, p); reason.Code != "" {
 		return refuse(reason)
@@ -89,7 +90,7 @@ func (p *plan) order(s *State, r *StartRequest, e Entry) Decision {
 		return refuse(reason)
 	}
 	m.Notes = slices.Concat(m.Notes, p.suggestions(s), found.notes)
-	if need.Code != "" && !r.BreakGlass {
+	if need.Code != "" && !breakGlass {
 		return p.awaitStart(s, m, need, e)
 	}
 	d := p.started(m)

@@ -241,6 +241,19 @@ func (s *State) change(c Change, e Entry) error {
 		r.Index, r.At = s.index, s.at
 		s.putResult(&r)
 		return nil
+	case *PutLease:
+		s.leaseAt = s.at
+		return nil
+	case *BeginAudit:
+		s.audit.on = true
+		return nil
+	}
+	return s.changeHold(c)
+}
+
+// changeHold carries out a change of what holds policies or detectors back, or of what awaits a second person.
+func (s *State) changeHold(c Change) error {
+	switch c := c.(type) {
 	case *PutOrder:
 		if c == nil {
 			return fmt.Errorf("cannot put order: %w", ErrBadChange)
@@ -248,19 +261,6 @@ func (s *State) change(c Change, e Entry) error {
 		o := c.Order
 		o.Changed = s.index
 		return s.putOrder(&o)
-	case *PutLease:
-		s.leaseAt = s.at
-		return nil
-	}
-	return s.changeHold(c)
-}
-
-// changeHold carries out a change of what holds policies or detectors back, or the beginning of the audit.
-func (s *State) changeHold(c Change) error {
-	switch c := c.(type) {
-	case *BeginAudit:
-		s.audit.on = true
-		return nil
 	case *PutFreeze:
 		if c == nil {
 			return fmt.Errorf("cannot put freeze: %w", ErrBadChange)

@@ -193,6 +193,7 @@ func TestTrust(t *testing.T) {
 			want = "members"
 		case auth.Detector:
 			want = "detectors"
+		case auth.Admin, auth.Operator, auth.Viewer, auth.Approver:
 		}
 		for kind, ca := range cas {
 			var hosts []string

@@ -147,3 +147,13 @@ func awaiting(n int) string {
 	}
 	return fmt.Sprintf("%d things await", n)
 }
+
+// secondPerson says how much in the cluster awaits approval, or went past it.
+func (p *Printer) secondPerson(r *pb.StatusResponse) {
+	if n := r.GetPendingApprovals(); n > 0 {
+		p.toned("awaits", cell{fmt.Sprintf("%s a second person: tidegate approval list", awaiting(int(n))), yellow})
+	}
+	if n := r.GetBreakGlassMitigations(); n > 0 {
+		p.toned("break-glass", cell{fmt.Sprintf("%s active that nobody approved", count(int(n), "mitigation")+isAre(int(n))), red})
+	}
+}

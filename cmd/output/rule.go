@@ -192,12 +192,7 @@ func (p *Printer) Cluster(r *pb.StatusResponse) error {
 	p.frozen(r.GetFreeze())
 	p.line("term", fmt.Sprint(r.GetTerm()))
 	p.line("active", fmt.Sprintf("%s, %s", count(int(r.GetActiveMitigations()), "mitigation"), count(int(r.GetRules()), "rule")))
-	if n := r.GetPendingApprovals(); n > 0 {
-		p.toned("awaits", cell{fmt.Sprintf("%s a second person: tidegate approval list", awaiting(int(n))), yellow})
-	}
-	if n := r.GetBreakGlassMitigations(); n > 0 {
-		p.toned("break-glass", cell{fmt.Sprintf("%s active that nobody approved", count(int(n), "mitigation")+isAre(int(n))), red})
-	}
+	p.secondPerson(r)
 	p.line("inventory", fmt.Sprintf("%s, %s", count(int(r.GetCustomers()), "customer"), count(int(r.GetLinks()), "link")))
 	p.Sentence("")
 	var outs []*pb.SpeakerOut
@@ -214,23 +209,28 @@ func (p *Printer) Cluster(r *pb.StatusResponse) error {
 	p.table(t)
 	p.quarantined(r.GetQuarantines())
 	for _, n := range r.GetNodes() {
-		detail, tone := n.GetDetail(), red
-		switch {
-		case detail != "" && n.GetAnswered() && n.GetServing():
-			tone = yellow
-		case detail == "" && n.GetUnready() != "" && n.GetOut() == nil: // told above
-			detail = n.GetUnready()
-		}
-		if detail != "" {
-			p.warn(tone, "%s: %s.", n.GetId(), detail)
-		}
-		p.certificate(n)
-		if n.GetAuditFile() != "" {
-			p.warn(red, "%s: the audit file is not written: %s.", n.GetId(), n.GetAuditFile())
-		}
+		p.troubles(n)
 	}
 	p.stale(r.GetRead())
 	return nil
+}
+
+// troubles warns of what is wrong with a node.
+func (p *Printer) troubles(n *pb.Node) {
+	detail, tone := n.GetDetail(), red
+	switch {
+	case detail != "" && n.GetAnswered() && n.GetServing():
+		tone = yellow
+	case detail == "" && n.GetUnready() != "" && n.GetOut() == nil: // told above
+		detail = n.GetUnready()
+	}
+	if detail != "" {
+		p.warn(tone, "%s: %s.", n.GetId(), detail)
+	}
+	p.certificate(n)
+	if n.GetAuditFile() != "" {
+		p.warn(red, "%s: the audit file is not written: %s.", n.GetId(), n.GetAuditFile())
+	}
 }
 
 // certificate warns of a certificate that ends within two weeks, and of files that cannot be used.
