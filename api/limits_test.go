@@ -82,7 +82,7 @@ func TestLimiterIsBounded(t *testing.T) {
 	busy := by(auth.Viewer, "busy")
 	for i := range 10 * maxBuckets {
 		now += time.Millisecond
-		for l.take(busy) == nil { //nolint:revive // until it is held back
+		for l.take(busy) == nil {
 		}
 		if err := l.take(by(auth.Viewer, fmt.Sprint("v", i))); err != nil {
 			t.Fatal(err)

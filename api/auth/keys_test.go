@@ -25,10 +25,10 @@ func mustCA(t *testing.T) *pki.CA {
 	return ca
 }
 
-// write puts the files of an identity into dir, over those that are there.
-func write(t *testing.T, dir string, ca *pki.CA, role auth.Role, name string, hosts ...string) {
+// write puts the files of a member into dir, over those that are there.
+func write(t *testing.T, dir string, ca *pki.CA, name string, hosts ...string) {
 	t.Helper()
-	b, err := ca.Issue(role, name, hosts...)
+	b, err := ca.Issue(auth.Member, name, hosts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func clientOf(t *testing.T, ca *pki.CA, role auth.Role, name string, hosts ...st
 func TestKeysRotate(t *testing.T) {
 	before, after := mustCA(t), mustCA(t)
 	dir := filepath.Join(t.TempDir(), "n1")
-	write(t, dir, before, auth.Member, "n1", "127.0.0.1")
+	write(t, dir, before, "n1", "127.0.0.1")
 	var log bytes.Buffer
 	k, err := auth.LoadKeys(auth.FilesIn(dir), "lab", "n1", slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
@@ -83,8 +83,10 @@ func TestKeysRotate(t *testing.T) {
 		t.Helper()
 		spoil()
 		log.Reset()
-		if k.Look() || k.Look() {
-			t.Errorf("%s: was taken", name)
+		for range 2 {
+			if k.Look() {
+				t.Errorf("%s: was taken", name)
+			}
 		}
 		if !strings.Contains(k.Problem(), want) || strings.Count(log.String(), "level=ERROR") != 1 {
 			t.Errorf("%s: problem %q, want %q; log %s", name, k.Problem(), want, log.String())
@@ -92,7 +94,7 @@ func TestKeysRotate(t *testing.T) {
 		works(before, true)
 	}
 	spare := filepath.Join(t.TempDir(), "spare")
-	write(t, spare, after, auth.Member, "n1", "127.0.0.1")
+	write(t, spare, after, "n1", "127.0.0.1")
 	replace := func(name string) {
 		data, err := os.ReadFile(filepath.Join(spare, name))
 		if err == nil {
@@ -113,7 +115,7 @@ func TestKeysRotate(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	broken("somebody else's", "this node is", func() { write(t, dir, after, auth.Member, "n3", "127.0.0.1") })
+	broken("somebody else's", "this node is", func() { write(t, dir, after, "n3", "127.0.0.1") })
 	for _, name := range []string{auth.CAFile, auth.CertFile, auth.KeyFile} {
 		replace(name)
 	}
@@ -129,7 +131,7 @@ func TestKeysRotate(t *testing.T) {
 func TestKeysRun(t *testing.T) {
 	old, fresh := mustCA(t), mustCA(t)
 	dir := filepath.Join(t.TempDir(), "n1")
-	write(t, dir, old, auth.Member, "n1", "127.0.0.1")
+	write(t, dir, old, "n1", "127.0.0.1")
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		k, err := auth.LoadKeys(auth.FilesIn(dir), "lab", "n1", slog.New(slog.NewTextHandler(&log, nil)))
@@ -147,13 +149,13 @@ func TestKeysRun(t *testing.T) {
 			t.Errorf("warned %d times in 50 hours, want 3", n)
 		}
 		count := func() int { return strings.Count(log.String(), "new certificate files are used") }
-		write(t, dir, fresh, auth.Member, "n1", "127.0.0.1")
+		write(t, dir, fresh, "n1", "127.0.0.1")
 		time.Sleep(auth.LookEvery)
 		synctest.Wait()
 		if count() != 1 {
 			t.Error("new files were not taken up by themselves")
 		}
-		write(t, dir, fresh, auth.Member, "n1", "127.0.0.1")
+		write(t, dir, fresh, "n1", "127.0.0.1")
 		reload <- os.Interrupt
 		synctest.Wait()
 		if count() != 2 {
