@@ -27,7 +27,6 @@ func (p *Printer) Why(r *pb.GetResponse) error {
 	p.collateral(m)
 	p.approvals(m)
 	p.steps(m)
-	p.lines("keeps", m.GetSpared(), shownRules)
 	p.lines("rules", rulesOf(m), shownRules)
 	var exempt []string
 	for _, e := range m.GetExempt() {
