@@ -54,7 +54,7 @@ func TestBadInput(t *testing.T) {
 		{"targets of both families", "operator", start("--target", good+",2001:db8:a:9::/64", "--discard"), exitMalformed, "targets[1]"},
 		{"rate of 0.1 bps", "operator", start("--target", good, "--rate", "0.1bps"), exitMalformed, "action.rate: 0.0125 bytes/s is below 1 byte/s"},
 		{"rate without a unit", "operator", start("--target", good, "--rate", "10"), exitMalformed, "no unit"},
-		{"rate and discard", "operator", start("--target", good, "--rate", "1Mbps", "--discard"), exitMalformed, "exactly one of --discard"},
+		{"rate and discard", "operator", start("--target", good, "--rate", "1Mbps", "--discard"), exitMalformed, "--discard and --rate exclude each other"},
 		{"rate of half a packet", "operator", start("--target", good, "--rate", "0.5pps"), exitMalformed, "action.rate: 0.5 packets/s is below 1 packet/s"},
 		{"mark 64", "operator", start("--target", good, "--mark", "64"), exitMalformed, "action.mark: DSCP 64 is above 63"},
 		{"mark by a name that there is not", "operator", start("--target", good, "--mark", "af44"), exitMalformed, `action.mark: "af44" is not a DSCP`},
