@@ -289,8 +289,8 @@ func (s *session) round() error {
 			s.metrics.conflicts.Inc()
 			continue
 		}
+		s.metrics.decided(b) // first: who has an answer finds it counted
 		b.answer(res.state)
-		s.metrics.decided(b)
 		if res.state.LeaseAt().Equal(now) {
 			s.leaseAt = now.Add(s.leaseEvery)
 		}

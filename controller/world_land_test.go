@@ -453,6 +453,9 @@ func (w *world) change() {
 		}
 	case 9: // something is removed
 		docs := w.land.all()
+		if len(docs) == 0 {
+			return
+		}
 		i := r.IntN(len(docs))
 		if k := docs[i].Ref().Kind; k == policy.KindSafeguards || k == policy.KindRouter && r.IntN(3) > 0 {
 			return
