@@ -1,15 +1,14 @@
 package controller
 
-import (
-	"cmp"
-
-	"github.com/tidegate/tidegate/policy"
-)
+import "github.com/tidegate/tidegate/policy"
 
 // tell logs what holds policies or detectors back from now on, or does no longer. What this node learns of the past, at its
 // start, it does not tell.
 func (r *reconciler) tell(now *policy.State) {
-	before := cmp.Or(r.told, policy.NewState())
+	before := r.told
+	if before == nil {
+		before = policy.NewState() // once: making one takes longer than all the rest of an entry
+	}
 	r.told = now
 	was, frozen := before.Frozen()
 	switch is, freezes := now.Frozen(); {
