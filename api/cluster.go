@@ -67,11 +67,12 @@ func (s *memberService) LocalStatus(_ context.Context, req *tidegatev1.LocalStat
 }
 
 // Unready says why a node should not be sent work: one sentence for each reason, none when it is ready. A node whose
-// speaker is out, which is nil else, decides as well as any other, and does not do what it is there for.
+// speaker is out, or lost, decides as well as any other, and does not do what it is there for. Of speaker only these two
+// count.
 func Unready(c interface {
 	Leader() (m controller.Member, self, known bool)
 	Status() controller.Status
-}, out *wanted.Out,
+}, speaker *wanted.Status,
 ) []string {
 	var why []string
 	st := c.Status()
@@ -84,8 +85,11 @@ func Unready(c interface {
 	if !st.CaughtUp {
 		why = append(why, "not caught up with a leader since the start")
 	}
-	if out != nil {
-		why = append(why, outText(out))
+	if speaker.Out != nil {
+		why = append(why, outText(speaker.Out))
+	}
+	if speaker.Lost != "" {
+		why = append(why, speaker.Lost)
 	}
 	return why
 }
@@ -99,7 +103,7 @@ func (s *Server) local(withRules bool) *tidegatev1.LocalStatusResponse {
 		LeaseRemaining: durationProto(st.LeaseRemaining),
 		Version:        s.cfg.Version, Serving: st.Serving, Started: timeProto(st.Started), SessionsWanted: uint32(len(speaker.Sessions)),
 	}
-	node.Unready = strings.Join(Unready(s.ctrl, speaker.Out), "; ")
+	node.Unready = strings.Join(Unready(s.ctrl, &speaker), "; ")
 	node.Out = outProto(st.NodeID, speaker.Out)
 	node.AuditVersion = auditVersion
 	if c := s.deps.Certificate; c != nil {

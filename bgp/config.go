@@ -50,6 +50,16 @@ type Config struct {
 	// must exist by the time of the order.
 	OutFile string
 
+	// RestartTime is how long routers shall keep what they heard when a session breaks without a word, as when this process
+	// crashes (RFC 4724), in whole seconds up to MaxRestartTime; zero means that they drop it at once. It is for a speaker
+	// that is started again at once with its last Set. A session that is closed in order takes everything along all the same.
+	RestartTime time.Duration
+	// Quarantined are routers that are not dialled, by address, each with the reason in a sentence.
+	Quarantined map[netip.Addr]string
+	// Connecting is told which engine is about to talk to which router; nil for nobody. The goroutines of GoBGP that read
+	// what the router sends bear that engine's number as their label LabelEngine, which a crash report shows.
+	Connecting func(engine string, router wanted.Router)
+
 	spareEngines int // started before the first router; see enginePool
 
 	fault func(w engineWork, do func() error) error // stands between the speaker and GoBGP in tests; nil otherwise
@@ -67,6 +77,12 @@ type Deps struct {
 	// Registerer receives the speaker's metrics while Run runs; nil for none.
 	Registerer prometheus.Registerer
 }
+
+// MaxRestartTime is the longest Config.RestartTime: every bound that is promised grows by it.
+const MaxRestartTime = time.Minute
+
+// LabelEngine is the name of the label (runtime/pprof) of GoBGP's goroutines.
+const LabelEngine = "tidegate-engine"
 
 const (
 	defaultHoldTime   = 30 * time.Second
@@ -104,6 +120,8 @@ func (c Config) validate() error {
 		return fmt.Errorf("%w: hold time %q is not a number of seconds from 3 to 65535", ErrConfig, c.HoldTime)
 	case c.StuckAfter < 0:
 		return fmt.Errorf("%w: stuck after %q is negative", ErrConfig, c.StuckAfter)
+	case c.RestartTime < 0 || c.RestartTime > MaxRestartTime || c.RestartTime%time.Second != 0:
+		return fmt.Errorf("%w: restart time %q is not a number of seconds up to %s", ErrConfig, c.RestartTime, MaxRestartTime)
 	case c.ResetAfter < 0:
 		return fmt.Errorf("%w: reset after %q is negative", ErrConfig, c.ResetAfter)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"runtime/pprof"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,7 @@ import (
 // and routes learned from one cannot reach another at all.
 type engine struct {
 	cfg    Config
+	number string // different from every other's of this process
 	bgp    *server.BgpServer
 	log    *engineLog
 	served chan struct{} // closed when Serve has returned
@@ -46,11 +48,13 @@ type peerEvent struct {
 }
 
 // startEngine starts a GoBGP server that listens nowhere and uses no route that it hears.
-func startEngine(ctx context.Context, cfg Config, log *slog.Logger) (*engine, error) {
-	e := &engine{cfg: cfg, log: newEngineLog(log), served: make(chan struct{}), attrs: newAttributeCache(cfg)}
+func startEngine(ctx context.Context, number string, cfg Config, log *slog.Logger) (*engine, error) {
+	e := &engine{cfg: cfg, number: number, log: newEngineLog(log), served: make(chan struct{}), attrs: newAttributeCache(cfg)}
 	e.bgp = server.NewBgpServer(server.LoggerOption(slog.New(e.log), nil))
 	go func() {
 		defer close(e.served)
+		// Whatever GoBGP starts for the neighbour inherits the label.
+		pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), pprof.Labels(LabelEngine, number)))
 		e.bgp.Serve()
 	}()
 	err := e.bgp.StartBgp(ctx, &api.StartBgpRequest{Global: &api.Global{
@@ -155,10 +159,25 @@ func (e *engine) connect(ctx context.Context, r *wanted.Router, l *ledger) error
 	}
 	for _, f := range configuredFamilies(r) {
 		g := familyOf(r.Carries, f)
-		peer.AfiSafis = append(peer.AfiSafis, &api.AfiSafi{Config: &api.AfiSafiConfig{
+		family := &api.AfiSafi{Config: &api.AfiSafiConfig{
 			Family:  &api.Family{Afi: api.Family_Afi(g.Afi()), Safi: api.Family_Safi(g.Safi())},
 			Enabled: true,
-		}})
+		}}
+		if e.cfg.RestartTime > 0 {
+			family.MpGracefulRestart = &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: true}}
+		}
+		peer.AfiSafis = append(peer.AfiSafis, family)
+	}
+	if e.cfg.RestartTime > 0 {
+		// Restarting says that what the router has kept is kept rightly: it waits for our End-of-RIB, and then drops what was
+		// not announced again. That holds for the first session of a process and for all later ones.
+		peer.GracefulRestart = &api.GracefulRestart{
+			Enabled: true, RestartTime: uint32(e.cfg.RestartTime / time.Second), LocalRestarting: true,
+			DeferralTime: uint32(deferral / time.Second),
+		}
+	}
+	if e.cfg.Connecting != nil {
+		e.cfg.Connecting(e.number, *r)
 	}
 	switch {
 	case r.TTLSecurity:
@@ -171,6 +190,10 @@ func (e *engine) connect(ctx context.Context, r *wanted.Router, l *ledger) error
 	}
 	return nil
 }
+
+// deferral is how long GoBGP waits for the router's End-of-RIB before it sends what we announce, when both can restart
+// gracefully (RFC 4724 section 4.1).
+const deferral = 3 * time.Second
 
 // disconnect removes the neighbour, with a Cease notification if the session is up. GoBGP does this within about a
 // second even when the router has stopped reading.
@@ -194,9 +217,10 @@ type look struct {
 func (e *engine) look(ctx context.Context) (l look, err error) {
 	err = e.bgp.ListPeer(ctx, &api.ListPeerRequest{}, func(p *api.Peer) {
 		l = look{
-			established: p.GetState().GetSessionState() == api.PeerState_SESSION_STATE_ESTABLISHED,
-			written:     p.GetState().GetMessages().GetSent().GetTotal(),
-			holdTime:    p.GetTimers().GetState().GetNegotiatedHoldTime(),
+			established: p.GetState().GetSessionState() == api.PeerState_SESSION_STATE_ESTABLISHED &&
+				!p.GetGracefulRestart().GetLocalRestarting(), // while it defers it sends nothing, and forgets withdrawals
+			written:  p.GetState().GetMessages().GetSent().GetTotal(),
+			holdTime: p.GetTimers().GetState().GetNegotiatedHoldTime(),
 		}
 	})
 	return l, err
@@ -374,11 +398,12 @@ func newEngineLog(l *slog.Logger) *engineLog {
 
 // Enabled is part of slog.Handler.
 func (l *engineLog) Enabled(_ context.Context, level slog.Level) bool {
-	return level >= slog.LevelInfo || !l.established.Load() || l.ledger.Load() != nil
+	return faultsOn || level >= slog.LevelInfo || !l.established.Load() || l.ledger.Load() != nil
 }
 
 // Handle is part of slog.Handler.
 func (l *engineLog) Handle(ctx context.Context, r slog.Record) error {
+	faultAt(r)
 	if r.Message == updateWritten {
 		if to := l.ledger.Load(); to != nil {
 			tell(to, r)

@@ -301,6 +301,9 @@ func (n *neighbour) takeEvents(ctx context.Context, now time.Time) {
 		switch {
 		case ev.state == gobgp.BGP_FSM_ESTABLISHED && !n.session.established:
 			n.session.opening, n.session.holdUntil = &ev, now.Add(openTimeout)
+			if n.cfg.RestartTime > 0 {
+				n.session.holdUntil = now.Add(deferral + openTimeout)
+			}
 		case ev.state == gobgp.BGP_FSM_OPENCONFIRM:
 			n.session.holdUntil = now.Add(openTimeout)
 		case ev.state == gobgp.BGP_FSM_IDLE:
@@ -468,7 +471,7 @@ func sameSession(a, b *wanted.Router) bool {
 
 // connect begins to dial once everything that shall be there from the start is loaded.
 func (n *neighbour) connect(ctx context.Context, now time.Time) {
-	if why := whyUnusable(&n.assigned.router); why != "" {
+	if why := n.whyNot(); why != "" {
 		n.leaveAlone(why)
 		return
 	}
@@ -487,6 +490,15 @@ func (n *neighbour) connect(ctx context.Context, now time.Time) {
 	}
 	n.session.configured = true
 	n.enter(wanted.SessionConnecting)
+}
+
+// whyNot says why the router must not be dialled; empty if it may.
+func (n *neighbour) whyNot() string {
+	r := &n.assigned.router
+	if why := n.cfg.Quarantined[r.Address]; why != "" {
+		return why
+	}
+	return whyUnusable(r)
 }
 
 // leaveAlone says, once, why the router is not dialled.
@@ -554,7 +566,7 @@ func (n *neighbour) explain() {
 func (n *neighbour) nextLook(now time.Time) time.Duration {
 	d := idle
 	s := &n.session
-	if !s.configured && whyUnusable(&n.assigned.router) == "" {
+	if !s.configured && n.whyNot() == "" {
 		d = min(d, max(0, s.connectAt.Sub(now)))
 	}
 	if !s.established || n.ledger.owed.Load() > 0 || s.stuck {

@@ -91,7 +91,7 @@ func writeOut(path string, o wanted.Out) error {
 	if err != nil {
 		return fmt.Errorf("cannot write %q: %w", path, err)
 	}
-	return replaceFile(path, data)
+	return ReplaceFile(path, data)
 }
 
 // removeOut removes the file, whatever is in it: when it returns nil it is gone from the disk too.
@@ -105,8 +105,9 @@ func removeOut(path string) error {
 	return syncDir(filepath.Dir(path))
 }
 
-// replaceFile makes data the content of the file at path, or leaves it as it is.
-func replaceFile(path string, data []byte) error {
+// ReplaceFile makes data the content of the file at path, for its owner alone, or leaves it as it is: when it returns nil
+// the content is on the disk, whole.
+func ReplaceFile(path string, data []byte) error {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, filepath.Base(path)+".*")
 	if err != nil {

@@ -3,7 +3,9 @@ package bgp
 import (
 	"context"
 	"log/slog"
+	"strconv"
 	"sync"
+	"sync/atomic"
 )
 
 // defaultSpareEngines is how many engines are started before the first router: GoBGP writes two of its package variables
@@ -15,6 +17,8 @@ const defaultSpareEngines = 4
 type enginePool struct {
 	cfg Config
 	log *slog.Logger
+
+	started atomic.Uint64 // engines, ever
 
 	mu   sync.Mutex // guards all and free
 	all  map[*engine]bool
@@ -36,7 +40,7 @@ func newEnginePool(ctx context.Context, cfg Config, log *slog.Logger) (*enginePo
 }
 
 func (p *enginePool) start(ctx context.Context) (*engine, error) {
-	e, err := startEngine(ctx, p.cfg, p.log)
+	e, err := startEngine(ctx, strconv.FormatUint(p.started.Add(1), 10), p.cfg, p.log)
 	if err != nil {
 		return nil, err
 	}

@@ -53,6 +53,9 @@ type Config struct {
 	LeaseEvery time.Duration
 	// Lease is how long a node goes on announcing without having heard of a live leader; 0: 60 min.
 	Lease time.Duration
+	// Restart is how long routers may keep rules after a speaker ended without a word; 0: not at all. Bounds that are
+	// promised grow by it.
+	Restart time.Duration
 	// SnapshotEvery is the number of entries after which a snapshot is taken; 0: 8192.
 	SnapshotEvery uint64
 }

@@ -411,10 +411,11 @@ func (c *Controller) leaseRemaining() time.Duration {
 }
 
 // GoneAtLatest returns the time, in terms of the log, at which the rules of m have left every node, whether or not it
-// can be reached: the end of its lifetime, or of the lease of a node that was cut off right after the last one.
+// can be reached: the end of its lifetime, or of the lease of a node that was cut off right after the last one; and what
+// routers keep of a speaker that ended without a word.
 func (c *Controller) GoneAtLatest(m *policy.Mitigation) time.Time {
 	s := c.State()
-	return minTime(m.Expires, maxTime(s.LeaseAt(), s.At()).Add(c.cfg.Lease))
+	return minTime(m.Expires, maxTime(s.LeaseAt(), s.At()).Add(c.cfg.Lease)).Add(c.cfg.Restart)
 }
 
 // Write decides a command and returns when the decision is committed and applied here. It fails with a NotLeaderError

@@ -58,6 +58,7 @@ api: %[3]s
 http: %[4]s
 tls: {ca: %[1]s/tls/ca.pem, cert: %[1]s/tls/cert.pem, key: %[1]s/tls/key.pem}
 bgp: {asn: 65001, router_id: %[2]s, local_address: %[2]s}
+speaker: {process: %[5]s}
 `
 
 // newLab makes a lab that ends with the test; if the test fails, the logs of all its processes are printed.
@@ -84,6 +85,13 @@ func newLab(t *testing.T, open func() (*lab.Lab, error)) *lab.Lab {
 // testdata, and waits until every node has a session with everybody.
 func startCluster(t *testing.T) *cluster {
 	t.Helper()
+	// A node that is killed takes its sessions along then, which most tests of faults want.
+	return startClusterWith(t, "in-process")
+}
+
+// startClusterWith is startCluster with the nodes' speakers in another place.
+func startClusterWith(t *testing.T, speakers string) *cluster {
+	t.Helper()
 	lab.Require(t)
 	c := &cluster{t: t}
 	var addresses []netip.Addr
@@ -109,7 +117,7 @@ func startCluster(t *testing.T) *cluster {
 		section += fmt.Sprintf("    - {id: %s, raft: %q, api: %q}\n", m.id, m.raft, m.api)
 	}
 	for _, m := range c.members {
-		m.file = c.write(m.id+".yaml", fmt.Sprintf(nodeFile, m.id, m.address, m.api, m.http)+fmt.Sprintf(section, m.raft))
+		m.file = c.write(m.id+".yaml", fmt.Sprintf(nodeFile, m.id, m.address, m.api, m.http, speakers)+fmt.Sprintf(section, m.raft))
 		c.start(m)
 	}
 	c.as("admin").ok("apply", "-f", c.write("inventory.yaml", inventory), "--reason", "first inventory")

@@ -13,6 +13,7 @@ import (
 // speakerOf is what the speaker commands say.
 type speakerOf struct {
 	Speaker struct {
+		Pid int
 		Out *struct {
 			By, Reason, Trouble string
 		}
@@ -132,7 +133,7 @@ func TestPanic(t *testing.T) {
 
 // TestPanicRefuses: what goes wrong with the socket is said with what to do about it, and changes nothing.
 func TestPanicRefuses(t *testing.T) {
-	s := startSingle(t)
+	s := startSingleWith(t, func(*single) string { return "speaker: {process: in-process}\n" })
 	s.as("detector").signal("send", "--attack", "a", "--target", "203.0.113.10", "--vector", "dns_amplification")
 	rules := []string{
 		"dst 203.0.113.10/32 proto udp sport 53 => discard",

@@ -129,7 +129,7 @@ func serve(t *testing.T, s remote.Speaker) (*remote.Client, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := remote.New(remote.Config{Node: "n1", Others: []remote.Other{{Node: "n2", API: "192.0.2.12:7400"}}}, s, slog.New(slog.DiscardHandler))
+	srv := remote.New(remote.Config{Node: "n1", Others: []remote.Other{{Node: "n2", API: "192.0.2.12:7400"}}}, s, nil, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(ctx, l) }()
@@ -168,7 +168,7 @@ func TestWithdrawAllAndResume(t *testing.T) {
 	want := &speakerv1.WithdrawAllResponse{
 		Withdrawn: []string{"dst 198.51.100.0/25", "dst 198.51.100.128/26", "dst 203.0.113.0/25", "dst 203.0.113.7/32 (blackhole)"},
 		Speaker: &speakerv1.Speaker{
-			Node: "n1", Revision: 7, LeaseRemaining: durationpb.New(time.Minute), Others: []*speakerv1.Other{{Node: "n2", ApiAddress: "192.0.2.12:7400"}},
+			Node: "n1", Pid: uint32(os.Getpid()), Revision: 7, LeaseRemaining: durationpb.New(time.Minute), Others: []*speakerv1.Other{{Node: "n2", ApiAddress: "192.0.2.12:7400"}},
 			Out: &speakerv1.Out{By: first.GetSpeaker().GetOut().GetBy(), Reason: "wrong rule"},
 			Sessions: []*speakerv1.Session{
 				{Router: "edge1", Address: "192.0.2.1", Carries: "flowspec", State: "established", Announced: 3, Wanted: 5},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -48,12 +49,13 @@ type Server struct {
 	speakerv1.UnimplementedSpeakerServiceServer
 	cfg     Config
 	speaker Speaker
+	feed    *Feed // nil: the controller is in this process
 	log     *slog.Logger
 }
 
-// New makes an inert Server; Serve makes it work.
-func New(cfg Config, speaker Speaker, log *slog.Logger) *Server {
-	return &Server{cfg: cfg, speaker: speaker, log: log}
+// New makes an inert Server; Serve makes it work. The feed is nil where the controller is in the same process.
+func New(cfg Config, speaker Speaker, feed *Feed, log *slog.Logger) *Server {
+	return &Server{cfg: cfg, speaker: speaker, feed: feed, log: log}
 }
 
 // maxWait bounds how long a caller may wait for withdrawals.
@@ -61,8 +63,12 @@ const maxWait = 10 * time.Minute
 
 // Serve answers calls on l until ctx ends, and closes l.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	g := grpc.NewServer(grpc.Creds(peerCredentials{}), grpc.UnaryInterceptor(s.intercept))
+	g := grpc.NewServer(grpc.Creds(peerCredentials{}), grpc.UnaryInterceptor(s.intercept), grpc.StreamInterceptor(s.interceptStream),
+		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage))
 	speakerv1.RegisterSpeakerServiceServer(g, s)
+	if s.feed != nil {
+		speakerv1.RegisterFeedServiceServer(g, s.feed)
+	}
 	failed := make(chan error, 1)
 	go func() { failed <- g.Serve(l) }()
 	select {
@@ -90,6 +96,14 @@ func (s *Server) intercept(ctx context.Context, req any, info *grpc.UnaryServerI
 		return nil, err
 	}
 	return next(ctx, req)
+}
+
+// interceptStream is intercept for streams.
+func (s *Server) interceptStream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+	_, err = s.intercept(ss.Context(), nil, &grpc.UnaryServerInfo{FullMethod: info.FullMethod}, func(context.Context, any) (any, error) {
+		return nil, next(srv, ss)
+	})
+	return err
 }
 
 // WithdrawAll is part of speakerv1.SpeakerServiceServer.
@@ -196,7 +210,7 @@ func words(field, text string, limit int) (string, error) {
 
 // speakerProto is a Status for people.
 func (s *Server) speakerProto(st *wanted.Status) *speakerv1.Speaker {
-	out := &speakerv1.Speaker{Node: s.cfg.Node, Out: outProto(st.Out), Revision: st.Revision}
+	out := &speakerv1.Speaker{Node: s.cfg.Node, Out: outProto(st.Out), Revision: st.Revision, Pid: uint32(os.Getpid()), OwnProcess: s.feed != nil}
 	if st.Revision != 0 {
 		out.LeaseRemaining = durationpb.New(max(0, time.Duration(st.LeaseUntil-st.At)))
 	}

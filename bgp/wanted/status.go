@@ -22,6 +22,8 @@ type Status struct {
 	Sessions       []SessionStatus // one for each router of the newest Set, by name
 	// Out is the order to withdraw everything and to stay out, while it is in force; else nil. It is not changed.
 	Out *Out
+	// Lost says why nothing else is known here: the speaker is another process and does not answer. Empty if it does.
+	Lost string
 }
 
 // Out is an operator's order to withdraw everything and to stay out. It outlasts Sets, and restarts.

@@ -52,6 +52,7 @@ data_dir: {{.Self.ID}}/data
 api: {{.Self.API}}
 http: {{.Self.HTTP}}
 tls: {ca: {{.Self.ID}}/tls/ca.pem, cert: {{.Self.ID}}/tls/cert.pem, key: {{.Self.ID}}/tls/key.pem}
+speaker: {process: in-process}
 bgp: {asn: {{.ASN}}, router_id: {{.Self.RouterID}}}
 cluster:
   name: {{.Cluster}}

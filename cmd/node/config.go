@@ -52,7 +52,19 @@ type BGP struct {
 // Speaker is how this node's speaker is reached on this machine.
 type Speaker struct {
 	Socket string // path of the unix socket; empty: in DataDir
+	// Process is where the speaker runs. The zero value is InProcess; a file that says nothing means Supervised.
+	Process Process
 }
+
+// Process is where a node's speaker runs.
+type Process string
+
+// The places for a speaker.
+const (
+	InProcess  Process = ""           // in the node's own process
+	Supervised Process = "supervised" // in a process that the node starts, and starts again when it ends
+	External   Process = "external"   // in a service of its own, which runs tidegate speaker run
+)
 
 // SpeakerSocket is the path of the unix socket at which this node's speaker takes orders.
 func (c Config) SpeakerSocket() string {
@@ -61,6 +73,9 @@ func (c Config) SpeakerSocket() string {
 	}
 	return filepath.Join(c.DataDir, remote.SocketName)
 }
+
+// setFile is where a speaker in a process of its own keeps what it announces, over its own crash.
+func (c Config) setFile() string { return filepath.Join(c.DataDir, "speaker-set") }
 
 // outFile is where the order to stay out is kept.
 func (c Config) outFile() string { return filepath.Join(c.DataDir, "speaker-out.json") }
@@ -149,10 +164,7 @@ func readTop(s *section, dir string) Config {
 	if len(c.Cluster.Members) > 0 && c.TLS == (TLSFiles{}) {
 		s.bad("tls", "is missing; a cluster section needs certificates of one authority: make them with `tidegate pki`, or leave out cluster on a single node")
 	}
-	if sp, ok := s.sub("speaker"); ok {
-		c.Speaker.Socket = within(dir, sp.text("socket"))
-		sp.done()
-	}
+	c.Speaker = readSpeaker(s, dir)
 	if err := remote.CheckPath(c.SpeakerSocket()); err != nil && c.DataDir != "" {
 		s.bad("speaker", "%s; write a shorter one, e.g. speaker: {socket: /run/tidegate/%s.sock}", err, c.Node)
 	}
@@ -162,6 +174,26 @@ func readTop(s *section, dir string) Config {
 	c.Limits = readLimits(s)
 	s.done()
 	return c
+}
+
+func readSpeaker(s *section, dir string) Speaker {
+	out := Speaker{Process: Supervised}
+	sub, ok := s.sub("speaker")
+	if !ok {
+		return out
+	}
+	out.Socket = within(dir, sub.text("socket"))
+	switch text := sub.text("process"); text {
+	case "", string(Supervised):
+	case string(External):
+		out.Process = External
+	case "in-process":
+		out.Process = InProcess
+	default:
+		sub.bad("process", "%q is not one of supervised, external, in-process", text)
+	}
+	sub.done()
+	return out
 }
 
 // distinct reports addresses that stand twice.

@@ -29,7 +29,7 @@ rest:
 tls: {ca: tls/ca.pem, cert: /etc/tidegate/cert.pem, key: tls/key.pem, trust: {detectors: tls/detectors.pem, people: /etc/tidegate/people.pem}}
 bgp: {asn: 4200000001, router_id: 192.0.2.1, local_address: "2001:db8::1"}
 secrets: {edge1-md5: secrets/edge1}
-speaker: {socket: run/speaker.sock}
+speaker: {socket: run/speaker.sock, process: external}
 cluster:
   name: demo
   raft: 192.0.2.1:7500
@@ -59,7 +59,7 @@ func TestParseConfig(t *testing.T) {
 			},
 			BGP:     BGP{ASN: 4200000001, RouterID: netip.MustParseAddr("192.0.2.1"), LocalAddress: netip.MustParseAddr("2001:db8::1")},
 			Secrets: map[string]string{"edge1-md5": "/etc/x/secrets/edge1"},
-			Speaker: Speaker{Socket: "/etc/x/run/speaker.sock"},
+			Speaker: Speaker{Socket: "/etc/x/run/speaker.sock", Process: External},
 			Cluster: Cluster{Name: "demo", Raft: "192.0.2.1:7500", Members: []Member{
 				{ID: "n1", Raft: "192.0.2.1:7500", API: "192.0.2.1:7400"},
 				{ID: "n2", Raft: "n2.example.net:7500", API: "n2.example.net:7400"},
@@ -70,6 +70,7 @@ func TestParseConfig(t *testing.T) {
 		{"as little as possible", "node: solo\ndata_dir: /var/lib/tidegate\nbgp: {asn: 65001, local_address: 192.0.2.7}\n", Config{
 			Node: "solo", DataDir: "/var/lib/tidegate", API: DefaultAPI, HTTP: DefaultHTTP,
 			BGP:     BGP{ASN: 65001, RouterID: netip.MustParseAddr("192.0.2.7"), LocalAddress: netip.MustParseAddr("192.0.2.7")},
+			Speaker: Speaker{Process: Supervised},
 			Cluster: Cluster{Name: DefaultCluster}, Log: Log{Format: "text"},
 		}},
 	}

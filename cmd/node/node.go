@@ -22,6 +22,7 @@ import (
 	"github.com/tidegate/tidegate/api/auth"
 	"github.com/tidegate/tidegate/bgp"
 	"github.com/tidegate/tidegate/bgp/remote"
+	"github.com/tidegate/tidegate/bgp/wanted"
 	"github.com/tidegate/tidegate/controller"
 	"github.com/tidegate/tidegate/controller/audit"
 )
@@ -33,6 +34,8 @@ type Deps struct {
 	// Reload asks, by SIGHUP, to look at the certificate files at once; they are looked at every few seconds anyway. It may
 	// be nil.
 	Reload <-chan os.Signal
+	// Speaker is the command that runs this node's speaker in a process of its own, for Supervised.
+	Speaker []string
 	// Listening is called once, from Run, when the ports are open: tests ask for port 0.
 	Listening func(Addresses)
 }
@@ -119,8 +122,10 @@ type wiring struct {
 	registry   *prometheus.Registry
 	members    []controller.Member
 	controller *controller.Controller
-	speaker    *bgp.Speaker
-	streams    *streams // nil on a single node
+	speaker    speaker
+	own        *bgp.Speaker  // the speaker, in this process
+	proxy      *remote.Proxy // the speaker, in another process; one of the two is nil
+	streams    *streams      // nil on a single node
 	api, http  net.Listener
 	orders     net.Listener // the speaker's socket
 	dialer     *api.Dialer
@@ -138,11 +143,7 @@ func (n *Node) wire() (*wiring, error) {
 	}
 	w := &wiring{n: n, registry: prometheus.NewRegistry()}
 	w.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	w.speaker, err = bgp.New(bgp.Config{
-		ASN: n.cfg.BGP.ASN, RouterID: n.cfg.BGP.RouterID, LocalAddress: n.cfg.BGP.LocalAddress, OutFile: n.cfg.outFile(),
-	},
-		bgp.Deps{Logger: n.log.With("part", "bgp"), Elapsed: elapsed, Registerer: w.registry})
-	if err != nil {
+	if err := w.makeSpeaker(elapsed); err != nil {
 		return nil, err
 	}
 	deps := controller.Deps{
@@ -154,6 +155,7 @@ func (n *Node) wire() (*wiring, error) {
 	}
 	w.controller, err = controller.New(controller.Config{
 		Cluster: n.cfg.Cluster.Name, NodeID: n.cfg.Node, DataDir: n.cfg.DataDir, Version: n.deps.Version, Members: w.members,
+		Restart: n.cfg.restartTime(),
 	}, deps)
 	if err != nil {
 		return nil, errors.Join(err, w.close())
@@ -225,18 +227,19 @@ func (w *wiring) parts() ([]part, error) {
 	}))
 	parts := []part{
 		{"http", func(ctx context.Context) error {
-			return serveHTTP(ctx, w.http, handler(w.unready, w.registry))
+			return serveHTTP(ctx, w.http, handler(w.unready, w.gatherer()))
 		}},
 		{"tls", func(ctx context.Context) error { return w.keys.Run(ctx, w.n.deps.Reload, time.Now) }},
 		{"audit", trail.Run}, // before what makes records, so that it stops after that
-		{"bgp", w.speaker.Run},
-		{"speaker socket", func(ctx context.Context) error { return w.orderServer().Serve(ctx, w.orders) }},
+	}
+	parts = append(parts, w.speakerParts()...)
+	parts = append(parts, []part{
 		{"controller", w.controller.Run},
 		{"api", func(ctx context.Context) error {
 			return errors.Join(server.Serve(ctx, w.api, w.keys.Server()), w.dialer.Close())
 		}},
 		{"health", func(ctx context.Context) error { return w.watchHealth(ctx, server) }},
-	}
+	}...)
 	if w.restListener == nil {
 		return parts, nil
 	}
@@ -259,12 +262,13 @@ func (w *wiring) listen() error {
 			return fmt.Errorf("cannot open the %s address %q: %w", l.key, l.address, err)
 		}
 	}
-	// The lock of the data directory is held: what is left there of an earlier process is nobody's any more.
-	l, err := remote.Listen(cfg.SpeakerSocket())
-	if err != nil {
-		return err
+	if w.own != nil {
+		l, err := remote.Listen(cfg.SpeakerSocket())
+		if err != nil {
+			return err
+		}
+		w.orders = l
 	}
-	w.orders = l
 	return w.listenForRaft()
 }
 
@@ -281,23 +285,16 @@ func (w *wiring) listenForRaft() error {
 	return nil
 }
 
-// orderServer answers at the speaker's socket.
-func (w *wiring) orderServer() *remote.Server {
-	cfg := remote.Config{Node: w.n.cfg.Node}
-	for _, m := range w.members {
-		if m.ID != w.n.cfg.Node {
-			cfg.Others = append(cfg.Others, remote.Other{Node: m.ID, API: m.APIAddress})
-		}
-	}
-	return remote.New(cfg, w.speaker, w.n.log.With("part", "bgp"))
-}
-
 // unready says why this node should not be sent work.
 func (w *wiring) unready() []string {
+	st := wanted.Status{}
 	if o, out := w.speaker.Out(); out {
-		return api.Unready(w.controller, &o)
+		st.Out = &o
 	}
-	return api.Unready(w.controller, nil)
+	if w.proxy != nil {
+		st.Lost = w.proxy.Lost()
+	}
+	return api.Unready(w.controller, &st)
 }
 
 // close undoes a start that failed half-way.
@@ -313,6 +310,9 @@ func (w *wiring) close() error {
 	}
 	if w.streams != nil {
 		errs = append(errs, w.streams.Close())
+	}
+	if w.proxy != nil {
+		errs = append(errs, w.proxy.Close())
 	}
 	if w.dialer != nil {
 		errs = append(errs, w.dialer.Close())

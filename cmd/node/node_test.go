@@ -362,7 +362,7 @@ func TestUnready(t *testing.T) {
 	}
 	for _, r := range rows {
 		t.Run(r.name, func(t *testing.T) {
-			if diff := cmp.Diff(r.want, api.Unready(r.c, r.out)); diff != "" {
+			if diff := cmp.Diff(r.want, api.Unready(r.c, &wanted.Status{Out: r.out})); diff != "" {
 				t.Errorf("reasons (-want +got):\n%s", diff)
 			}
 		})

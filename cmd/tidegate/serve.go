@@ -39,6 +39,9 @@ certificates at its first start and prints how to use them. "tidegate check" loo
 			signal.Notify(reload, syscall.SIGHUP)
 			defer signal.Stop(reload)
 			deps := node.Deps{Logger: a.logger(cfg.Log), Version: version(), Reload: reload}
+			if deps.Speaker, err = speakerProcess(file); err != nil {
+				return err
+			}
 			if cfg.MakesPKI() {
 				deps.Listening = func(at node.Addresses) { a.welcome(cfg, at) }
 			}

@@ -4,17 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/grpclog"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/tidegate/tidegate/bgp/remote"
 	"github.com/tidegate/tidegate/cmd/client"
+	"github.com/tidegate/tidegate/cmd/node"
 	"github.com/tidegate/tidegate/cmd/output"
 	speakerv1 "github.com/tidegate/tidegate/proto/tidegate/speaker/v1"
 )
@@ -30,7 +36,7 @@ func (a *app) speakerCommand() *cobra.Command {
 	c := a.group("speaker", "orders to the BGP speaker of this machine, without the cluster",
 		`Gives orders to the BGP speaker of the node that runs on this machine, over a unix socket: without a leader, without
 the other nodes, without certificates. Only root and the user that the node runs as may do so.`,
-		a.speakerWithdrawAll(&at), a.speakerResume(&at), a.speakerStatus(&at))
+		a.speakerWithdrawAll(&at), a.speakerResume(&at), a.speakerStatus(&at), a.speakerRun(&at))
 	f := c.PersistentFlags()
 	f.StringVarP(&at.config, "config", "c", "", "the node's file, which says where its socket is")
 	f.StringVar(&at.socket, "socket", "", "the socket itself (default: that of --config, else "+usualSocket()+")")
@@ -100,6 +106,39 @@ func (a *app) speakerStatus(at *speakerAt) *cobra.Command {
 			}
 			return p.SpeakerStatus(r)
 		})
+}
+
+// speakerRun is the speaker itself.
+func (a *app) speakerRun(at *speakerAt) *cobra.Command {
+	return a.local("run --config FILE", "run a node's speaker in a process of its own",
+		`Runs the BGP speaker of a node, without the rest of it, until it gets SIGTERM or SIGINT. "tidegate serve" starts it by
+itself, and again when it ends, unless the node's file has "speaker: {process: external}": then it is a service of its
+own, which goes on while the node is restarted or upgraded.`,
+		exactly(), func(ctx context.Context, _ *output.Printer, _ []string) error {
+			if at.config == "" {
+				return &client.UsageError{Text: "--config is missing; write --config FILE, the node's own file"}
+			}
+			cfg, err := readConfig(at.config)
+			if err != nil {
+				return err
+			}
+			grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
+			// The log may go to a pipe of a node that has been killed: the speaker goes on without anybody who reads it.
+			signal.Ignore(syscall.SIGPIPE)
+			return node.RunSpeaker(ctx, cfg, node.Deps{Logger: a.logger(cfg.Log), Version: version()})
+		})
+}
+
+// speakerProcess is the command that runs the speaker of the node of that file.
+func speakerProcess(file string) ([]string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("cannot tell where this program is: %w", err)
+	}
+	if file, err = filepath.Abs(file); err != nil {
+		return nil, fmt.Errorf("cannot tell where the node's file is: %w", err)
+	}
+	return []string{self, "speaker", "run", "--config", file}, nil
 }
 
 // onSpeaker makes a command that asks the speaker of this machine.

@@ -72,7 +72,8 @@ func newLab(b *testing.B, s *suite, n int) *lab {
 
 func (l *lab) file(n *node) string {
 	tlsDir := l.tls(auth.Member, n.id)
-	text := fmt.Sprintf("node: %s\ndata_dir: %s/data\napi: %s\nhttp: %s\ntls: {ca: %s, cert: %s, key: %s}\nbgp: {asn: %d, router_id: %s}\n",
+	text := fmt.Sprintf("node: %s\ndata_dir: %s/data\napi: %s\nhttp: %s\ntls: {ca: %s, cert: %s, key: %s}\nbgp: {asn: %d, router_id: %s}\n"+
+		"speaker: {process: in-process}\n", // what another process costs is measured apart, by BenchmarkSpeakerProcess
 		n.id, n.id, n.api, n.http, auth.FilesIn(tlsDir).CA, auth.FilesIn(tlsDir).Cert, auth.FilesIn(tlsDir).Key, nodeASN, n.routerID)
 	text += fmt.Sprintf("cluster:\n  name: %s\n  raft: %s\n  members:\n", clusterName, n.raft)
 	for _, m := range l.nodes {

@@ -17,7 +17,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
@@ -88,7 +91,27 @@ func (l *Lab) Close() error {
 	for _, p := range slices.Backward(processes) {
 		p.Kill()
 	}
-	return errors.Join(l.ns.Close(), os.RemoveAll(l.dir))
+	return errors.Join(l.endLeft(), l.ns.Close(), os.RemoveAll(l.dir))
+}
+
+// endLeft kills what a process of this lab has started and left running, as a killed node leaves its speaker: processes
+// whose command line names a file of the lab.
+func (l *Lab) endLeft() error {
+	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return fmt.Errorf("cannot list processes: %w", err)
+	}
+	for _, file := range all {
+		line, err := os.ReadFile(file)
+		if err != nil || !strings.Contains(string(line), l.dir+string(filepath.Separator)) {
+			continue // gone by now, or somebody else's
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err == nil && pid != os.Getpid() {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // gone by now is what is wanted
+		}
+	}
+	return nil
 }
 
 // Logs writes the last lines of every process's log to w.

@@ -265,7 +265,11 @@ type Speaker struct {
 	Revision       uint64               `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
 	LeaseRemaining *durationpb.Duration `protobuf:"bytes,5,opt,name=lease_remaining,json=leaseRemaining,proto3" json:"lease_remaining,omitempty"`
 	// Others are the other nodes of the cluster, which announce what this one does not.
-	Others        []*Other `protobuf:"bytes,6,rep,name=others,proto3" json:"others,omitempty"`
+	Others []*Other `protobuf:"bytes,6,rep,name=others,proto3" json:"others,omitempty"`
+	// Pid is the process that holds the sessions.
+	Pid uint32 `protobuf:"varint,7,opt,name=pid,proto3" json:"pid,omitempty"`
+	// Own process is true when that process is not the controller's, so that it goes on when the controller ends.
+	OwnProcess    bool `protobuf:"varint,8,opt,name=own_process,json=ownProcess,proto3" json:"own_process,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -340,6 +344,20 @@ func (x *Speaker) GetOthers() []*Other {
 		return x.Others
 	}
 	return nil
+}
+
+func (x *Speaker) GetPid() uint32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *Speaker) GetOwnProcess() bool {
+	if x != nil {
+		return x.OwnProcess
+	}
+	return false
 }
 
 type WithdrawAllRequest struct {
@@ -674,14 +692,17 @@ const file_tidegate_speaker_v1_speaker_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1f\n" +
 	"\vapi_address\x18\x02 \x01(\tR\n" +
 	"apiAddress\x12\x18\n" +
-	"\acommand\x18\x03 \x01(\tR\acommand\"\x97\x02\n" +
+	"\acommand\x18\x03 \x01(\tR\acommand\"\xca\x02\n" +
 	"\aSpeaker\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12*\n" +
 	"\x03out\x18\x02 \x01(\v2\x18.tidegate.speaker.v1.OutR\x03out\x128\n" +
 	"\bsessions\x18\x03 \x03(\v2\x1c.tidegate.speaker.v1.SessionR\bsessions\x12\x1a\n" +
 	"\brevision\x18\x04 \x01(\x04R\brevision\x12B\n" +
 	"\x0flease_remaining\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x0eleaseRemaining\x122\n" +
-	"\x06others\x18\x06 \x03(\v2\x1a.tidegate.speaker.v1.OtherR\x06others\"}\n" +
+	"\x06others\x18\x06 \x03(\v2\x1a.tidegate.speaker.v1.OtherR\x06others\x12\x10\n" +
+	"\x03pid\x18\a \x01(\rR\x03pid\x12\x1f\n" +
+	"\vown_process\x18\b \x01(\bR\n" +
+	"ownProcess\"}\n" +
 	"\x12WithdrawAllRequest\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12 \n" +
 	"\fon_behalf_of\x18\x02 \x01(\tR\n" +
