@@ -5,9 +5,9 @@ import (
 	"math"
 	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
+	"github.com/tidegate/tidegate/bgp/wanted"
 )
 
 // Aggregate says when many targets in one prefix are answered by the prefix. A zero Aggregate says nothing: then the
@@ -23,10 +23,6 @@ type Aggregate struct {
 func DefaultAggregate() Aggregate {
 	return Aggregate{MinTargets: 8, MinShare: 25, WidestIPv4: 22, WidestIPv6: 48}
 }
-
-// narrowEvery is the least time between two narrowings of a mitigation, so that it does not flap with each update; and it
-// narrows only to less than half of its addresses.
-const narrowEvery = time.Minute
 
 // aggregates returns when the policy aggregates targets of a vector; false if only where rules run out.
 func (d *Policy) aggregates(v Vector) (Aggregate, bool) {
@@ -141,16 +137,17 @@ func shareOfPrefix(targets []netip.Prefix, p netip.Prefix) float64 {
 }
 
 // aggregate answers many targets by prefixes: where they are dense, if the policy says so for the vector, and where there
-// would be more destinations than permitted. It cuts the plan.
+// would be more destinations than permitted. It cuts the plan. Targets of a blackhole are never joined.
 func (p *plan) aggregate(s *State) Reason {
 	sg, j := s.Safeguards(), p.joiner(s)
 	reported := p.targets
-	if _, always := p.taken.aggregates(p.vector); always {
+	joins := p.action.RouteKind() != wanted.RTBH // nobody is blackholed for the neighbours' sake
+	if _, always := p.taken.aggregates(p.vector); always && joins {
 		p.targets = outermost(j.dense(reported))
 	}
 	var r Reason
 	p.cut, r = CutTarget(s, p.customer.ID, p.targets, sg)
-	if (r.Code == CodeTooManyPieces || p.cut.Rounded) && len(p.targets) > 1 {
+	if joins && (r.Code == CodeTooManyPieces || p.cut.Rounded) && len(p.targets) > 1 {
 		r = p.squeeze(s, sg.MaxPieces, r)
 	}
 	if !slices.Equal(p.targets, reported) {
@@ -219,59 +216,4 @@ func (p *plan) tellCollateral(d *Decision, m *Mitigation) {
 	note := m.collateralNote(len(p.reported))
 	m.Notes = append(m.Notes, note)
 	d.Verdict.Reason.Text += "; " + note
-}
-
-// roomy is the plan, not yet fitted, with its targets joined further until the routers have room for it; nil if that does
-// not help. Found is what stands around it then.
-func (p *plan) roomy(s *State, current *Mitigation, alone bool) (*plan, surveyed) {
-	if p.taken == nil || len(p.targets) < 2 {
-		return nil, surveyed{}
-	}
-	for n := len(p.targets) / 2; n >= 1; n /= 2 {
-		trial := *p
-		if trial.reported == nil {
-			trial.reported = p.targets
-		}
-		if r := trial.squeeze(s, n, Reason{Code: CodeTooManyPieces}); r.Code != "" {
-			continue
-		}
-		if r := trial.fit(s); r.Code != "" {
-			continue
-		}
-		found := survey(s, &trial, current, alone)
-		if found.admit(s, &trial).Code == "" {
-			return &trial, found
-		}
-	}
-	return nil, surveyed{}
-}
-
-// holdsStill reports whether a report that m answers leaves it as it is: it is for the same targets; or m is aggregated, and
-// has been so for too short a time, or would still be more than half.
-func (m *Mitigation) holdsStill(p *plan, e Entry) bool {
-	if slices.Equal(m.Targets, p.targets) {
-		return true
-	}
-	if len(m.Reported) == 0 {
-		return false
-	}
-	return e.At.Sub(m.Created) < narrowEvery || sizeOf(p.cut.Pieces)*2 >= sizeOf(m.Cut.Pieces)
-}
-
-// place finds out whether p may begin, or in its place one that gathers what is around it, or, if the routers have no room,
-// one with fewer destinations. Plain is p before it was fitted, found what stands around p. What would await a second
-// person gathers nothing: the addresses around would wait with it.
-func (p *plan) place(s *State, plain *plan, found surveyed, current *Mitigation, alone bool) (*plan, surveyed, Reason) {
-	if wider := plain.gather(s, current); wider != nil && wider.fit(s).Code == "" && wider.approval(s).Code == "" {
-		if around := survey(s, wider, current, alone); around.admit(s, wider).Code == "" {
-			return wider, around, Reason{}
-		}
-	}
-	r := found.admit(s, p)
-	if r.Code == CodeRouterBudget || r.Code == CodeRouterEntries {
-		if roomy, around := plain.roomy(s, current, alone); roomy != nil {
-			return roomy, around, Reason{}
-		}
-	}
-	return p, found, r
 }

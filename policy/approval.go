@@ -235,6 +235,7 @@ func (p *plan) awaitSignal(s *State, f *surveyed, need Reason, attack *PutAttack
 	d := m.awaiting(fmt.Sprintf("%s; M%d (%s) awaits approval: %s", p.reason.Text, m.ID, plural(len(m.Rules), routeWord(m.Action.RouteKind())), need.Text))
 	d.Changes = []Change{&PutMitigation{m}}
 	p.joinOthers(&d, m, e)
+	p.tellCollateral(&d, m)
 	d.keeping(current, attack, m)
 	d.leavePending(s, attack, m.ID, EndSuperseded, fmt.Sprintf("the attack moved to M%d", m.ID), e)
 	d.Changes = append(d.Changes, attack)

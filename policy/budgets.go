@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/tidegate/tidegate/bgp/wanted"
@@ -17,6 +18,21 @@ const usageRules = "r"
 
 func usageOfCustomer(id CustomerID) string { return "c" + string(id) }
 func usageOfSource(name string) string     { return "s" + name }
+
+// usageForCustomer is what a detector started for a customer: mitigations, or their rules.
+func usageForCustomer(id CustomerID, source string, rules bool) string {
+	kind := "C"
+	if rules {
+		kind = "D"
+	}
+	return kind + string(appendText(nil, string(id))) + source
+}
+
+// usageOfEntries is the table entries of what a detector started, as a profile prices them, that a router group hears, or
+// without one all groups.
+func usageOfEntries(source, profile, group string, all bool) string {
+	return "E" + string(appendText(nil, entryKey(profile, group, all))) + source
+}
 
 // usageOnGroup is the rules of what a detector started that a router group hears; those that all groups hear have a place
 // of their own.
@@ -71,6 +87,8 @@ func (u *usage) count(m *held, d int) {
 		u.add(usageOnGroup(m.Source, k, g, false), rules)
 	}
 	u.add("R"+m.Source, rules)
+	u.add(usageForCustomer(m.Customer, m.Source, false), d)
+	u.add(usageForCustomer(m.Customer, m.Source, true), rules)
 }
 
 func (u *usage) add(name string, d int) {
@@ -93,6 +111,40 @@ func (s *State) RulesOf(c CustomerID) int { return s.usage.of(usageOfCustomer(c)
 // StartedBy returns how many active mitigations a detector's signals started, and how many rules they have.
 func (s *State) StartedBy(source string) (mitigations, rules int) {
 	return s.usage.of(usageOfSource(source)), s.usage.of("R" + source)
+}
+
+// StartedFor returns how many active mitigations of a customer a detector's signals started, and how many rules they have.
+func (s *State) StartedFor(c CustomerID, source string) (mitigations, rules int) {
+	return s.usage.of(usageForCustomer(c, source, false)), s.usage.of(usageForCustomer(c, source, true))
+}
+
+// countSourceEntries counts the table entries of what a detector started, now in place of before; either may be nil.
+func (s *State) countSourceEntries(before, now *held) {
+	if len(s.inv.priced) == 0 || sameUsage(before, now) && (before == nil || slices.Equal(before.keys, now.keys)) {
+		return
+	}
+	s.addSourceEntries(before, -1)
+	s.addSourceEntries(now, 1)
+}
+
+func (s *State) addSourceEntries(m *held, d int) {
+	if m == nil || m.Source == "" || m.Action.RouteKind() != wanted.FlowSpec {
+		return
+	}
+	for _, name := range s.inv.priced {
+		n := d * entriesOfRules(s.inv.profiles[name], m.Rules)
+		if len(m.Groups) == 0 {
+			s.usage.add(usageOfEntries(m.Source, name, "", true), n)
+		}
+		for _, g := range m.Groups {
+			s.usage.add(usageOfEntries(m.Source, name, g, false), n)
+		}
+	}
+}
+
+// entriesOfSource returns how many entries of a router's table what a detector started takes, a rule of two mitigations twice.
+func (s *State) entriesOfSource(source string, r *Router) int {
+	return s.usage.of(usageOfEntries(source, r.Profile, r.Group, false)) + s.usage.of(usageOfEntries(source, r.Profile, "", true))
 }
 
 // kept is the part of a budget that is kept for operators, rounded down.
@@ -155,33 +207,45 @@ func (b *demand) beyondSource(sg *Safeguards, source string, used int) Reason {
 
 func number(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
 
+// ending sums up mitigations that end by a decision, as budgets count them.
+type ending struct{ n, rules, ofCustomer, customerRules, ofSource, sourceRules, customerOfSource, customerRulesOfSource int }
+
+// ending sums up what ends so that the plan may begin.
+func (f *surveyed) ending(p *plan) (out ending) {
+	add := func(m *Mitigation) {
+		n := len(m.Rules)
+		out.n, out.rules = out.n+1, out.rules+n
+		mine, his := m.Customer == p.customer.ID, m.Source == p.source
+		if mine {
+			out.ofCustomer, out.customerRules = out.ofCustomer+1, out.customerRules+n
+		}
+		if his {
+			out.ofSource, out.sourceRules = out.ofSource+1, out.sourceRules+n
+		}
+		if mine && his {
+			out.customerOfSource, out.customerRulesOfSource = out.customerOfSource+1, out.customerRulesOfSource+n
+		}
+	}
+	if f.ends != nil {
+		add(f.ends)
+	}
+	for _, m := range p.gathered {
+		add(m)
+	}
+	return out
+}
+
 // budgets holds a plan against what may be active in all, of its customer and of its detector.
 func (f *surveyed) budgets(s *State, p *plan) Reason {
-	sg, rules := s.Safeguards(), p.ruleCount()
-	ends := Mitigation{}
-	if f.ends != nil {
-		ends = *f.ends
-	}
-	customer := "customer " + string(p.customer.ID)
-	ofCustomer, ofSource, sourceRules := 0, 0, 0 // of what ends by the decision
-	if ends.Customer == p.customer.ID {
-		ofCustomer = len(ends.Rules)
-	}
-	leaving := 0
-	if f.ends != nil {
-		leaving = 1
-	}
-	if f.ends != nil && ends.Source == p.source {
-		ofSource, sourceRules = 1, len(ends.Rules)
-	}
+	sg, rules, ends := s.Safeguards(), p.ruleCount(), f.ending(p)
+	id := p.customer.ID
+	customer := "customer " + string(id)
 	const mitigations, rule = "active mitigation", "rule"
-	all := demand{CodeMitigationLimit, "the cluster", mitigations, s.ActiveCount() - leaving, 1, leaving, sg.MaxMitigations, "max_mitigations in the safeguards"}
-	allRules := demand{CodeMitigationLimit, "the cluster", rule, s.RulesActive() - len(ends.Rules), rules, len(ends.Rules), sg.MaxRules, "max_rules in the safeguards"}
-	for _, b := range []demand{
-		{CodeCustomerQuota, customer, mitigations, f.active, 1, f.leaving, p.customer.MaxMitigations, "max_mitigations of the customer"},
-		{CodeCustomerQuota, customer, rule, s.RulesOf(p.customer.ID) - ofCustomer, rules, ofCustomer, p.customer.MaxRules, "max_rules of the customer"},
-		allRules,
-	} {
+	all := demand{CodeMitigationLimit, "the cluster", mitigations, s.ActiveCount() - ends.n, 1, ends.n, sg.MaxMitigations, "max_mitigations in the safeguards"}
+	allRules := demand{CodeMitigationLimit, "the cluster", rule, s.RulesActive() - ends.rules, rules, ends.rules, sg.MaxRules, "max_rules in the safeguards"}
+	its := demand{CodeCustomerQuota, customer, mitigations, f.active, 1, ends.ofCustomer, p.customer.MaxMitigations, "max_mitigations of the customer"}
+	itsRules := demand{CodeCustomerQuota, customer, rule, s.RulesOf(id) - ends.customerRules, rules, ends.customerRules, p.customer.MaxRules, "max_rules of the customer"}
+	for _, b := range []demand{its, itsRules, allRules} {
 		if b.limit == 0 {
 			continue
 		}
@@ -192,14 +256,25 @@ func (f *surveyed) budgets(s *State, p *plan) Reason {
 	if r := all.exceeded(sg, p.origin); r.Code != "" { // here 0 is a limit
 		return r
 	}
-	if p.origin != FromPolicy {
+	if p.origin != FromPolicy || p.source == "" {
 		return Reason{}
 	}
 	started, startedRules := s.StartedBy(p.source)
-	if r := all.beyondSource(sg, p.source, started-ofSource); r.Code != "" {
-		return r
+	here, hereRules := s.StartedFor(id, p.source)
+	for _, b := range []struct {
+		demand
+		his int
+	}{
+		{all, started - ends.ofSource},
+		{allRules, startedRules - ends.sourceRules},
+		{its, here - ends.customerOfSource},
+		{itsRules, hereRules - ends.customerRulesOfSource},
+	} {
+		if r := b.beyondSource(sg, p.source, b.his); r.Code != "" {
+			return r
+		}
 	}
-	return allRules.beyondSource(sg, p.source, startedRules-sourceRules)
+	return Reason{}
 }
 
 // leavesRoom holds n more routes of a policy on a router against what is kept for operators there, and against what one
@@ -229,5 +304,8 @@ func (p *plan) leavesEntries(s *State, r *Router, room *Room, cost int) Reason {
 		code: CodeRouterEntries, whose: fmt.Sprintf("router %s (group %s, profile %s)", r.Name, r.Group, r.Profile), what: "table entry",
 		used: room.Entries, adds: cost, limit: room.EntriesStop, field: "the router's max_entries",
 	}
-	return b.exceeded(s.Safeguards(), p.origin)
+	if reason := b.exceeded(s.Safeguards(), p.origin); reason.Code != "" {
+		return reason
+	}
+	return b.beyondSource(s.Safeguards(), p.source, s.entriesOfSource(p.source, r))
 }

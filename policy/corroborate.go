@@ -236,7 +236,7 @@ func note(s *State, d Decision, attack *PutAttack, e Entry) Decision {
 	if !ok || m.Phase != Active && m.Phase != Pending {
 		next.Mitigation, next.Unanswered = 0, true
 	}
-	if running && !att.worthNoting(&next, e.At) {
+	if running && !att.worthNoting(&next, ok && len(m.Causes)+m.MoreCauses > 1, e.At) {
 		return d
 	}
 	if n, _ := s.unanswered.get([]byte(next.Source)); next.Unanswered && !(known && att.Unanswered) && n >= MaxUnanswered {
@@ -247,16 +247,17 @@ func note(s *State, d Decision, attack *PutAttack, e Entry) Decision {
 	return d
 }
 
-// worthNoting reports whether next says something of the attack that is worth an entry of the log.
-func (a *Attack) worthNoting(next *Attack, now time.Time) bool {
+// worthNoting reports whether next says something of the attack, which may share a mitigation with others, that is worth an
+// entry of the log.
+func (a *Attack) worthNoting(next *Attack, shares bool, now time.Time) bool {
 	since := now.Sub(a.At)
 	switch {
 	case a.Unanswered != next.Unanswered, next.Unanswered && since >= AttackWindow/2:
 		return true
 	case since < noteEvery:
 		return false
-	case !next.Unanswered: // how sure its detector is counts for the steps to come
-		return math.Abs(a.Confidence-next.Confidence) >= noteConfidence
+	case !next.Unanswered: // how sure its detector is counts for the steps to come, its targets for narrowing what it shares
+		return math.Abs(a.Confidence-next.Confidence) >= noteConfidence || shares && !slices.Equal(a.Targets, next.Targets)
 	}
 	return a.Vector != next.Vector || !slices.Equal(a.Targets, next.Targets) || math.Abs(a.Confidence-next.Confidence) >= noteConfidence
 }

@@ -96,8 +96,10 @@ func (p *plan) gathers(s *State, d *Decision, m *Mitigation, e Entry) {
 			}
 		}
 	}
-	for _, a := range s.reportsNear(m.Targets[0]) { // those that are counted and not listed
-		give(a)
+	for _, t := range m.Targets { // those that are counted and not listed
+		for _, a := range s.reportsNear(t) {
+			give(a)
+		}
 	}
 	ids := make([]MitigationID, 0, len(p.gathered))
 	for _, g := range p.gathered {

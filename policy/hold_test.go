@@ -85,8 +85,8 @@ func holdCases() []reasonCase {
 		{name: "kept for operators", docs: ten, first: hosts(8), req: one, kind: policy.Refused, code: policy.CodeOperatorShare, text: []string{"8 active mitigations of at most 10", "last 2 (20 %)", "by hand", "max_mitigations"}},
 		{name: "kept for operators, who take it", docs: ten, first: hosts(8), req: discard("192.0.2.3/32"), kind: policy.Mitigated, code: policy.CodeStarted},
 		{name: "a small budget keeps nothing", docs: guarded(func(d *policy.Safeguards) { d.MaxMitigations, d.SourceShare = 4, 0 }), first: hosts(3), req: one, kind: policy.Mitigated, code: policy.CodeMitigated},
-		{name: "kept of a customer's quota", docs: owned(func(c *policy.Customer) { c.MaxRules = 5 }), first: []policy.Request{signal("b", 1, dns, pfxs("192.0.2.9/32")), signal("c", 1, dns, pfxs("192.0.2.8/32"))}, req: one, kind: policy.Refused, code: policy.CodeCustomerQuota, text: []string{"customer solo-c", "4 rules of at most 5", "2 more", "max_rules"}},
-		{name: "kept of a customer's rules", docs: owned(func(c *policy.Customer) { c.MaxRules = 6 }), first: []policy.Request{signal("b", 1, dns, pfxs("192.0.2.9/32")), signal("c", 1, dns, pfxs("192.0.2.8/32"))}, req: one, kind: policy.Refused, code: policy.CodeOperatorShare, text: []string{"customer solo-c", "4 rules of at most 6"}},
+		{name: "kept of a customer's quota", docs: alone(func(c *policy.Customer) { c.MaxRules = 5 }), first: []policy.Request{signal("b", 1, dns, pfxs("192.0.2.9/32")), signal("c", 1, dns, pfxs("192.0.2.8/32"))}, req: one, kind: policy.Refused, code: policy.CodeCustomerQuota, text: []string{"customer solo-c", "4 rules of at most 5", "2 more", "max_rules"}},
+		{name: "kept of a customer's rules", docs: alone(func(c *policy.Customer) { c.MaxRules = 6 }), first: []policy.Request{signal("b", 1, dns, pfxs("192.0.2.9/32")), signal("c", 1, dns, pfxs("192.0.2.8/32"))}, req: one, kind: policy.Refused, code: policy.CodeOperatorShare, text: []string{"customer solo-c", "4 rules of at most 6"}},
 		{name: "all rules", docs: guarded(func(d *policy.Safeguards) { d.MaxRules = 1 }), req: one, kind: policy.Refused, code: policy.CodeMitigationLimit, text: []string{"the cluster has 0 rules of at most 1", "2 more", "max_rules in the safeguards"}},
 		{name: "half of what is left", docs: guarded(func(d *policy.Safeguards) { d.MaxMitigations = 10 }), first: hosts(4), req: one, kind: policy.Refused, code: policy.CodeSourceShare, text: []string{"fnm-1", "4 active mitigations", "may have 4", "50 %"}},
 		{name: "the other half", docs: guarded(func(d *policy.Safeguards) { d.MaxMitigations = 10 }), first: hosts(4), req: signal("a", 1, dns, pfxs("192.0.2.3/32"), second), kind: policy.Mitigated, code: policy.CodeMitigated},
@@ -310,7 +310,7 @@ func TestRouterKeepsRoom(t *testing.T) {
 		docs := without([]string{"edge-1", "edge-2"}, r)
 		sg := policy.DefaultSafeguards()
 		change(sg)
-		w := newWorld(t, append(docs, sg)...)
+		w := newWorld(t, apart(append(docs, sg))...)
 		for _, req := range hosts(60) {
 			if d := w.decide(req); d.Verdict.Kind == policy.Refused {
 				order := discard("198.51.100.200/32")

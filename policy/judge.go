@@ -310,6 +310,9 @@ func settle(s *State, p *plan, attack *PutAttack, current *Mitigation, e Entry) 
 	}
 	alone := current != nil && len(current.Causes) == 1 && current.MoreCauses == 0
 	if current != nil && p.fits(current) && (!alone || current.holdsStill(p, e)) {
+		if d, yes := p.narrow(s, current, attack, e); yes {
+			return d
+		}
 		return repetition(current)
 	}
 	found := survey(s, p, current, alone)
@@ -336,6 +339,9 @@ func (p *plan) startOrAwait(s *State, before *plan, found surveyed, attack *PutA
 	p, found, r = p.place(s, before, found, current, alone)
 	if r.Code != "" {
 		return refuse(r)
+	}
+	if current != nil && len(p.gathered) == 0 && p.fits(current) && halfOrMore(p.cut.Pieces, current) { // joined again to what there is
+		return repetition(current)
 	}
 	if need := p.approval(s); need.Code != "" {
 		return p.awaitSignal(s, &found, need, attack, current, e)

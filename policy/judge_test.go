@@ -265,7 +265,7 @@ func TestUpdate(t *testing.T) {
 
 // TestQuotaOfAMove: an update that replaces the last permitted mitigation is not one too many.
 func TestQuotaOfAMove(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, alone(func(c *policy.Customer) { c.MaxMitigations = 2 })...)
 	w.decide(signal("a", 1, dns, pfxs("192.0.2.1/32")))
 	w.decide(signal("b", 1, dns, pfxs("192.0.2.2/32")))
 	w.must(policy.Refused, policy.CodeCustomerQuota, signal("c", 1, dns, pfxs("192.0.2.3/32")))

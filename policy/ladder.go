@@ -201,11 +201,27 @@ func (m *Mitigation) blocked(reason Reason, e Entry) *Mitigation {
 // atStep returns m at another step of its ladder, judged like a new mitigation on the state as it is. What it acts on
 // becomes no wider by that.
 func (m *Mitigation) atStep(s *State, to int, e Entry) (*Mitigation, Reason) {
-	p, reason := m.stepPlan(s, to)
+	next, reason := m.with(s, m, m.Ladder[to].Action)
+	if reason.Code == "" {
+		next.Step, next.StepSince, next.Blocked = to, e.At, Reason{}
+	}
+	return next, reason
+}
+
+// with returns m with another action, judged like a new mitigation that takes the place of old, of which it is a copy, on the
+// state as it is. What it acts on becomes no wider by that.
+func (m *Mitigation) with(s *State, old *Mitigation, action Action) (*Mitigation, Reason) {
+	p, reason := m.planFor(s, action)
 	if reason.Code != "" {
 		return nil, reason
 	}
-	found := survey(s, p, m, true)
+	if p.action.RouteKind() == m.Action.RouteKind() {
+		p.has = m.Rules
+	}
+	if reason := p.fit(s); reason.Code != "" {
+		return nil, reason
+	}
+	found := survey(s, p, old, true)
 	if reason := found.admit(s, p); reason.Code != "" {
 		return nil, reason
 	}
@@ -214,7 +230,6 @@ func (m *Mitigation) atStep(s *State, to int, e Entry) (*Mitigation, Reason) {
 		return nil, reason
 	}
 	cp := *m
-	cp.Step, cp.StepSince, cp.Blocked = to, e.At, Reason{}
 	cp.Action, cp.Variants, cp.Cut, cp.Rules, cp.Matches, cp.Services = p.action, p.variants, p.cut, rules, nil, p.services
 	if p.action.RouteKind() == wanted.RTBH {
 		cp.Matches = m.matches()
@@ -226,18 +241,6 @@ func (m *Mitigation) atStep(s *State, to int, e Entry) (*Mitigation, Reason) {
 		}
 	}
 	return &cp, Reason{}
-}
-
-// stepPlan is what m would be turned into at a step of its ladder.
-func (m *Mitigation) stepPlan(s *State, to int) (*plan, Reason) {
-	p, reason := m.planFor(s, m.Ladder[to].Action)
-	if reason.Code != "" {
-		return nil, reason
-	}
-	if p.action.RouteKind() == m.Action.RouteKind() {
-		p.has = m.Rules
-	}
-	return p, p.fit(s)
 }
 
 // planFor is what m would be turned into with another action, on no more than it was meant for.
@@ -256,7 +259,7 @@ func (m *Mitigation) planFor(s *State, action Action) (*plan, Reason) {
 	}
 	p := &plan{
 		origin: m.Origin, policy: m.Policy, source: m.Source, vector: m.Vector, customer: customer, targets: m.Targets, variants: m.matches(),
-		action: action, groups: m.Groups, lifetime: m.Lifetime, services: m.Services,
+		action: action, groups: m.Groups, lifetime: m.Lifetime, services: m.Services, reported: m.Reported,
 	}
 	if action.RouteKind() == wanted.RTBH {
 		p.variants = everything(family)

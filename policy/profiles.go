@@ -97,9 +97,15 @@ func (s *State) reprice() {
 	if slices.Equal(priced, s.inv.priced) {
 		return
 	}
+	for m := range s.active.values() {
+		s.addSourceEntries(m, -1)
+	}
 	s.inv.priced, s.entries = priced, newTable[int]()
 	for r := range s.routes.values() {
 		s.countEntries(&r.RouteState, 1)
+	}
+	for m := range s.active.values() {
+		s.addSourceEntries(m, 1)
 	}
 }
 

@@ -246,7 +246,7 @@ func TestStepForRouter(t *testing.T) {
 			steps := ladder()
 			steps.Ladder = steps.Ladder[:2]
 			steps.Ladder[1].Action = row.second
-			w := newWorld(t, without(nil, steps, xr(row.table))...)
+			w := newWorld(t, without(nil, steps, xr(row.table), bounds(func(d *policy.Safeguards) { d.SourceShare = 0 }))...)
 			w.must(policy.Mitigated, policy.CodeMitigated, signal("a", 1, dns, pfxs("198.51.100.7/32"), sure(0.9)))
 			w.now = w.now.Add(3 * time.Minute)
 			w.decide(w.outlasts(time.Minute, 0.9))

@@ -130,6 +130,8 @@ const (
 
 	// CodeEscalated is one or more mitigations whose attack outlasts a step and that take the next.
 	CodeEscalated ReasonCode = "escalated"
+	// CodeNarrowed is a report that left a mitigation of several attacks with less to act on.
+	CodeNarrowed ReasonCode = "narrowed"
 	// CodeRevived is a signal within the quiet time of a mitigation, which is active again.
 	CodeRevived ReasonCode = "revived"
 	// CodeLowConfidence is a signal that is less sure than a step of the policy asks for.
@@ -258,6 +260,7 @@ func Reasons() []ReasonInfo {
 		{CodeRTBHTooWide, true, "more blackhole routes than the safeguards permit"},
 		{CodeActionFamily, true, "the policy's action cannot be done to packets of the targets' family"},
 		{CodeEscalated, false, "the attack outlasts a step of its policy: the next one is taken"},
+		{CodeNarrowed, false, "all attacks of a mitigation together report less than half of what it acted on: it acts on that only"},
 		{CodeRevived, false, "the attack came back within the quiet time: its mitigation is active again"},
 		{CodeLowConfidence, false, "the signal is less sure than the step of the policy asks for"},
 		{CodeRouterProfile, true, "a router would ignore or approximate the rule, by its profile"},

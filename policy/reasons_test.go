@@ -216,7 +216,7 @@ func limitCases(t *testing.T) []reasonCase {
 		},
 		{name: "no router for the family", req: elsewhere, kind: policy.Refused, code: policy.CodeNoRouter, text: []string{"transit", "IPv6", "edge"}},
 		{
-			name: "policy limit", docs: taking(func(p *policy.Policy) { p.MaxMitigations = 1 }), first: []policy.Request{signal("a", 1, policy.VectorSYNFlood, pfxs("198.51.100.8/32"))},
+			name: "policy limit", docs: apart(taking(func(p *policy.Policy) { p.MaxMitigations = 1 })), first: []policy.Request{signal("a", 1, policy.VectorSYNFlood, pfxs("198.51.100.8/32"))},
 			req: signal("b", 1, policy.VectorSYNFlood, pfxs("198.51.100.7/32")), kind: policy.Refused, code: policy.CodePolicyLimit, text: []string{"policy syn has 1 active mitigation of at most 1"},
 		},
 		{
@@ -414,7 +414,7 @@ func TestReasons(t *testing.T) {
 		})
 	}
 	// Reached by other tests, which need time to pass; unsafe_match and internal stand for faults of the program.
-	for _, code := range []policy.ReasonCode{policy.CodeExpired, policy.CodeRenewed, policy.CodeEscalated, policy.CodeRevived, policy.CodeUnsafeMatch, policy.CodeInternal} {
+	for _, code := range []policy.ReasonCode{policy.CodeExpired, policy.CodeRenewed, policy.CodeEscalated, policy.CodeRevived, policy.CodeNarrowed, policy.CodeUnsafeMatch, policy.CodeInternal} {
 		seen[code] = true
 	}
 	// Reached in approval_test.go, where several people ask and answer.

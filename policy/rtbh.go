@@ -71,6 +71,10 @@ func (p *plan) blackholes(sg *Safeguards) Reason {
 	if p.action.RouteKind() != wanted.RTBH {
 		return Reason{}
 	}
+	if len(p.reported) > 0 {
+		return Reason{CodeRTBHTooWide, fmt.Sprintf("%s under attack are answered by %s: a blackhole would give up addresses that nobody attacks, and one of those "+
+			"under attack alone would let the rest of the prefix go without what holds the attack back now; name those to give up by hand", counted(p.reported), prefixList(p.targets))}
+	}
 	shortest := int(sg.ShortestRTBH(familyOf(p.targets[0])))
 	if n, most := routesOf(p.cut.Pieces, shortest), sg.RTBHRoutes(); n > most {
 		many := fmt.Sprint(n)

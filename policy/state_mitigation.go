@@ -78,6 +78,7 @@ func (s *State) replace(old, next *held) {
 		s.pace.change(next, 1, s.at)
 	}
 	s.usage.move(before, now)
+	s.countSourceEntries(before, now)
 	s.pieces.move(next.ID, before.pieces(), now.pieces())
 	s.reroute(before, now)
 }
