@@ -32,6 +32,8 @@ type record struct {
 	calmAt   time.Time // it was extended
 	emptyAt  time.Time // its last attack ended; zero: one goes on, or it never had one
 	stepAt   time.Time // its step was taken, or an attack came back
+	wideAt   time.Time // it narrowed, or began
+	narrowed time.Time // it was answered that it narrows
 }
 
 func newBook() *book {
@@ -121,7 +123,7 @@ func (k *book) answered(w *world, s *policy.Signal, v policy.Verdict) error {
 	}
 	rec := k.of[v.Mitigation]
 	if rec == nil {
-		rec = &record{causes: map[attackKey]bool{}, stepAt: w.logTime(), steps: 1}
+		rec = &record{causes: map[attackKey]bool{}, stepAt: w.logTime(), wideAt: w.logTime(), steps: 1}
 		if p := w.land.policies[m.Policy]; p != nil {
 			rec.quiet, rec.relax, rec.steps = p.Quiet, p.Relax == policy.RelaxAuto, max(1, len(p.Ladder))
 		}
@@ -135,6 +137,9 @@ func (k *book) answered(w *world, s *policy.Signal, v policy.Verdict) error {
 			}
 			rec.lifetime = max(rec.lifetime, min(life, w.land.rules.MaxLifetime))
 		}
+	}
+	if v.Reason.Code == policy.CodeNarrowed {
+		rec.narrowed = w.logTime()
 	}
 	if v.Reason.Code == policy.CodeRevived {
 		rec.pulses++

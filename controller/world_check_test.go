@@ -438,6 +438,14 @@ func (sc *scene) budgets() error {
 	return nil
 }
 
+// spaceOf is how much of its family's space prefixes that do not overlap have.
+func spaceOf(ps []netip.Prefix) (sum float64) {
+	for _, p := range ps {
+		sum += math.Ldexp(1, -p.Bits())
+	}
+	return sum
+}
+
 func piecesBefore(sc *scene, m *policy.Mitigation) int {
 	if old := sc.before[m.ID]; old != nil {
 		return len(old.Cut.Pieces)
@@ -503,6 +511,11 @@ func (sc *scene) flapping() error {
 		same := slices.EqualFunc(old.Rules, m.Rules, flowspec.Rule.Equal)
 		waited := sc.now.Sub(rec.stepAt)
 		switch {
+		case m.Step == old.Step && !same && rec.narrowed.Equal(sc.now):
+			if since := sc.now.Sub(rec.wideAt); since < time.Minute || spaceOf(m.Cut.Pieces)*2 >= spaceOf(old.Cut.Pieces) {
+				return broken(name, "M%d narrowed from %v to %v, %s after it did so last, or began", m.ID, old.Cut.Pieces, m.Cut.Pieces, since)
+			}
+			rec.wideAt = sc.now
 		case m.Step == old.Step && !same:
 			return broken(name, "the rules of M%d changed without a step and without a change of documents", m.ID)
 		case m.Step == old.Step:

@@ -109,7 +109,7 @@ func TestPropertyWorld(t *testing.T) {
 // happens is what must happen in worlds that prove something: verdicts by their codes, and what the checks count.
 func happens() []string {
 	return []string{
-		"mitigated", "merged", "revived", "repetition", "attack_over", "started", "already_active", "extended", "withdrawn", "applied", "steps up", "steps down",
+		"mitigated", "merged", "narrowed", "revived", "repetition", "attack_over", "started", "already_active", "extended", "withdrawn", "applied", "steps up", "steps down",
 		"end attack-over", "end expired", "end nothing-left", "end superseded", "end withdrawn", "removals_need_number", "drill", "stale", "seq_conflict", "malformed",
 		"target_protected", "target_not_official", "targets_span_customers", "too_wide", "too_many_pieces", "shields_stronger", "router_budget", "customer_quota",
 		"policy_limit", "mitigation_limit", "low_confidence", "no_policy", "policy_observes", "stays_withdrawn", "router_profile", "rtbh_too_wide", "source_protected",

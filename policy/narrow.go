@@ -92,13 +92,8 @@ func (m *Mitigation) narrowedAt() time.Time {
 // remaining is what the attacks that keep m report by now, latest among them; false if that is not known of all of them.
 func (m *Mitigation) remaining(s *State, latest *Attack) ([]netip.Prefix, bool) {
 	out := slices.Clone(latest.Targets)
-	is := func(a *Attack, c Cause) bool { return a.Source == c.Source && a.AttackID == c.AttackID }
-	unlisted := m.MoreCauses
-	if !slices.ContainsFunc(m.Causes, func(c Cause) bool { return is(latest, c) }) {
-		unlisted--
-	}
 	for _, c := range m.Causes {
-		if is(latest, c) {
+		if latest.is(c) {
 			continue
 		}
 		a, ok := s.Attack(c.Source, c.AttackID)
@@ -110,17 +105,25 @@ func (m *Mitigation) remaining(s *State, latest *Attack) ([]netip.Prefix, bool) 
 	if m.MoreCauses == 0 {
 		return out, true
 	}
-	seen := map[*Attack]bool{}
+	unlisted := m.unlisted(s)
+	for _, a := range unlisted {
+		out = append(out, a.Targets...)
+	}
+	return out, len(unlisted) == m.MoreCauses
+}
+
+// unlisted returns the attacks that keep m and are counted only.
+func (m *Mitigation) unlisted(s *State) []*Attack {
+	var out []*Attack
 	for _, t := range m.Targets {
 		for _, a := range s.reportsNear(t) {
-			if a.Mitigation != m.ID || seen[a] || a.Source == latest.Source && a.AttackID == latest.AttackID ||
-				slices.ContainsFunc(m.Causes, func(c Cause) bool { return is(a, c) }) {
-				continue
+			if a.Mitigation == m.ID && !slices.ContainsFunc(m.Causes, a.is) && !slices.Contains(out, a) {
+				out = append(out, a)
 			}
-			seen[a] = true
-			unlisted--
-			out = append(out, a.Targets...)
 		}
 	}
-	return out, unlisted == 0
+	return out
 }
+
+// is reports whether the attack is the cause.
+func (a *Attack) is(c Cause) bool { return a.Source == c.Source && a.AttackID == c.AttackID }

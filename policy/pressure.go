@@ -12,11 +12,9 @@ import (
 
 // pressed reports whether something is refused for want of room, so that fewer mitigations or rules may find it.
 func pressed(c ReasonCode) bool {
-	switch c {
-	case CodeRouterBudget, CodeRouterEntries, CodeCustomerQuota, CodePolicyLimit, CodeMitigationLimit, CodeOperatorShare, CodeSourceShare:
-		return true
-	}
-	return false
+	return slices.Contains([]ReasonCode{
+		CodeRouterBudget, CodeRouterEntries, CodeCustomerQuota, CodePolicyLimit, CodeMitigationLimit, CodeOperatorShare, CodeSourceShare,
+	}, c)
 }
 
 // place finds out whether p may begin, or in its place one that gathers what is around it, or, where there is no room,

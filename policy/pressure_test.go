@@ -63,21 +63,29 @@ func TestQuotaPressure(t *testing.T) {
 		text       []string
 	}{
 		{
-			"quota of mitigations", func(c *policy.Customer) { c.MaxMitigations = 2 }, all, same, []string{"192.0.2.1/32,192.0.2.4/32", "192.0.2.2/32,192.0.2.3/32"}, 0,
+			"quota of mitigations", func(c *policy.Customer) { c.MaxMitigations = 2 }, all, same,
+			[]string{"192.0.2.1/32,192.0.2.4/32", "192.0.2.2/32,192.0.2.3/32"},
+			0,
 			[]string{"put together with what is near, for want of room (customer_quota)", "2 active mitigations of at most 2", "takes the place of M"},
 		},
 		{
-			"quota of rules", func(c *policy.Customer) { c.MaxRules = 4 }, all, same, []string{"192.0.2.0/29", "192.0.2.2/32,192.0.2.3/32"}, 6,
+			"quota of rules", func(c *policy.Customer) { c.MaxRules = 4 }, all, same,
+			[]string{"192.0.2.0/29", "192.0.2.2/32,192.0.2.3/32"},
+			6,
 			[]string{"max_rules of the customer", "aggregated:", "that were not reported are acted on as well"},
 		},
 		{"limit of the policy", func(*policy.Customer) {}, all, amplification(func(p *policy.Policy) { p.MaxMitigations = 1 }), []string{"192.0.2.1/32,192.0.2.2/32,192.0.2.3/32,192.0.2.4/32"}, 0, []string{"policy_limit"}},
 		{
 			"limit of all mitigations", func(*policy.Customer) {}, func(d *policy.Safeguards) { all(d); d.MaxMitigations = 1 }, same,
-			[]string{"192.0.2.1/32,192.0.2.2/32,192.0.2.3/32,192.0.2.4/32"}, 0, []string{"mitigation_limit"},
+			[]string{"192.0.2.1/32,192.0.2.2/32,192.0.2.3/32,192.0.2.4/32"},
+			0,
+			[]string{"mitigation_limit"},
 		},
 		{
 			"kept for operators", func(*policy.Customer) {}, func(d *policy.Safeguards) { d.SourceShare = 100; d.MaxMitigations, d.OperatorShare = 2, 50 }, same,
-			[]string{"192.0.2.1/32,192.0.2.2/32,192.0.2.3/32,192.0.2.4/32"}, 0, []string{"operator_share"},
+			[]string{"192.0.2.1/32,192.0.2.2/32,192.0.2.3/32,192.0.2.4/32"},
+			0,
+			[]string{"operator_share"},
 		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
