@@ -54,8 +54,9 @@ type Config struct {
 	// crashes (RFC 4724), in whole seconds up to MaxRestartTime; zero means that they drop it at once. It is for a speaker
 	// that is started again at once with its last Set. A session that is closed in order takes everything along all the same.
 	RestartTime time.Duration
-	// Quarantined are routers that are not dialled, by address, each with the reason in a sentence.
-	Quarantined map[netip.Addr]string
+	// Quarantined says in a sentence why the router of that address is not dialled; empty if it may be. Nil for none. It is
+	// asked again before each attempt, from several goroutines.
+	Quarantined func(netip.Addr) string
 	// Connecting is told which engine is about to talk to which router; nil for nobody. The goroutines of GoBGP that read
 	// what the router sends bear that engine's number as their label LabelEngine, which a crash report shows.
 	Connecting func(engine string, router wanted.Router)

@@ -495,8 +495,10 @@ func (n *neighbour) connect(ctx context.Context, now time.Time) {
 // whyNot says why the router must not be dialled; empty if it may.
 func (n *neighbour) whyNot() string {
 	r := &n.assigned.router
-	if why := n.cfg.Quarantined[r.Address]; why != "" {
-		return why
+	if n.cfg.Quarantined != nil {
+		if why := n.cfg.Quarantined(r.Address); why != "" {
+			return why
+		}
 	}
 	return whyUnusable(r)
 }

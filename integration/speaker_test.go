@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -84,6 +85,7 @@ func TestControllerKilled(t *testing.T) {
 	if pid == s.process.PID() {
 		t.Fatal("the speaker is in the node's process")
 	}
+	kept := filepath.Join(filepath.Dir(s.file), "n1", "speaker-set")
 	before := len(s.witness.Updates())
 
 	s.process.Kill()
@@ -134,8 +136,14 @@ func TestControllerKilled(t *testing.T) {
 	s.speaker("resume")
 	s.waitTable(oneRule, otherRule)
 
-	// An orderly end takes everything along.
+	// An orderly end takes everything along, and leaves nothing for the next speaker to announce by itself.
+	if _, err := os.Stat(kept); err != nil {
+		t.Error(err)
+	}
 	s.stopInOrder()
+	if _, err := os.Stat(kept); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after an orderly end %s is there: %v", kept, err)
+	}
 	s.waitTable()
 	eventually(t, "the speaker is gone", func(context.Context) error {
 		// Whoever inherits orphans may not have waited for it yet: then it has no command line any more.
@@ -265,6 +273,15 @@ func TestCrashingRouter(t *testing.T) {
 	}); err != nil {
 		t.Errorf("the other router: %v", err)
 	}
+	if now := s.speaker("status").Speaker.Pid; now != pid {
+		t.Errorf("speaker %d crashed again: now %d", pid, now)
+	}
+	// The router is mended. It is dialled again when somebody says so, without a new speaker.
+	if err := s.witness.Withdraw(rule.Match); err != nil {
+		t.Fatal(err)
+	}
+	s.speaker("unquarantine", "edge1")
+	s.waitTable(oneRule, thirdRule)
 	if now := s.speaker("status").Speaker.Pid; now != pid {
 		t.Errorf("speaker %d crashed again: now %d", pid, now)
 	}

@@ -42,6 +42,9 @@ type Other struct{ Node, API string }
 type Config struct {
 	Node   string
 	Others []Other // those that go on announcing when this node stays out
+	// Unquarantine lets a router be dialled again whose messages have crashed the speaker, and says in words what was known
+	// of it, and whether anything was. The router is given by its name or address. Nil where no router is quarantined.
+	Unquarantine func(router string) (known string, was bool, err error)
 }
 
 // Server answers calls to the speaker's socket.
@@ -174,6 +177,34 @@ func (s *Server) Resume(ctx context.Context, req *speakerv1.ResumeRequest) (*spe
 		s.log.WarnContext(ctx, "resumed", "by", by)
 		out.Ended = outProto(&ended)
 	}
+	return out, nil
+}
+
+// Unquarantine is part of speakerv1.SpeakerServiceServer.
+func (s *Server) Unquarantine(ctx context.Context, req *speakerv1.UnquarantineRequest) (*speakerv1.UnquarantineResponse, error) {
+	by, err := who(ctx, req.GetOnBehalfOf())
+	if err != nil {
+		return nil, err
+	}
+	router, err := words("router", req.GetRouter(), 100)
+	switch {
+	case err != nil:
+		return nil, err
+	case router == "":
+		return nil, status.Error(codes.InvalidArgument, "router: name the router as tidegate speaker status does, or write its address")
+	}
+	out := &speakerv1.UnquarantineResponse{}
+	if s.cfg.Unquarantine != nil {
+		var was bool
+		if out.Known, was, err = s.cfg.Unquarantine(router); err != nil {
+			return nil, status.Error(codes.FailedPrecondition, err.Error())
+		}
+		if was {
+			s.log.WarnContext(ctx, "a router is dialled again whose messages have crashed the speaker", "router", router, "by", by, "known", out.GetKnown())
+		}
+	}
+	st := s.speaker.Status()
+	out.Speaker = s.speakerProto(&st)
 	return out, nil
 }
 

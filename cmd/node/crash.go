@@ -40,12 +40,12 @@ type crashRecord struct {
 
 // crashWatch notes which engine talks to whom, and why the last process crashed.
 type crashWatch struct {
-	dir     string
-	log     *slog.Logger
-	output  *os.File
-	crashes map[netip.Addr]crashRecord
+	dir    string
+	log    *slog.Logger
+	output *os.File
 
-	mu      sync.Mutex // guards engines
+	mu      sync.Mutex // guards what follows
+	crashes map[netip.Addr]crashRecord
 	engines map[string]engineRecord
 }
 
@@ -68,6 +68,9 @@ func newCrashWatch(dir string, log *slog.Logger, now func() time.Time) (*crashWa
 		log.Error("cannot read why the last speaker crashed", "err", err)
 	}
 	if len(text) > 0 {
+		if err := bgp.ReplaceFile(lastCrashFile(dir), text); err != nil {
+			log.Error("cannot keep the last crash", "err", err)
+		}
 		w.blame(text, engines, now())
 	}
 	if w.output, err = os.OpenFile(crashFile(dir), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600); err != nil {
@@ -117,26 +120,61 @@ func (w *crashWatch) blame(text []byte, engines map[string]engineRecord, now tim
 	what, engine := parseCrash(text)
 	who, known := engines[engine]
 	if !known {
-		w.log.Error("the last speaker crashed, not by a router's message", "what", what, "file", crashFile(w.dir))
+		w.log.Error("the last speaker crashed, not by a router's message", "what", what, "file", lastCrashFile(w.dir))
 		return
 	}
 	r := w.crashes[who.Address]
 	r.Router, r.Count, r.Last, r.What = who.Router, r.Count+1, now, what
 	w.crashes[who.Address] = r
-	w.log.Error("the last speaker crashed while it read a message of a router", "router", who.Router, "address", who.Address, "times", r.Count, "what", what)
+	w.log.Error("the last speaker crashed while it read a message of a router", "router", who.Router, "address", who.Address, "times", r.Count, "what", what, "file", lastCrashFile(w.dir))
 	w.write(crashesFile(w.dir), w.crashes)
 }
 
-// quarantined are the routers that are not dialled, with the reason.
-func (w *crashWatch) quarantined() map[netip.Addr]string {
-	out := map[netip.Addr]string{}
-	for a, r := range w.crashes {
-		if r.Count >= crashLimit {
-			out[a] = fmt.Sprintf("quarantined: messages of the router crashed the speaker %d times, last at %s (%s); to try it again, remove %q and restart the speaker",
-				r.Count, r.Last.UTC().Format(time.RFC3339), r.What, crashesFile(w.dir))
-		}
+// quarantined says why the router of that address is not dialled; empty if it may be.
+func (w *crashWatch) quarantined(a netip.Addr) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r, ok := w.crashes[a]
+	if !ok || r.Count < crashLimit {
+		return ""
 	}
-	return out
+	return fmt.Sprintf("quarantined: messages of the router crashed the speaker %d times, last at %s (%s); to try it again: tidegate speaker unquarantine %s",
+		r.Count, r.Last.UTC().Format(time.RFC3339), r.What, r.Router)
+}
+
+// release forgets the crashes of a router, given by its name or address, on disk first: what cannot be forgotten there
+// would come back with the next process. It returns what was known of it.
+func (w *crashWatch) release(router string) (what string, was bool, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	left := maps.Clone(w.crashes)
+	var known crashRecord
+	maps.DeleteFunc(left, func(a netip.Addr, r crashRecord) bool {
+		found := a.String() == router || r.Router == router
+		if found {
+			known = r
+		}
+		return found
+	})
+	if len(left) == len(w.crashes) {
+		return "", false, nil
+	}
+	data, err := json.Marshal(left)
+	if err == nil {
+		err = bgp.ReplaceFile(crashesFile(w.dir), append(data, '\n'))
+	}
+	if err != nil {
+		return "", true, fmt.Errorf("cannot forget the crashes of %q: %w", router, err)
+	}
+	w.crashes = left
+	return fmt.Sprintf("its messages crashed the speaker %s, last at %s (%s)", times(known.Count), known.Last.UTC().Format(time.RFC3339), known.What), true, nil
+}
+
+func times(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
 }
 
 // connecting notes that an engine is about to talk to a router.

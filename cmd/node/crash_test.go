@@ -94,8 +94,13 @@ func TestCrashWatch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out := w.quarantined()
-		w.connecting("3", wanted.Router{Name: "r", Address: talksTo})
+		out := map[netip.Addr]string{}
+		for _, a := range []netip.Addr{edge1, edge2} {
+			if why := w.quarantined(a); why != "" {
+				out[a] = why
+			}
+		}
+		w.connecting("3", wanted.Router{Name: "edge-" + talksTo.String(), Address: talksTo})
 		w.close()
 		if err := os.WriteFile(crashFile(dir), crash, 0o600); err != nil {
 			t.Fatal(err)
@@ -113,11 +118,14 @@ func TestCrashWatch(t *testing.T) {
 		t.Errorf("after one crash of each: %v", q)
 	}
 	q := life(edge2, nil)
-	if why := q[edge1]; len(q) != 1 || !strings.Contains(why, "crashed the speaker 2 times") || !strings.Contains(why, crashesFile(dir)) {
+	if why := q[edge1]; len(q) != 1 || !strings.Contains(why, "crashed the speaker 2 times") || !strings.Contains(why, "tidegate speaker unquarantine edge-192.0.2.1") {
 		t.Errorf("after two crashes of one: %v", q)
 	}
 	if q := life(edge2, nil); len(q) != 1 {
 		t.Errorf("after an orderly end: %v", q)
+	}
+	if last, err := os.ReadFile(lastCrashFile(dir)); err != nil || !bytes.Equal(last, reading) {
+		t.Errorf("the last crash is not kept: %v, %d octets", err, len(last))
 	}
 	now = now.Add(crashMemory + time.Second)
 	if q := life(edge2, nil); len(q) > 0 {
@@ -125,6 +133,9 @@ func TestCrashWatch(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), "crashed while it read a message of a router") {
 		t.Errorf("log: %s", log.String())
+	}
+	if !t.Run("released", func(t *testing.T) { testRelease(t, t.TempDir(), reading) }) {
+		return
 	}
 	for _, file := range []string{crashesFile(dir), enginesFile(dir)} {
 		if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
@@ -134,4 +145,56 @@ func TestCrashWatch(t *testing.T) {
 	if q := life(edge1, reading); len(q) > 0 {
 		t.Errorf("with damaged files: %v", q)
 	}
+}
+
+// testRelease: a router that is released is dialled at once, by this process and by the next; two crashes more quarantine
+// it again.
+func testRelease(t *testing.T, dir string, crash []byte) {
+	edge := netip.MustParseAddr("192.0.2.1")
+	open := func() *crashWatch {
+		t.Helper()
+		w, err := newCrashWatch(dir, slog.New(slog.DiscardHandler), time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.connecting("3", wanted.Router{Name: "edge1", Address: edge})
+		return w
+	}
+	crashes := func(n int) *crashWatch {
+		t.Helper()
+		for range n {
+			open().close()
+			if err := os.WriteFile(crashFile(dir), crash, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return open()
+	}
+	w := crashes(2)
+	if w.quarantined(edge) == "" {
+		t.Fatal("two crashes, and it is dialled")
+	}
+	if known, was, err := w.release("edge2"); known != "" || was || err != nil {
+		t.Errorf("another router: %q, %t, %v", known, was, err)
+	}
+	if known, was, err := w.release("edge1"); !strings.Contains(known, "crashed the speaker 2 times") || !was || err != nil {
+		t.Errorf("released: %q, %t, %v", known, was, err)
+	}
+	if why := w.quarantined(edge); why != "" {
+		t.Errorf("after its release: %s", why)
+	}
+	w.close()
+	w = crashes(1)
+	if why := w.quarantined(edge); why != "" {
+		t.Errorf("after one crash since: %s", why)
+	}
+	w.close()
+	w = crashes(1)
+	if w.quarantined(edge) == "" {
+		t.Error("two crashes since its release, and it is dialled")
+	}
+	if _, was, err := w.release(edge.String()); !was || err != nil || w.quarantined(edge) != "" {
+		t.Errorf("released by its address: %t, %v, %q", was, err, w.quarantined(edge))
+	}
+	w.close()
 }

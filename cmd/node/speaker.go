@@ -151,7 +151,7 @@ func RunSpeaker(ctx context.Context, cfg Config, deps Deps) error {
 		return errors.Join(err, listener.Close())
 	}
 	defer watch.close()
-	conf.Quarantined, conf.Connecting = watch.quarantined(), watch.connecting
+	conf.Quarantined, conf.Connecting = watch.quarantined, watch.connecting
 	registry := prometheus.NewRegistry()
 	s, err := bgp.New(conf, bgp.Deps{Logger: log, Elapsed: elapsed, Registerer: registry})
 	if err != nil {
@@ -166,13 +166,21 @@ func RunSpeaker(ctx context.Context, cfg Config, deps Deps) error {
 		Shutdown: stop,
 	})
 	restore(ctx, cfg, feed, deps)
-	server := remote.New(cfg.orderConfig(), s, feed, log)
+	orders := cfg.orderConfig()
+	orders.Unquarantine = watch.release
+	server := remote.New(orders, s, feed, log)
 	log.Info("speaker starts", "version", deps.Version, "socket", cfg.SpeakerSocket())
 	err = runParts(ctx, []part{
 		{"bgp", s.Run},
 		{"keeper", feed.Run},
 		{"speaker socket", func(ctx context.Context) error { return server.Serve(ctx, listener) }},
 	})
+	if err == nil {
+		// Routers have dropped everything: the next one waits for the controller to tell what is wanted by then.
+		if err = os.Remove(cfg.setFile()); errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	}
 	log.Info("speaker stopped")
 	return err
 }
@@ -204,6 +212,7 @@ func bootID() (string, error) {
 }
 
 // crashFile and the others are where a speaker finds out which router's words crashed it.
-func crashFile(dir string) string   { return filepath.Join(dir, "speaker-crash.txt") }
-func enginesFile(dir string) string { return filepath.Join(dir, "speaker-engines.json") }
-func crashesFile(dir string) string { return filepath.Join(dir, "speaker-crashes.json") }
+func crashFile(dir string) string     { return filepath.Join(dir, "speaker-crash.txt") }
+func lastCrashFile(dir string) string { return filepath.Join(dir, "speaker-crash-last.txt") }
+func enginesFile(dir string) string   { return filepath.Join(dir, "speaker-engines.json") }
+func crashesFile(dir string) string   { return filepath.Join(dir, "speaker-crashes.json") }

@@ -51,6 +51,21 @@ func (p *Printer) SpeakerResumed(r *speakerv1.ResumeResponse) error {
 	return nil
 }
 
+// SpeakerUnquarantined prints what came of an order to dial a router again.
+func (p *Printer) SpeakerUnquarantined(router string, r *speakerv1.UnquarantineResponse) error {
+	if done, err := p.message(r); done {
+		return err
+	}
+	if r.GetKnown() == "" {
+		p.Sentence("%s is in no quarantine on %s, and no crash by its messages is known there: nothing is changed.", router, r.GetSpeaker().GetNode())
+	} else {
+		p.warn(green, "%s is dialled again by %s.", router, r.GetSpeaker().GetNode())
+		p.line("forgotten", r.GetKnown())
+	}
+	p.speaker(r.GetSpeaker())
+	return nil
+}
+
 // SpeakerStatus prints where a speaker stands.
 func (p *Printer) SpeakerStatus(r *speakerv1.StatusResponse) error {
 	if done, err := p.message(r); done {

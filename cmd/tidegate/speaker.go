@@ -36,7 +36,7 @@ func (a *app) speakerCommand() *cobra.Command {
 	c := a.group("speaker", "orders to the BGP speaker of this machine, without the cluster",
 		`Gives orders to the BGP speaker of the node that runs on this machine, over a unix socket: without a leader, without
 the other nodes, without certificates. Only root and the user that the node runs as may do so.`,
-		a.speakerWithdrawAll(&at), a.speakerResume(&at), a.speakerStatus(&at), a.speakerRun(&at))
+		a.speakerWithdrawAll(&at), a.speakerResume(&at), a.speakerUnquarantine(&at), a.speakerStatus(&at), a.speakerRun(&at))
 	f := c.PersistentFlags()
 	f.StringVarP(&at.config, "config", "c", "", "the node's file, which says where its socket is")
 	f.StringVar(&at.socket, "socket", "", "the socket itself (default: that of --config, else "+usualSocket()+")")
@@ -94,6 +94,19 @@ func (a *app) speakerResume(at *speakerAt) *cobra.Command {
 		})
 }
 
+func (a *app) speakerUnquarantine(at *speakerAt) *cobra.Command {
+	return a.onSpeakerWith(at, "unquarantine ROUTER", "dial a router again whose messages have crashed the speaker",
+		`Forgets that messages of the router, given by its name or address, have crashed the speaker of the node on this machine, and
+dials it again at once. Two more crashes quarantine it again. The other nodes have quarantines of their own.`,
+		[]string{"ROUTER"}, func(ctx context.Context, c *remote.Client, p *output.Printer, args []string) error {
+			r, err := c.Unquarantine(ctx, &speakerv1.UnquarantineRequest{Router: args[0], OnBehalfOf: a.env("SUDO_USER")})
+			if err != nil {
+				return err
+			}
+			return p.SpeakerUnquarantined(args[0], r)
+		})
+}
+
 func (a *app) speakerStatus(at *speakerAt) *cobra.Command {
 	return a.onSpeaker(at, "status", "show this node's BGP sessions, and whether it is out", "",
 		func(ctx context.Context, c *remote.Client, p *output.Printer) error {
@@ -143,7 +156,16 @@ func speakerProcess(file string) ([]string, error) {
 
 // onSpeaker makes a command that asks the speaker of this machine.
 func (a *app) onSpeaker(at *speakerAt, use, short, long string, f func(context.Context, *remote.Client, *output.Printer) error) *cobra.Command {
-	return a.local(use, short, long, exactly(), func(ctx context.Context, p *output.Printer, _ []string) error {
+	return a.onSpeakerWith(at, use, short, long, nil, func(ctx context.Context, c *remote.Client, p *output.Printer, _ []string) error {
+		return f(ctx, c, p)
+	})
+}
+
+// onSpeakerWith is onSpeaker with arguments.
+func (a *app) onSpeakerWith(at *speakerAt, use, short, long string, names []string,
+	f func(context.Context, *remote.Client, *output.Printer, []string) error,
+) *cobra.Command {
+	return a.local(use, short, long, exactly(names...), func(ctx context.Context, p *output.Printer, args []string) error {
 		if a.timeout <= 0 {
 			return &client.UsageError{Text: fmt.Sprintf("--timeout %s leaves no time for an answer; write a duration such as 15s", a.timeout)}
 		}
@@ -157,7 +179,7 @@ func (a *app) onSpeaker(at *speakerAt, use, short, long string, f func(context.C
 		if err != nil {
 			return explainSocket(err)
 		}
-		return errors.Join(f(ctx, c, p), c.Close())
+		return errors.Join(f(ctx, c, p, args), c.Close())
 	})
 }
 

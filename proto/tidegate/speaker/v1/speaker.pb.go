@@ -590,6 +590,112 @@ func (x *ResumeResponse) GetEnded() *Out {
 	return nil
 }
 
+type UnquarantineRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Router by its name or address.
+	Router        string `protobuf:"bytes,1,opt,name=router,proto3" json:"router,omitempty"`
+	OnBehalfOf    string `protobuf:"bytes,2,opt,name=on_behalf_of,json=onBehalfOf,proto3" json:"on_behalf_of,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnquarantineRequest) Reset() {
+	*x = UnquarantineRequest{}
+	mi := &file_tidegate_speaker_v1_speaker_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnquarantineRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnquarantineRequest) ProtoMessage() {}
+
+func (x *UnquarantineRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_speaker_v1_speaker_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnquarantineRequest.ProtoReflect.Descriptor instead.
+func (*UnquarantineRequest) Descriptor() ([]byte, []int) {
+	return file_tidegate_speaker_v1_speaker_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *UnquarantineRequest) GetRouter() string {
+	if x != nil {
+		return x.Router
+	}
+	return ""
+}
+
+func (x *UnquarantineRequest) GetOnBehalfOf() string {
+	if x != nil {
+		return x.OnBehalfOf
+	}
+	return ""
+}
+
+type UnquarantineResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Speaker *Speaker               `protobuf:"bytes,1,opt,name=speaker,proto3" json:"speaker,omitempty"`
+	// What was known of the router's crashes, in words, and is forgotten; empty if nothing was.
+	Known         string `protobuf:"bytes,2,opt,name=known,proto3" json:"known,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnquarantineResponse) Reset() {
+	*x = UnquarantineResponse{}
+	mi := &file_tidegate_speaker_v1_speaker_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnquarantineResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnquarantineResponse) ProtoMessage() {}
+
+func (x *UnquarantineResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_speaker_v1_speaker_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnquarantineResponse.ProtoReflect.Descriptor instead.
+func (*UnquarantineResponse) Descriptor() ([]byte, []int) {
+	return file_tidegate_speaker_v1_speaker_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *UnquarantineResponse) GetSpeaker() *Speaker {
+	if x != nil {
+		return x.Speaker
+	}
+	return nil
+}
+
+func (x *UnquarantineResponse) GetKnown() string {
+	if x != nil {
+		return x.Known
+	}
+	return ""
+}
+
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -598,7 +704,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_tidegate_speaker_v1_speaker_proto_msgTypes[8]
+	mi := &file_tidegate_speaker_v1_speaker_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -610,7 +716,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_speaker_v1_speaker_proto_msgTypes[8]
+	mi := &file_tidegate_speaker_v1_speaker_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -623,7 +729,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_speaker_v1_speaker_proto_rawDescGZIP(), []int{8}
+	return file_tidegate_speaker_v1_speaker_proto_rawDescGZIP(), []int{10}
 }
 
 type StatusResponse struct {
@@ -635,7 +741,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_tidegate_speaker_v1_speaker_proto_msgTypes[9]
+	mi := &file_tidegate_speaker_v1_speaker_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -647,7 +753,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_speaker_v1_speaker_proto_msgTypes[9]
+	mi := &file_tidegate_speaker_v1_speaker_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -660,7 +766,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_speaker_v1_speaker_proto_rawDescGZIP(), []int{9}
+	return file_tidegate_speaker_v1_speaker_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *StatusResponse) GetSpeaker() *Speaker {
@@ -718,13 +824,21 @@ const file_tidegate_speaker_v1_speaker_proto_rawDesc = "" +
 	"onBehalfOf\"x\n" +
 	"\x0eResumeResponse\x126\n" +
 	"\aspeaker\x18\x01 \x01(\v2\x1c.tidegate.speaker.v1.SpeakerR\aspeaker\x12.\n" +
-	"\x05ended\x18\x02 \x01(\v2\x18.tidegate.speaker.v1.OutR\x05ended\"\x0f\n" +
+	"\x05ended\x18\x02 \x01(\v2\x18.tidegate.speaker.v1.OutR\x05ended\"O\n" +
+	"\x13UnquarantineRequest\x12\x16\n" +
+	"\x06router\x18\x01 \x01(\tR\x06router\x12 \n" +
+	"\fon_behalf_of\x18\x02 \x01(\tR\n" +
+	"onBehalfOf\"d\n" +
+	"\x14UnquarantineResponse\x126\n" +
+	"\aspeaker\x18\x01 \x01(\v2\x1c.tidegate.speaker.v1.SpeakerR\aspeaker\x12\x14\n" +
+	"\x05known\x18\x02 \x01(\tR\x05known\"\x0f\n" +
 	"\rStatusRequest\"H\n" +
 	"\x0eStatusResponse\x126\n" +
-	"\aspeaker\x18\x01 \x01(\v2\x1c.tidegate.speaker.v1.SpeakerR\aspeaker2\x98\x02\n" +
+	"\aspeaker\x18\x01 \x01(\v2\x1c.tidegate.speaker.v1.SpeakerR\aspeaker2\xfd\x02\n" +
 	"\x0eSpeakerService\x12`\n" +
 	"\vWithdrawAll\x12'.tidegate.speaker.v1.WithdrawAllRequest\x1a(.tidegate.speaker.v1.WithdrawAllResponse\x12Q\n" +
-	"\x06Resume\x12\".tidegate.speaker.v1.ResumeRequest\x1a#.tidegate.speaker.v1.ResumeResponse\x12Q\n" +
+	"\x06Resume\x12\".tidegate.speaker.v1.ResumeRequest\x1a#.tidegate.speaker.v1.ResumeResponse\x12c\n" +
+	"\fUnquarantine\x12(.tidegate.speaker.v1.UnquarantineRequest\x1a).tidegate.speaker.v1.UnquarantineResponse\x12Q\n" +
 	"\x06Status\x12\".tidegate.speaker.v1.StatusRequest\x1a#.tidegate.speaker.v1.StatusResponseBBZ@github.com/tidegate/tidegate/proto/tidegate/speaker/v1;speakerv1b\x06proto3"
 
 var (
@@ -739,7 +853,7 @@ func file_tidegate_speaker_v1_speaker_proto_rawDescGZIP() []byte {
 	return file_tidegate_speaker_v1_speaker_proto_rawDescData
 }
 
-var file_tidegate_speaker_v1_speaker_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_tidegate_speaker_v1_speaker_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_tidegate_speaker_v1_speaker_proto_goTypes = []any{
 	(*Out)(nil),                   // 0: tidegate.speaker.v1.Out
 	(*Session)(nil),               // 1: tidegate.speaker.v1.Session
@@ -749,33 +863,38 @@ var file_tidegate_speaker_v1_speaker_proto_goTypes = []any{
 	(*WithdrawAllResponse)(nil),   // 5: tidegate.speaker.v1.WithdrawAllResponse
 	(*ResumeRequest)(nil),         // 6: tidegate.speaker.v1.ResumeRequest
 	(*ResumeResponse)(nil),        // 7: tidegate.speaker.v1.ResumeResponse
-	(*StatusRequest)(nil),         // 8: tidegate.speaker.v1.StatusRequest
-	(*StatusResponse)(nil),        // 9: tidegate.speaker.v1.StatusResponse
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
+	(*UnquarantineRequest)(nil),   // 8: tidegate.speaker.v1.UnquarantineRequest
+	(*UnquarantineResponse)(nil),  // 9: tidegate.speaker.v1.UnquarantineResponse
+	(*StatusRequest)(nil),         // 10: tidegate.speaker.v1.StatusRequest
+	(*StatusResponse)(nil),        // 11: tidegate.speaker.v1.StatusResponse
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 13: google.protobuf.Duration
 }
 var file_tidegate_speaker_v1_speaker_proto_depIdxs = []int32{
-	10, // 0: tidegate.speaker.v1.Out.since:type_name -> google.protobuf.Timestamp
+	12, // 0: tidegate.speaker.v1.Out.since:type_name -> google.protobuf.Timestamp
 	0,  // 1: tidegate.speaker.v1.Speaker.out:type_name -> tidegate.speaker.v1.Out
 	1,  // 2: tidegate.speaker.v1.Speaker.sessions:type_name -> tidegate.speaker.v1.Session
-	11, // 3: tidegate.speaker.v1.Speaker.lease_remaining:type_name -> google.protobuf.Duration
+	13, // 3: tidegate.speaker.v1.Speaker.lease_remaining:type_name -> google.protobuf.Duration
 	2,  // 4: tidegate.speaker.v1.Speaker.others:type_name -> tidegate.speaker.v1.Other
-	11, // 5: tidegate.speaker.v1.WithdrawAllRequest.wait:type_name -> google.protobuf.Duration
+	13, // 5: tidegate.speaker.v1.WithdrawAllRequest.wait:type_name -> google.protobuf.Duration
 	3,  // 6: tidegate.speaker.v1.WithdrawAllResponse.speaker:type_name -> tidegate.speaker.v1.Speaker
 	3,  // 7: tidegate.speaker.v1.ResumeResponse.speaker:type_name -> tidegate.speaker.v1.Speaker
 	0,  // 8: tidegate.speaker.v1.ResumeResponse.ended:type_name -> tidegate.speaker.v1.Out
-	3,  // 9: tidegate.speaker.v1.StatusResponse.speaker:type_name -> tidegate.speaker.v1.Speaker
-	4,  // 10: tidegate.speaker.v1.SpeakerService.WithdrawAll:input_type -> tidegate.speaker.v1.WithdrawAllRequest
-	6,  // 11: tidegate.speaker.v1.SpeakerService.Resume:input_type -> tidegate.speaker.v1.ResumeRequest
-	8,  // 12: tidegate.speaker.v1.SpeakerService.Status:input_type -> tidegate.speaker.v1.StatusRequest
-	5,  // 13: tidegate.speaker.v1.SpeakerService.WithdrawAll:output_type -> tidegate.speaker.v1.WithdrawAllResponse
-	7,  // 14: tidegate.speaker.v1.SpeakerService.Resume:output_type -> tidegate.speaker.v1.ResumeResponse
-	9,  // 15: tidegate.speaker.v1.SpeakerService.Status:output_type -> tidegate.speaker.v1.StatusResponse
-	13, // [13:16] is the sub-list for method output_type
-	10, // [10:13] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	3,  // 9: tidegate.speaker.v1.UnquarantineResponse.speaker:type_name -> tidegate.speaker.v1.Speaker
+	3,  // 10: tidegate.speaker.v1.StatusResponse.speaker:type_name -> tidegate.speaker.v1.Speaker
+	4,  // 11: tidegate.speaker.v1.SpeakerService.WithdrawAll:input_type -> tidegate.speaker.v1.WithdrawAllRequest
+	6,  // 12: tidegate.speaker.v1.SpeakerService.Resume:input_type -> tidegate.speaker.v1.ResumeRequest
+	8,  // 13: tidegate.speaker.v1.SpeakerService.Unquarantine:input_type -> tidegate.speaker.v1.UnquarantineRequest
+	10, // 14: tidegate.speaker.v1.SpeakerService.Status:input_type -> tidegate.speaker.v1.StatusRequest
+	5,  // 15: tidegate.speaker.v1.SpeakerService.WithdrawAll:output_type -> tidegate.speaker.v1.WithdrawAllResponse
+	7,  // 16: tidegate.speaker.v1.SpeakerService.Resume:output_type -> tidegate.speaker.v1.ResumeResponse
+	9,  // 17: tidegate.speaker.v1.SpeakerService.Unquarantine:output_type -> tidegate.speaker.v1.UnquarantineResponse
+	11, // 18: tidegate.speaker.v1.SpeakerService.Status:output_type -> tidegate.speaker.v1.StatusResponse
+	15, // [15:19] is the sub-list for method output_type
+	11, // [11:15] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_speaker_v1_speaker_proto_init() }
@@ -789,7 +908,7 @@ func file_tidegate_speaker_v1_speaker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_speaker_v1_speaker_proto_rawDesc), len(file_tidegate_speaker_v1_speaker_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

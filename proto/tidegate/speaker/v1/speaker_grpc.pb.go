@@ -19,9 +19,10 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	SpeakerService_WithdrawAll_FullMethodName = "/tidegate.speaker.v1.SpeakerService/WithdrawAll"
-	SpeakerService_Resume_FullMethodName      = "/tidegate.speaker.v1.SpeakerService/Resume"
-	SpeakerService_Status_FullMethodName      = "/tidegate.speaker.v1.SpeakerService/Status"
+	SpeakerService_WithdrawAll_FullMethodName  = "/tidegate.speaker.v1.SpeakerService/WithdrawAll"
+	SpeakerService_Resume_FullMethodName       = "/tidegate.speaker.v1.SpeakerService/Resume"
+	SpeakerService_Unquarantine_FullMethodName = "/tidegate.speaker.v1.SpeakerService/Unquarantine"
+	SpeakerService_Status_FullMethodName       = "/tidegate.speaker.v1.SpeakerService/Status"
 )
 
 // SpeakerServiceClient is the client API for SpeakerService service.
@@ -36,6 +37,8 @@ type SpeakerServiceClient interface {
 	WithdrawAll(ctx context.Context, in *WithdrawAllRequest, opts ...grpc.CallOption) (*WithdrawAllResponse, error)
 	// Resume ends what WithdrawAll began: what is wanted by then is announced again.
 	Resume(ctx context.Context, in *ResumeRequest, opts ...grpc.CallOption) (*ResumeResponse, error)
+	// Unquarantine lets a router be dialled again whose messages have crashed the speaker.
+	Unquarantine(ctx context.Context, in *UnquarantineRequest, opts ...grpc.CallOption) (*UnquarantineResponse, error)
 	// Status shows the speaker.
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
 }
@@ -68,6 +71,16 @@ func (c *speakerServiceClient) Resume(ctx context.Context, in *ResumeRequest, op
 	return out, nil
 }
 
+func (c *speakerServiceClient) Unquarantine(ctx context.Context, in *UnquarantineRequest, opts ...grpc.CallOption) (*UnquarantineResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UnquarantineResponse)
+	err := c.cc.Invoke(ctx, SpeakerService_Unquarantine_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *speakerServiceClient) Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(StatusResponse)
@@ -90,6 +103,8 @@ type SpeakerServiceServer interface {
 	WithdrawAll(context.Context, *WithdrawAllRequest) (*WithdrawAllResponse, error)
 	// Resume ends what WithdrawAll began: what is wanted by then is announced again.
 	Resume(context.Context, *ResumeRequest) (*ResumeResponse, error)
+	// Unquarantine lets a router be dialled again whose messages have crashed the speaker.
+	Unquarantine(context.Context, *UnquarantineRequest) (*UnquarantineResponse, error)
 	// Status shows the speaker.
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
 	mustEmbedUnimplementedSpeakerServiceServer()
@@ -107,6 +122,9 @@ func (UnimplementedSpeakerServiceServer) WithdrawAll(context.Context, *WithdrawA
 }
 func (UnimplementedSpeakerServiceServer) Resume(context.Context, *ResumeRequest) (*ResumeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Resume not implemented")
+}
+func (UnimplementedSpeakerServiceServer) Unquarantine(context.Context, *UnquarantineRequest) (*UnquarantineResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Unquarantine not implemented")
 }
 func (UnimplementedSpeakerServiceServer) Status(context.Context, *StatusRequest) (*StatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
@@ -168,6 +186,24 @@ func _SpeakerService_Resume_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SpeakerService_Unquarantine_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UnquarantineRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SpeakerServiceServer).Unquarantine(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SpeakerService_Unquarantine_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SpeakerServiceServer).Unquarantine(ctx, req.(*UnquarantineRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _SpeakerService_Status_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(StatusRequest)
 	if err := dec(in); err != nil {
@@ -200,6 +236,10 @@ var SpeakerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Resume",
 			Handler:    _SpeakerService_Resume_Handler,
+		},
+		{
+			MethodName: "Unquarantine",
+			Handler:    _SpeakerService_Unquarantine_Handler,
 		},
 		{
 			MethodName: "Status",
