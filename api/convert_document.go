@@ -84,6 +84,9 @@ func customerFrom(v *violations, in *tidegatev1.Customer) *policy.Customer {
 	for _, s := range in.GetManualVectors() {
 		out.ManualVectors = append(out.ManualVectors, policy.Vector(s)) // which there are is for policy to say
 	}
+	for _, s := range in.GetSelfService() {
+		out.SelfService = append(out.SelfService, policy.SelfService(s)) // the same
+	}
 	out.Official, _ = v.networks("official", in.GetOfficial(), false, false)
 	out.Services = v.services(in.GetServices())
 	for i, l := range in.GetLinks() {
@@ -248,6 +251,9 @@ func customerProto(x *policy.Customer) *tidegatev1.Customer {
 	}
 	for _, v := range x.ManualVectors {
 		out.ManualVectors = append(out.ManualVectors, string(v))
+	}
+	for _, w := range x.SelfService {
+		out.SelfService = append(out.SelfService, string(w))
 	}
 	for _, l := range x.Links {
 		out.Links = append(out.Links, linkProto(l))

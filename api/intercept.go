@@ -32,7 +32,13 @@ func (s *Server) UnaryInterceptor(ctx context.Context, req any, info *grpc.Unary
 	}
 	var resp any
 	if err == nil {
+		err = s.scope(caller, req)
+	}
+	if err == nil {
 		resp, err = s.guarded(auth.WithCaller(ctx, caller), req, next, info.FullMethod)
+	}
+	if err == nil {
+		resp, err = s.scoped(caller, resp)
 	}
 	st := s.finish(ctx, info.FullMethod, caller, err)
 	if !elsewhere.Load() {
@@ -44,7 +50,7 @@ func (s *Server) UnaryInterceptor(ctx context.Context, req any, info *grpc.Unary
 		s.logWrite(ctx, info.FullMethod, caller, w, st, took)
 	}
 	if st.Code() != codes.OK {
-		return nil, st.Err()
+		return nil, scopedError(caller, st)
 	}
 	return resp, nil
 }
@@ -71,12 +77,12 @@ func (s *Server) StreamInterceptor(srv any, ss grpc.ServerStream, info *grpc.Str
 	if err == nil {
 		open := s.metrics.streams.WithLabelValues(methodLabel(info.FullMethod))
 		open.Inc()
-		err = s.streamed(srv, ss, info.FullMethod, caller, next)
+		err = s.streamed(srv, &scopedStream{ServerStream: ss, server: s, caller: caller}, info.FullMethod, caller, next)
 		open.Dec()
 	}
 	st := s.finish(ss.Context(), info.FullMethod, caller, err)
 	s.noteRefusal(caller, st)
-	return st.Err()
+	return scopedError(caller, st)
 }
 
 func (s *Server) streamed(srv any, ss grpc.ServerStream, method string, caller auth.Caller, next grpc.StreamHandler) (err error) {

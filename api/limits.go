@@ -19,6 +19,8 @@ type Limits struct {
 	// seconds of them may come at once. 10,000 and 1,000. The opening of a stream is a call, what comes on it is bounded
 	// by the queue of signals.
 	Detectors, People float64
+	// Customers are calls per second of one principal of a customer; 20.
+	Customers float64
 	// Streams are the streams that one principal may have open; 128.
 	Streams int
 }
@@ -29,6 +31,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.People <= 0 {
 		l.People = 1_000
+	}
+	if l.Customers <= 0 {
+		l.Customers = 20
 	}
 	if l.Streams <= 0 {
 		l.Streams = 128
@@ -105,8 +110,12 @@ func (l *limiter) bucket(c auth.Caller) *bucket {
 			l.forget(now)
 		}
 		rate := l.People
-		if c.Role == auth.Detector {
+		switch c.Role {
+		case auth.Detector:
 			rate = l.Detectors
+		case auth.Customer:
+			rate = l.Customers
+		case auth.Member, auth.Admin, auth.Operator, auth.Viewer, auth.Approver:
 		}
 		b = &bucket{rate: rate, calls: 2 * rate, at: now}
 		l.buckets[c.Principal()] = b

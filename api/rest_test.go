@@ -195,7 +195,7 @@ func TestRolesOverREST(t *testing.T) {
 		t.Fatalf("RPCs and paths in rest.yaml (-want +got):\n%s", diff)
 	}
 	for i, role := range auth.AllRoles() {
-		client := l.web(role, "someone")
+		client := l.web(role, nameOf(role))
 		for _, method := range want {
 			t.Run(string(role)+method, func(t *testing.T) {
 				r := routes[method]
@@ -204,7 +204,7 @@ func TestRolesOverREST(t *testing.T) {
 				if allowed := golden[method][i] != '.'; (code != http.StatusForbidden && code != http.StatusUnauthorized) != allowed {
 					t.Errorf("%s may %s %s: got %d (%s), want %v", role, r.method, path, code, text, allowed)
 				}
-				if code == http.StatusForbidden && !strings.Contains(text, string(role)+"/someone may not call "+method) {
+				if code == http.StatusForbidden && !strings.Contains(text, string(role)+"/"+nameOf(role)+" may not call "+method) {
 					t.Errorf("denied with %s", text)
 				}
 				if code == http.StatusNotImplemented || code == http.StatusInternalServerError {

@@ -19,46 +19,46 @@ import (
 )
 
 // golden says, for every RPC there is, who may call it: m member, a admin, o operator, v viewer, d detector,
-// p approver.
+// p approver, c customer; f is a customer that sees and does there only what is its own: each has rows in TestCustomerSees.
 var golden = map[string]string{
-	"/tidegate.v1.SignalService/Report":                              "....d.",
-	"/tidegate.v1.SignalService/StreamSignals":                       "....d.",
-	"/tidegate.v1.SignalService/Preview":                             ".ao.d.",
-	"/tidegate.v1.MitigationService/Start":                           ".ao...",
-	"/tidegate.v1.MitigationService/Preview":                         ".aov.p",
-	"/tidegate.v1.MitigationService/Get":                             ".aov.p",
-	"/tidegate.v1.MitigationService/List":                            ".aov.p",
-	"/tidegate.v1.MitigationService/Watch":                           ".aov.p",
-	"/tidegate.v1.MitigationService/Extend":                          ".ao...",
-	"/tidegate.v1.MitigationService/Withdraw":                        ".ao...",
-	"/tidegate.v1.MitigationService/WithdrawAll":                     ".ao...",
-	"/tidegate.v1.ApprovalService/ListApprovals":                     ".aov.p",
-	"/tidegate.v1.ApprovalService/GetApproval":                       ".aov.p",
-	"/tidegate.v1.ApprovalService/Approve":                           ".a...p",
-	"/tidegate.v1.ApprovalService/Reject":                            ".a...p",
-	"/tidegate.v1.ApprovalService/BreakGlass":                        ".ao...",
-	"/tidegate.v1.InventoryService/Plan":                             ".aov.p",
-	"/tidegate.v1.InventoryService/Apply":                            ".a....",
-	"/tidegate.v1.InventoryService/GetDocument":                      ".aov.p",
-	"/tidegate.v1.InventoryService/ListDocuments":                    ".aov.p",
-	"/tidegate.v1.InventoryService/Lookup":                           ".aov.p",
-	"/tidegate.v1.RuleService/ListRules":                             ".aov.p",
-	"/tidegate.v1.RuleService/ListPeers":                             ".aov.p",
-	"/tidegate.v1.ClusterService/Status":                             ".aov.p",
-	"/tidegate.v1.ClusterService/Freeze":                             ".ao...",
-	"/tidegate.v1.ClusterService/Unfreeze":                           ".ao...",
-	"/tidegate.v1.ClusterService/QuarantineDetector":                 ".ao...",
-	"/tidegate.v1.ClusterService/ReleaseDetector":                    ".ao...",
-	"/tidegate.v1.ClusterService/ListDetectors":                      ".aov.p",
-	"/tidegate.v1.MemberService/LocalStatus":                         "m.....",
-	"/grpc.health.v1.Health/Check":                                   "maovdp",
-	"/grpc.health.v1.Health/List":                                    "maovdp",
-	"/grpc.health.v1.Health/Watch":                                   "maovdp",
-	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo":      ".aov.p",
-	"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": ".aov.p",
-	"/tidegate.v1.AuditService/List":                                 ".aov.p",
-	"/tidegate.v1.AuditService/Verify":                               ".aov.p",
-	"/tidegate.v1.AuditService/Begin":                                ".a....",
+	"/tidegate.v1.SignalService/Report":                              "....d..",
+	"/tidegate.v1.SignalService/StreamSignals":                       "....d..",
+	"/tidegate.v1.SignalService/Preview":                             ".ao.d..",
+	"/tidegate.v1.MitigationService/Start":                           ".ao...f",
+	"/tidegate.v1.MitigationService/Preview":                         ".aov.pf",
+	"/tidegate.v1.MitigationService/Get":                             ".aov.pf",
+	"/tidegate.v1.MitigationService/List":                            ".aov.pf",
+	"/tidegate.v1.MitigationService/Watch":                           ".aov.pf",
+	"/tidegate.v1.MitigationService/Extend":                          ".ao...f",
+	"/tidegate.v1.MitigationService/Withdraw":                        ".ao...f",
+	"/tidegate.v1.MitigationService/WithdrawAll":                     ".ao....",
+	"/tidegate.v1.ApprovalService/ListApprovals":                     ".aov.p.",
+	"/tidegate.v1.ApprovalService/GetApproval":                       ".aov.p.",
+	"/tidegate.v1.ApprovalService/Approve":                           ".a...p.",
+	"/tidegate.v1.ApprovalService/Reject":                            ".a...p.",
+	"/tidegate.v1.ApprovalService/BreakGlass":                        ".ao....",
+	"/tidegate.v1.InventoryService/Plan":                             ".aov.p.",
+	"/tidegate.v1.InventoryService/Apply":                            ".a.....",
+	"/tidegate.v1.InventoryService/GetDocument":                      ".aov.pf",
+	"/tidegate.v1.InventoryService/ListDocuments":                    ".aov.pf",
+	"/tidegate.v1.InventoryService/Lookup":                           ".aov.pf",
+	"/tidegate.v1.RuleService/ListRules":                             ".aov.p.",
+	"/tidegate.v1.RuleService/ListPeers":                             ".aov.p.",
+	"/tidegate.v1.ClusterService/Status":                             ".aov.p.",
+	"/tidegate.v1.ClusterService/Freeze":                             ".ao....",
+	"/tidegate.v1.ClusterService/Unfreeze":                           ".ao....",
+	"/tidegate.v1.ClusterService/QuarantineDetector":                 ".ao....",
+	"/tidegate.v1.ClusterService/ReleaseDetector":                    ".ao....",
+	"/tidegate.v1.ClusterService/ListDetectors":                      ".aov.p.",
+	"/tidegate.v1.MemberService/LocalStatus":                         "m......",
+	"/grpc.health.v1.Health/Check":                                   "maovdpc",
+	"/grpc.health.v1.Health/List":                                    "maovdpc",
+	"/grpc.health.v1.Health/Watch":                                   "maovdpc",
+	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo":      ".aov.p.",
+	"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": ".aov.p.",
+	"/tidegate.v1.AuditService/List":                                 ".aov.p.",
+	"/tidegate.v1.AuditService/Verify":                               ".aov.p.",
+	"/tidegate.v1.AuditService/Begin":                                ".a.....",
 }
 
 // TestRoles calls every RPC of the running server as every role. The RPCs are found by reflection over what is
@@ -87,7 +87,8 @@ func TestRoles(t *testing.T) {
 		t.Fatalf("RPCs with a row and RPCs of the server (-want +got):\n%s", diff)
 	}
 	for i, role := range auth.AllRoles() {
-		conn := l.dial("n1", role, "someone")
+		name := nameOf(role)
+		conn := l.dial("n1", role, name)
 		for _, method := range names {
 			t.Run(string(role)+method, func(t *testing.T) {
 				want := golden[method][i] != '.'
@@ -96,12 +97,20 @@ func TestRoles(t *testing.T) {
 				if got := code != codes.PermissionDenied && code != codes.Unauthenticated; got != want {
 					t.Errorf("%s may call %s: got %v (%v), want %v", role, method, got, err, want)
 				}
-				if !want && !strings.Contains(status.Convert(err).Message(), string(role)+"/someone may not call") {
+				if !want && !strings.Contains(status.Convert(err).Message(), string(role)+"/"+name+" may not call") {
 					t.Errorf("denied with %q", status.Convert(err).Message())
 				}
 			})
 		}
 	}
+}
+
+// nameOf is the name of somebody of a role.
+func nameOf(role auth.Role) string {
+	if role == auth.Customer {
+		return "uni-a/someone"
+	}
+	return "someone"
 }
 
 // callEmpty calls a method with an empty request and returns the error of its first answer.
@@ -130,12 +139,12 @@ func TestTableIsGolden(t *testing.T) {
 			var got strings.Builder
 			for i, role := range auth.AllRoles() {
 				if table.Allows(method, role) {
-					got.WriteByte("maovdp"[i])
+					got.WriteByte("maovdpc"[i])
 				} else {
 					got.WriteByte('.')
 				}
 			}
-			if got.String() != want {
+			if want = strings.ReplaceAll(want, "f", "c"); got.String() != want {
 				t.Errorf("table has %q, want %q", got.String(), want)
 			}
 		})
@@ -181,6 +190,9 @@ func TestOnBehalfOf(t *testing.T) {
 		{"detector for another detector", auth.Detector, []string{"detector/other"}, []string{"1"}, report, codes.PermissionDenied},
 		{"detector with a hop", auth.Detector, nil, []string{"1"}, report, codes.PermissionDenied},
 		{"admin for an operator", auth.Admin, []string{"operator/alice"}, []string{"1"}, start, codes.PermissionDenied},
+		{"member for a customer", auth.Member, []string{"customer/uni-a/bob"}, []string{"1"}, start, codes.InvalidArgument},
+		{"member for a customer without a name", auth.Member, []string{"customer/uni-a"}, []string{"1"}, start, codes.PermissionDenied},
+		{"member for a customer with too many", auth.Member, []string{"customer/uni-a/bob/eve"}, []string{"1"}, start, codes.PermissionDenied},
 		{"viewer for an admin", auth.Viewer, []string{"admin/root"}, []string{"1"}, start, codes.PermissionDenied},
 	} {
 		t.Run(row.name, func(t *testing.T) {

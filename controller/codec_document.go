@@ -206,6 +206,7 @@ func (c *codec) packCustomer(d *policy.Customer) *raftv1.Customer {
 		MaxRules:       int64(d.MaxRules),
 		Mitigation:     string(d.Mitigation),
 		ManualVectors:  texts[string](d.ManualVectors),
+		SelfService:    texts[string](d.SelfService),
 		Links: list(d.Links, func(l policy.Link) *raftv1.Link {
 			return &raftv1.Link{
 				Prefix: packPrefix(l.Prefix), Pe: l.PE, Interface: l.Interface, Block: l.Block,
@@ -228,6 +229,7 @@ func (c *codec) customer(d *raftv1.Customer) *policy.Customer {
 		MaxRules:       number[int](c, d.GetMaxRules()),
 		Mitigation:     policy.Consent(d.GetMitigation()),
 		ManualVectors:  texts[policy.Vector](d.GetManualVectors()),
+		SelfService:    texts[policy.SelfService](d.GetSelfService()),
 		Links: list(d.GetLinks(), func(l *raftv1.Link) policy.Link {
 			return policy.Link{
 				Prefix: c.prefix(l.GetPrefix()), PE: l.GetPe(), Interface: l.GetInterface(), Block: l.GetBlock(),

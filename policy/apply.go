@@ -572,7 +572,8 @@ func sameCustomer(x, y *Customer) bool {
 	return x.ID == y.ID && x.Name == y.Name && x.Within == y.Within && x.MaxMitigations == y.MaxMitigations &&
 		slices.Equal(x.Official, y.Official) && slices.Equal(x.Links, y.Links) && slices.Equal(x.Contacts, y.Contacts) &&
 		slices.Equal(x.Tags, y.Tags) && slices.EqualFunc(x.Services, y.Services, Service.equal) &&
-		x.MaxRules == y.MaxRules && x.Mitigation == y.Mitigation && slices.Equal(x.ManualVectors, y.ManualVectors)
+		x.MaxRules == y.MaxRules && x.Mitigation == y.Mitigation && slices.Equal(x.ManualVectors, y.ManualVectors) &&
+		slices.Equal(x.SelfService, y.SelfService)
 }
 
 func samePolicy(x, y *Policy) bool {

@@ -150,7 +150,7 @@ func (d *Policy) asksAtStart() bool { return d.Mode == ModeApprove || d.steps()[
 // room refuses what would be one pending mitigation too many. A fifth of the room is kept for operators.
 func (p *plan) room(s *State) Reason {
 	most, whose := MaxPending, ""
-	if p.origin == FromPolicy {
+	if p.shares() {
 		most, whose = maxPendingPolicies, " of policies"
 	}
 	if n := s.PendingCount(); n >= most {

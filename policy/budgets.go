@@ -178,13 +178,13 @@ type demand struct {
 func (b *demand) grows() bool { return b.adds > b.replaces }
 
 // exceeded says that the budget is used up, for policies but for what is kept for operators.
-func (b *demand) exceeded(sg *Safeguards, o Origin) Reason {
+func (b *demand) exceeded(sg *Safeguards, shares bool) Reason {
 	if b.used+b.adds > b.limit {
 		return Reason{b.code, fmt.Sprintf("%s has %s of at most %d, %s: withdraw some, or raise %s",
 			b.whose, plural(b.used, b.what), b.limit, b.more(), b.field)}
 	}
 	kept := sg.kept(b.limit)
-	if o != FromPolicy || !b.grows() || b.used+b.adds <= b.limit-kept {
+	if !shares || !b.grows() || b.used+b.adds <= b.limit-kept {
 		return Reason{}
 	}
 	return Reason{CodeOperatorShare, fmt.Sprintf("%s has %s of at most %d, %s, and the last %d (%s %%) are kept for operators: "+
@@ -200,6 +200,10 @@ func (b *demand) beyondSource(sg *Safeguards, source string, used int) Reason {
 	most, bounded := sg.forSource(b.limit)
 	if !bounded || source == "" || !b.grows() || used+b.adds <= most {
 		return Reason{}
+	}
+	if isCustomers(source) {
+		return Reason{CodeSourceShare, fmt.Sprintf("%s started %s of %s by itself, %s, and one customer may have %d: %s %% of what is left to policies of %d; "+
+			"withdraw some, or ask the operator", source, plural(used, b.what), b.whose, b.more(), most, number(sg.SourceShare), b.limit)}
 	}
 	return Reason{CodeSourceShare, fmt.Sprintf("what %s reported has %s of %s, %s, and one detector may have %d: %s %% of what is left to policies of %d; "+
 		"is it right? if so start it by hand, or raise source_share", source, plural(used, b.what), b.whose, b.more(), most, number(sg.SourceShare), b.limit)}
@@ -249,14 +253,14 @@ func (f *surveyed) budgets(s *State, p *plan) Reason {
 		if b.limit == 0 {
 			continue
 		}
-		if r := b.exceeded(sg, p.origin); r.Code != "" {
+		if r := b.exceeded(sg, p.shares()); r.Code != "" {
 			return r
 		}
 	}
-	if r := all.exceeded(sg, p.origin); r.Code != "" { // here 0 is a limit
+	if r := all.exceeded(sg, p.shares()); r.Code != "" { // here 0 is a limit
 		return r
 	}
-	if p.origin != FromPolicy || p.source == "" {
+	if !p.shares() || p.source == "" {
 		return Reason{}
 	}
 	started, startedRules := s.StartedBy(p.source)
@@ -280,7 +284,7 @@ func (f *surveyed) budgets(s *State, p *plan) Reason {
 // leavesRoom holds n more routes of a policy on a router against what is kept for operators there, and against what one
 // detector may fill.
 func (p *plan) leavesRoom(s *State, r *Router, room *Room, n int) Reason {
-	if p.origin != FromPolicy || n <= 0 {
+	if !p.shares() || n <= 0 {
 		return Reason{}
 	}
 	sg, k := s.Safeguards(), r.Kind()
@@ -288,7 +292,7 @@ func (p *plan) leavesRoom(s *State, r *Router, room *Room, n int) Reason {
 		code: CodeRouterBudget, whose: fmt.Sprintf("router %s (group %s)", r.Name, r.Group), what: routeWord(k),
 		used: room.Routes, adds: n, limit: room.RoutesStop, field: "the router's max_prefix",
 	}
-	if reason := b.exceeded(sg, p.origin); reason.Code != "" {
+	if reason := b.exceeded(sg, p.shares()); reason.Code != "" {
 		return reason
 	}
 	used := s.usage.of(usageOnGroup(p.source, k, r.Group, false)) + s.usage.of(usageOnGroup(p.source, k, "", true))
@@ -297,14 +301,14 @@ func (p *plan) leavesRoom(s *State, r *Router, room *Room, n int) Reason {
 
 // leavesEntries is leavesRoom for the entries of the router's table, of which there are cost more.
 func (p *plan) leavesEntries(s *State, r *Router, room *Room, cost int) Reason {
-	if p.origin != FromPolicy || cost <= 0 {
+	if !p.shares() || cost <= 0 {
 		return Reason{}
 	}
 	b := demand{
 		code: CodeRouterEntries, whose: fmt.Sprintf("router %s (group %s, profile %s)", r.Name, r.Group, r.Profile), what: "table entry",
 		used: room.Entries, adds: cost, limit: room.EntriesStop, field: "the router's max_entries",
 	}
-	if reason := b.exceeded(s.Safeguards(), p.origin); reason.Code != "" {
+	if reason := b.exceeded(s.Safeguards(), p.shares()); reason.Code != "" {
 		return reason
 	}
 	return b.beyondSource(s.Safeguards(), p.source, s.entriesOfSource(p.source, r))

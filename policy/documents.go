@@ -61,9 +61,10 @@ type Customer struct {
 	// Services are what no mitigation keeps from the customer. They are those of this customer alone: a customer inside its
 	// space has its own.
 	Services      []Service
-	MaxRules      int      // quota of the rules of active mitigations; 0: only the safeguards' limits
-	Mitigation    Consent  // who may mitigate for the customer
-	ManualVectors []Vector // signals of these are observed only, as all are with ConsentManual
+	MaxRules      int           // quota of the rules of active mitigations; 0: only the safeguards' limits
+	Mitigation    Consent       // who may mitigate for the customer
+	ManualVectors []Vector      // signals of these are observed only, as all are with ConsentManual
+	SelfService   []SelfService // what the customer may do by itself; empty: it looks only
 }
 
 // LinkState says how far a link is on its way from carrying customer traffic to joining two routers only.

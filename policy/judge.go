@@ -17,6 +17,11 @@ import (
 // documents, which are values that nobody changes afterwards. A Decision holds for the state it was made of: its
 // changes must be applied to that very state.
 func Decide(s *State, r Request, e Entry) Decision {
+	if id, scoped := e.By.Scope(); scoped {
+		if d, beyond := beyondCustomer(s, id, r); beyond {
+			return d
+		}
+	}
 	switch r := r.(type) {
 	case *SignalRequest:
 		return decideSignal(s, &r.Signal, e)

@@ -89,8 +89,10 @@ type Mitigation struct {
 	Origin   Origin
 	Policy   string // name of the policy; empty from an operator
 	Vector   Vector // empty from an operator
-	Source   string // the detector whose signal started it; empty from an operator, and of what began before this was noted
-	Targets  []netip.Prefix
+	// Source is the detector whose signal started it, or customer/ID for what a customer started by itself; empty from an
+	// operator, and of what began before this was noted.
+	Source  string
+	Targets []netip.Prefix
 	// Variants are the matches without a destination: each is combined with each piece of the cut into a rule.
 	Variants []flowspec.Match
 	Action   Action

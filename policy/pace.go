@@ -27,7 +27,7 @@ func (p *pace) commit() {
 
 // change counts m, d being 1, or counts it no more, d being -1. A nil m is none.
 func (p *pace) change(m *held, d int, now time.Time) {
-	if m == nil || m.Origin != FromPolicy || m.NeverAnnounced() {
+	if m == nil || m.Origin != FromPolicy && !isCustomers(m.Source) || m.NeverAnnounced() {
 		return
 	}
 	for mo := range m.moments() {
@@ -96,6 +96,9 @@ func paceOfPolicy(name string) paceScope { return paceScope("p" + name) }
 
 // weight is what the moment counts in a scope.
 func (mo *moment) weight(s paceScope) int {
+	if s[0] != 's' && isCustomers(mo.source) {
+		return 0 // what customers do by themselves takes nothing from policies
+	}
 	switch s[0] {
 	case paceRules[0]:
 		return mo.rules

@@ -12,7 +12,8 @@ import "time"
 // Index is the position of an entry in the replicated log.
 type Index uint64
 
-// Principal is who asks: the name from the certificate, in the form role/name, e.g. "operator/alice".
+// Principal is who asks: the name from the certificate, in the form role/name, e.g. "operator/alice", or of a customer
+// customer/CUSTOMER/NAME.
 type Principal string
 
 // RequestID is chosen by the caller of a write, so that a repetition is answered and not done twice.

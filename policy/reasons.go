@@ -192,6 +192,11 @@ const (
 	CodeBreakGlass ReasonCode = "break_glass"
 	// CodeBreakGlassRefused is something that a second person cannot be done without.
 	CodeBreakGlassRefused ReasonCode = "break_glass_refused"
+
+	// CodeNotYours is a customer's request about what is not its own, or that customers do not make.
+	CodeNotYours ReasonCode = "not_yours"
+	// CodeSelfService is a customer's request for what the operator does not let it do by itself.
+	CodeSelfService ReasonCode = "self_service"
 )
 
 // ReasonInfo describes a code for documentation and for the API's clients.
@@ -288,6 +293,8 @@ func Reasons() []ReasonInfo {
 		{CodeApprovalChanged, true, "the order would do more now than what was asked for"},
 		{CodeBreakGlass, false, "it was done without waiting for a second person"},
 		{CodeBreakGlassRefused, true, "it takes a second person, whatever the hurry"},
+		{CodeNotYours, true, "it is not the customer's own, or customers do not ask for it"},
+		{CodeSelfService, true, "the operator does not let the customer do this by itself"},
 		{CodeLeaderLost, false, "the leader changed while the signal was judged: send it again"},
 	}
 }

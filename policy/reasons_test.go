@@ -424,6 +424,8 @@ func TestReasons(t *testing.T) {
 	} {
 		seen[code] = true
 	}
+	// Reached in customer_test.go.
+	seen[policy.CodeNotYours], seen[policy.CodeSelfService] = true, true
 	// Given by the controller, whose tests reach them.
 	for _, code := range []policy.ReasonCode{policy.CodeRequestIDReused, policy.CodeTooLarge, policy.CodeOverload, policy.CodeLeaderLost} {
 		seen[code] = true

@@ -201,7 +201,7 @@ func groupsOf(owners []owner) []string {
 }
 
 // urgency puts an operator's order before a policy's answer, and among those the more severe action first.
-func urgency(m *Mitigation) uint32 { return uint32(m.Origin)<<8 | uint32(m.Action.severity()) }
+func urgency(m *Mitigation) uint32 { return uint32(m.precedence())<<8 | uint32(m.Action.severity()) }
 
 // med is the MULTI_EXIT_DISC of a route (RFC 4271 section 5.1.4): the newest change has the lowest one and so wins
 // best path against what a stale node still announces.

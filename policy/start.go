@@ -55,6 +55,9 @@ func ordered(s *State, r *StartRequest, match *flowspec.Match, e Entry) (*plan, 
 	if reason := lifetimeTooLong(p.lifetime, sg); reason.Code != "" {
 		return nil, reason
 	}
+	if id, scoped := e.By.Scope(); scoped {
+		p.source = sourceOf(id)
+	}
 	var reason Reason
 	if p.customer, reason = customerOf(s, p.targets, sg); reason.Code != "" {
 		return nil, reason
@@ -90,6 +93,9 @@ func (p *plan) order(s *State, breakGlass bool, need Reason, pending *Mitigation
 		return refuse(reason)
 	}
 	m.Notes = slices.Concat(m.Notes, p.suggestions(s), found.notes)
+	if reason := p.tooOften(s, e); reason.Code != "" {
+		return refuse(reason)
+	}
 	if need.Code != "" && !breakGlass {
 		return p.awaitStart(s, m, need, e)
 	}

@@ -142,7 +142,7 @@ func expiryKey(m *Mitigation) []byte {
 // severe action, then the lower id of them. Of two rate limits the lower rate on the wire is more severe.
 func precedes(a, b owner) int {
 	return cmp.Or(
-		cmp.Compare(b.m.Origin, a.m.Origin),
+		cmp.Compare(b.m.precedence(), a.m.precedence()),
 		cmp.Compare(b.m.Action.severity(), a.m.Action.severity()),
 		cmp.Compare(a.rate(), b.rate()),
 		cmp.Compare(a.m.ID, b.m.ID),

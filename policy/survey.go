@@ -75,7 +75,7 @@ func (p *plan) meets(m *Mitigation, at netip.Prefix, how meeting) string {
 	switch {
 	case how == before && !m.Action.Continue:
 		return fmt.Sprintf("M%d %s a part of this at %s and comes before it there: withdraw it to %s all", m.ID, its.itTo, prefixText(at), mine.to)
-	case how == sameKey && m.Origin > p.origin:
+	case how == sameKey && m.precedence() > p.precedence():
 		return fmt.Sprintf("M%d %s by the same rule at %s, and an operator's order goes first: "+
 			"while both are active routers %s there; withdraw M%d to %s all", m.ID, its.it, prefixText(at), its.to, m.ID, mine.to)
 	case how == sameKey:
@@ -89,7 +89,7 @@ func (p *plan) meets(m *Mitigation, at netip.Prefix, how meeting) string {
 func (f *surveyed) shieldText(p *plan) string {
 	m, mine, its := f.shield, p.action.words(), f.shield.Action.words()
 	switch {
-	case f.how == sameKey && p.origin > m.Origin:
+	case f.how == sameKey && p.precedence() > m.precedence():
 		return fmt.Sprintf("M%d %s by the same rule on %s; an operator's %s would take its place and let through what M%d %s: "+
 			"withdraw M%d, or %s as well", m.ID, its.it, prefixText(f.at), mine.noun, m.ID, its.it, m.ID, its.to)
 	case f.how == sameKey:

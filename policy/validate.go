@@ -119,6 +119,7 @@ func (d *Customer) Validate() []Violation {
 	c.between("max_mitigations", d.MaxMitigations, 0, maxCount)
 	c.between("max_rules", d.MaxRules, 0, maxCount)
 	c.consent(d)
+	c.selfService(d)
 	return c.found
 }
 

@@ -2,7 +2,7 @@
 // certificate), the role table of every RPC, the belief in forwarded calls, and the TLS configurations that make
 // certificates verified. It does not make certificates (api/auth/pki does) and knows nothing of what an RPC means.
 //
-// An identity is the one URI of the form tidegate://CLUSTER/ROLE/NAME among the certificate's subject alternative
+// An identity is the one URI of the form tidegate://CLUSTER/ROLE/NAME (of a customer tidegate://CLUSTER/customer/CUSTOMER/NAME) among the certificate's subject alternative
 // names. The common name, DNS names and addresses say nothing about who somebody is. What a role may call stands in
 // one table, by full method name; a method that is not in the table is denied to everybody.
 //
@@ -38,10 +38,11 @@ const (
 	Viewer   Role = "viewer"   // looks
 	Detector Role = "detector" // reports signals
 	Approver Role = "approver" // looks, and approves or rejects what others asked for
+	Customer Role = "customer" // sees and drives what is its own, and nothing else
 )
 
 // AllRoles returns the roles, in a fixed order.
-func AllRoles() []Role { return []Role{Member, Admin, Operator, Viewer, Detector, Approver} }
+func AllRoles() []Role { return []Role{Member, Admin, Operator, Viewer, Detector, Approver, Customer} }
 
 // Valid reports whether r is one of AllRoles.
 func (r Role) Valid() bool { return slices.Contains(AllRoles(), r) }
@@ -49,7 +50,14 @@ func (r Role) Valid() bool { return slices.Contains(AllRoles(), r) }
 // Identity is who somebody is, inside one cluster.
 type Identity struct {
 	Role Role
+	// Name is the name of the principal; of role customer it is CUSTOMER/NAME: whose it is, and who.
 	Name string
+}
+
+// CustomerID returns the customer that somebody of role customer belongs to; empty for every other role.
+func (i Identity) CustomerID() policy.CustomerID {
+	id, _ := i.Principal().Scope()
+	return id
 }
 
 // Principal returns the identity as the domain knows it: role/name.
@@ -66,7 +74,7 @@ func (i Identity) URI(cluster string) *url.URL {
 // ErrIdentity is wrapped by every error about a certificate or a text that names nobody.
 var ErrIdentity = errors.New("no usable identity")
 
-// ParseIdentity reads role/name, as in the metadata of a forwarded call.
+// ParseIdentity reads role/name, or customer/CUSTOMER/name, as in the metadata of a forwarded call.
 func ParseIdentity(s string) (Identity, error) {
 	role, name, ok := strings.Cut(s, "/")
 	if !ok {
@@ -75,6 +83,15 @@ func ParseIdentity(s string) (Identity, error) {
 	id := Identity{Role: Role(role), Name: name}
 	if !id.Role.Valid() {
 		return Identity{}, fmt.Errorf("cannot read identity %q: %w: %q is not a role (%s)", clip(s), ErrIdentity, clip(role), roleList())
+	}
+	if id.Role == Customer {
+		var customer string
+		if customer, name, ok = strings.Cut(name, "/"); !ok {
+			return Identity{}, fmt.Errorf("cannot read identity %q: %w: want customer/CUSTOMER/NAME", clip(s), ErrIdentity)
+		}
+		if err := CheckName(customer); err != nil {
+			return Identity{}, fmt.Errorf("cannot read identity %q: %w: %w", clip(s), ErrIdentity, err)
+		}
 	}
 	if err := CheckName(name); err != nil {
 		return Identity{}, fmt.Errorf("cannot read identity %q: %w: %w", clip(s), ErrIdentity, err)

@@ -195,14 +195,18 @@ func TestTrust(t *testing.T) {
 			want = "members"
 		case auth.Detector:
 			want = "detectors"
-		case auth.Admin, auth.Operator, auth.Viewer, auth.Approver:
+		case auth.Admin, auth.Operator, auth.Viewer, auth.Approver, auth.Customer:
 		}
 		for kind, ca := range cas {
 			var hosts []string
 			if role == auth.Member {
 				hosts = []string{"127.0.0.1"}
 			}
-			client := clientOf(t, ca, role, "eve", hosts...)
+			name := "eve"
+			if role == auth.Customer {
+				name = "uni-a/eve"
+			}
+			client := clientOf(t, ca, role, name, hosts...)
 			client.RootCAs = k.Client().RootCAs // the node is the same, whoever calls
 			for name, server := range map[string]*tls.Config{"api": k.Server(), "rest": k.Gateway()} {
 				s, c := handshake(t, server, client)

@@ -15,6 +15,8 @@ type Rights map[string][]Role
 func Table() Rights {
 	see := []Role{Admin, Operator, Viewer, Approver}
 	act := []Role{Admin, Operator}
+	// What customers may call shows and does only what is their own: see api's scope.
+	own, ownToo := []Role{Admin, Operator, Customer}, []Role{Admin, Operator, Viewer, Approver, Customer}
 	approve := []Role{Admin, Approver} // that it is somebody else than who asked is for policy to see
 	return Rights{
 		// The source of a signal is the caller's name, and names are unique within a role only: an operator named
@@ -23,14 +25,14 @@ func Table() Rights {
 		tidegatev1.SignalService_StreamSignals_FullMethodName: {Detector},
 		tidegatev1.SignalService_Preview_FullMethodName:       {Admin, Operator, Detector},
 
-		tidegatev1.MitigationService_Start_FullMethodName:       act,
-		tidegatev1.MitigationService_Extend_FullMethodName:      act,
-		tidegatev1.MitigationService_Withdraw_FullMethodName:    act,
+		tidegatev1.MitigationService_Start_FullMethodName:       own,
+		tidegatev1.MitigationService_Extend_FullMethodName:      own,
+		tidegatev1.MitigationService_Withdraw_FullMethodName:    own,
 		tidegatev1.MitigationService_WithdrawAll_FullMethodName: act,
-		tidegatev1.MitigationService_Preview_FullMethodName:     see,
-		tidegatev1.MitigationService_Get_FullMethodName:         see,
-		tidegatev1.MitigationService_List_FullMethodName:        see,
-		tidegatev1.MitigationService_Watch_FullMethodName:       see,
+		tidegatev1.MitigationService_Preview_FullMethodName:     ownToo,
+		tidegatev1.MitigationService_Get_FullMethodName:         ownToo,
+		tidegatev1.MitigationService_List_FullMethodName:        ownToo,
+		tidegatev1.MitigationService_Watch_FullMethodName:       ownToo,
 
 		tidegatev1.ApprovalService_ListApprovals_FullMethodName: see,
 		tidegatev1.ApprovalService_GetApproval_FullMethodName:   see,
@@ -42,9 +44,9 @@ func Table() Rights {
 		// answer an attack.
 		tidegatev1.InventoryService_Apply_FullMethodName:         {Admin},
 		tidegatev1.InventoryService_Plan_FullMethodName:          see,
-		tidegatev1.InventoryService_GetDocument_FullMethodName:   see,
-		tidegatev1.InventoryService_ListDocuments_FullMethodName: see,
-		tidegatev1.InventoryService_Lookup_FullMethodName:        see,
+		tidegatev1.InventoryService_GetDocument_FullMethodName:   ownToo,
+		tidegatev1.InventoryService_ListDocuments_FullMethodName: ownToo,
+		tidegatev1.InventoryService_Lookup_FullMethodName:        ownToo,
 
 		tidegatev1.RuleService_ListRules_FullMethodName: see,
 		tidegatev1.RuleService_ListPeers_FullMethodName: see,

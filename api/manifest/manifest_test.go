@@ -200,7 +200,7 @@ func TestParseRefuses(t *testing.T) {
 			"alias", "kind: Customer\nid: a\ncontacts: [&x a@b.example]\nofficial: [*x]\n",
 			[]string{`f:3:12: contacts[0]: anchors are not allowed; remove &x and write values out where they are needed`, `f:4:12: official[0]: aliases are not allowed; write the value out`},
 		},
-		{"merge key", "kind: Customer\nid: a\n<<: {name: b}\n", []string{`f:3:1: <<: there is no such key in Customer; known are contacts, id, links, manual_vectors, max_mitigations, max_rules, mitigation, name, official, services, tags, within`}},
+		{"merge key", "kind: Customer\nid: a\n<<: {name: b}\n", []string{`f:3:1: <<: there is no such key in Customer; known are contacts, id, links, manual_vectors, max_mitigations, max_rules, mitigation, name, official, self_service, services, tags, within`}},
 		{"tag", "kind: Customer\nid: !!binary YQ==\n", []string{`f:2:5: id: tags are not allowed; remove !!binary`}},
 		{"list as document", "- kind: Customer\n", []string{`f:1:1: a document is made of keys and values, this is a list; begin it with kind: Customer, for example`}},
 		{"text as document", "hello\n", []string{`f:1:1: a document is made of keys and values, this is the text "hello"; begin it with kind: Customer, for example`}},

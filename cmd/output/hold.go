@@ -128,4 +128,5 @@ func (p *Printer) consent(c *pb.Customer) {
 		p.toned("mitigation", cell{c.GetMitigation() + ": nobody mitigates for it", yellow})
 	}
 	p.lines("by hand only", c.GetManualVectors(), 0)
+	p.lines("by itself", c.GetSelfService(), 0)
 }

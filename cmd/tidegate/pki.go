@@ -52,7 +52,8 @@ func (a *app) pkiIssue() *cobra.Command {
 A member needs the addresses at which others call it:
 
   tidegate pki issue member/n1 --host 192.0.2.1 --host n1.example.net --out n1
-  tidegate pki issue operator/alice --out alice`, strings.Join(roles, ", ")), exactly("ROLE/NAME"),
+  tidegate pki issue operator/alice --out alice
+  tidegate pki issue customer/uni-a/bob --out bob`, strings.Join(roles, ", ")), exactly("ROLE/NAME"),
 		func(_ context.Context, p *output.Printer, args []string) error {
 			role, name, ok := strings.Cut(args[0], "/")
 			if !ok {

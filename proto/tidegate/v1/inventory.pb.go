@@ -189,7 +189,10 @@ type Customer struct {
 	// Signals of these vectors are observed only.
 	ManualVectors []string `protobuf:"bytes,23,rep,name=manual_vectors,json=manualVectors,proto3" json:"manual_vectors,omitempty"`
 	// What no mitigation keeps from the customer.
-	Services      []*Service `protobuf:"bytes,25,rep,name=services,proto3" json:"services,omitempty"`
+	Services []*Service `protobuf:"bytes,25,rep,name=services,proto3" json:"services,omitempty"`
+	// What the customer may do by itself in its own space, with a certificate or a token of role customer: start (start
+	// mitigations, extend and withdraw those) and withdraw (also what policies started). Empty: it looks only.
+	SelfService   []string `protobuf:"bytes,80,rep,name=self_service,json=selfService,proto3" json:"self_service,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -304,6 +307,13 @@ func (x *Customer) GetManualVectors() []string {
 func (x *Customer) GetServices() []*Service {
 	if x != nil {
 		return x.Services
+	}
+	return nil
+}
+
+func (x *Customer) GetSelfService() []string {
+	if x != nil {
+		return x.SelfService
 	}
 	return nil
 }
@@ -2444,7 +2454,7 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"safeguards\x123\n" +
 	"\bdetector\x18\x06 \x01(\v2\x15.tidegate.v1.DetectorH\x00R\bdetectorB\n" +
 	"\n" +
-	"\bdocument\"\xfa\x02\n" +
+	"\bdocument\"\x9d\x03\n" +
 	"\bCustomer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1a\n" +
@@ -2459,7 +2469,8 @@ const file_tidegate_v1_inventory_proto_rawDesc = "" +
 	"mitigation\x18\x16 \x01(\tR\n" +
 	"mitigation\x12%\n" +
 	"\x0emanual_vectors\x18\x17 \x03(\tR\rmanualVectors\x120\n" +
-	"\bservices\x18\x19 \x03(\v2\x14.tidegate.v1.ServiceR\bservices\"k\n" +
+	"\bservices\x18\x19 \x03(\v2\x14.tidegate.v1.ServiceR\bservices\x12!\n" +
+	"\fself_service\x18P \x03(\tR\vselfService\"k\n" +
 	"\aService\x12\x1a\n" +
 	"\bprefixes\x18\x01 \x03(\tR\bprefixes\x12\x1a\n" +
 	"\bprotocol\x18\x02 \x01(\tR\bprotocol\x12\x14\n" +

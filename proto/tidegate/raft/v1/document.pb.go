@@ -418,6 +418,8 @@ type Customer struct {
 	Mitigation    string     `protobuf:"bytes,22,opt,name=mitigation,proto3" json:"mitigation,omitempty"`
 	ManualVectors []string   `protobuf:"bytes,23,rep,name=manual_vectors,json=manualVectors,proto3" json:"manual_vectors,omitempty"`
 	Services      []*Service `protobuf:"bytes,25,rep,name=services,proto3" json:"services,omitempty"`
+	// start, withdraw.
+	SelfService   []string `protobuf:"bytes,80,rep,name=self_service,json=selfService,proto3" json:"self_service,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -532,6 +534,13 @@ func (x *Customer) GetManualVectors() []string {
 func (x *Customer) GetServices() []*Service {
 	if x != nil {
 		return x.Services
+	}
+	return nil
+}
+
+func (x *Customer) GetSelfService() []string {
+	if x != nil {
+		return x.SelfService
 	}
 	return nil
 }
@@ -1946,7 +1955,7 @@ const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	"safeguards\x128\n" +
 	"\bdetector\x18\x06 \x01(\v2\x1a.tidegate.raft.v1.DetectorH\x00R\bdetectorB\n" +
 	"\n" +
-	"\bdocument\"\x84\x03\n" +
+	"\bdocument\"\xa7\x03\n" +
 	"\bCustomer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1a\n" +
@@ -1961,7 +1970,8 @@ const file_tidegate_raft_v1_document_proto_rawDesc = "" +
 	"mitigation\x18\x16 \x01(\tR\n" +
 	"mitigation\x12%\n" +
 	"\x0emanual_vectors\x18\x17 \x03(\tR\rmanualVectors\x125\n" +
-	"\bservices\x18\x19 \x03(\v2\x19.tidegate.raft.v1.ServiceR\bservices\"\x88\x01\n" +
+	"\bservices\x18\x19 \x03(\v2\x19.tidegate.raft.v1.ServiceR\bservices\x12!\n" +
+	"\fself_service\x18P \x03(\tR\vselfService\"\x88\x01\n" +
 	"\aService\x12\x1a\n" +
 	"\bprefixes\x18\x01 \x03(\fR\bprefixes\x12\x1a\n" +
 	"\bprotocol\x18\x02 \x01(\rR\bprotocol\x121\n" +
