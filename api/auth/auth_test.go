@@ -24,6 +24,10 @@ func TestFromCertificate(t *testing.T) {
 		{"operator", []string{"tidegate://lab/operator/alice"}, "operator/alice", true},
 		{"another URI beside it", []string{"spiffe://x/y", "tidegate://lab/member/n1"}, "member/n1", true},
 		{"none", nil, "has no tidegate://", false},
+		{"customer", []string{"tidegate://lab/customer/uni-a/bob"}, "customer/uni-a/bob", true},
+		{"customer without a person", []string{"tidegate://lab/customer/uni-a"}, "want customer/CUSTOMER/NAME", false},
+		{"customer with a person too many", []string{"tidegate://lab/customer/uni-a/bob/eve"}, "character '/'", false},
+		{"operator of a customer", []string{"tidegate://lab/operator/uni-a/bob"}, "character '/'", false},
 		{"only another", []string{"spiffe://lab/operator/alice"}, "has no tidegate://", false},
 		{"two", []string{"tidegate://lab/operator/alice", "tidegate://lab/admin/alice"}, "more than one", false},
 		{"the same twice", []string{"tidegate://lab/operator/alice", "tidegate://lab/operator/alice"}, "more than one", false},
@@ -158,7 +162,11 @@ func TestMemberTLS(t *testing.T) {
 		t.Fatalf("two members: %v, %v", s, c)
 	}
 	for _, role := range auth.AllRoles()[1:] {
-		cfg, _, _, err := auth.ClientTLS(files(t, ca, role, "eve"))
+		name := "eve"
+		if role == auth.Customer {
+			name = "uni-a/eve"
+		}
+		cfg, _, _, err := auth.ClientTLS(files(t, ca, role, name))
 		if err != nil {
 			t.Fatal(err)
 		}

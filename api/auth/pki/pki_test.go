@@ -50,13 +50,17 @@ func TestIssue(t *testing.T) {
 			if role == auth.Member {
 				hosts = []string{"127.0.0.1", "n1.example", "2001:db8::1"}
 			}
-			b, err := ca.Issue(role, "x", hosts...)
+			name := "x"
+			if role == auth.Customer {
+				name = "uni-a/x"
+			}
+			b, err := ca.Issue(role, name, hosts...)
 			if err != nil {
 				t.Fatal(err)
 			}
 			cert := parse(t, b.Cert)
 			id, err := auth.FromCertificate(cert, "lab")
-			if err != nil || id != (auth.Identity{Role: role, Name: "x"}) {
+			if err != nil || id != (auth.Identity{Role: role, Name: name}) {
 				t.Errorf("identity %v, %v", id, err)
 			}
 			if key, ok := cert.PublicKey.(*ecdsa.PublicKey); !ok || key.Curve != elliptic.P256() {
