@@ -29,13 +29,42 @@ type Member struct {
 	APIAddress  string
 }
 
-// Timing sets raft's clocks; zero values are the defaults, with which writes come back after the loss of a leader
-// within 1.4 s in 99 of 100 cases.
+// Timing sets raft's clocks; zero values are those of the profile default.
 type Timing struct {
-	Heartbeat     time.Duration // 500 ms: a follower that hears nothing for so long asks for an election
-	Election      time.Duration // 500 ms, not below Heartbeat
-	LeaderLease   time.Duration // 250 ms, not above Heartbeat: a leader without a quorum for so long gives way
-	CommitTimeout time.Duration // 10 ms: followers hear of commits at least so often
+	Heartbeat     time.Duration // a follower that hears nothing for once to twice so long asks for an election
+	Election      time.Duration // not below Heartbeat: an election that nobody won is repeated after once to twice so long
+	LeaderLease   time.Duration // not above Heartbeat: a leader without a quorum for so long gives way
+	CommitTimeout time.Duration // followers hear of commits at least so often
+}
+
+// The names of the timing profiles.
+const (
+	TimingDefault = "default"
+	TimingLAN     = "lan"
+)
+
+// TimingProfile returns the clocks of a profile, and whether there is one of that name; empty: default.
+//
+// The profile default leaves room for round trips of 100 ms and for machines that stand still for half a second: after
+// the loss of a leader writes are back within 4 s in 99 of 100 cases, measured 2.9 s. With lan it is 2 s, measured 1.8 s.
+//
+// Both give a leader's lease the whole heartbeat. A lost segment costs TCP some 200 ms, one that is lost twice 600 ms and
+// three times 1.4 s, and at 10 % loss one exchange in five loses one. A leader gives way only when a majority of the
+// followers is silent for the lease on both of the connections on which it talks to each, heartbeats and entries. With
+// three nodes these are four connections, each of which stands still for longer than 600 ms about 3 % of the time at 10 %
+// loss, so that all of them do for one millionth of it. A follower that misses the leader alone deposes nobody: the
+// others hear the leader, and do not give it their pre-vote.
+func TimingProfile(name string) (Timing, bool) {
+	switch name {
+	case "", TimingDefault:
+		return Timing{Heartbeat: time.Second, Election: time.Second, LeaderLease: time.Second, CommitTimeout: 10 * time.Millisecond}, true
+	case TimingLAN:
+		return Timing{
+			Heartbeat: 600 * time.Millisecond, Election: 600 * time.Millisecond, LeaderLease: 600 * time.Millisecond,
+			CommitTimeout: 10 * time.Millisecond,
+		}, true
+	}
+	return Timing{}, false
 }
 
 // Config is what a node is told about itself and its cluster.
@@ -112,10 +141,11 @@ const (
 )
 
 func (c Config) withDefaults() Config {
-	c.Timing.Heartbeat = or(c.Timing.Heartbeat, 500*time.Millisecond)
-	c.Timing.Election = or(c.Timing.Election, max(c.Timing.Heartbeat, 500*time.Millisecond))
-	c.Timing.LeaderLease = or(c.Timing.LeaderLease, c.Timing.Heartbeat/2)
-	c.Timing.CommitTimeout = or(c.Timing.CommitTimeout, 10*time.Millisecond)
+	profile, _ := TimingProfile(TimingDefault)
+	c.Timing.Heartbeat = or(c.Timing.Heartbeat, profile.Heartbeat)
+	c.Timing.Election = or(c.Timing.Election, max(c.Timing.Heartbeat, profile.Election))
+	c.Timing.LeaderLease = or(c.Timing.LeaderLease, min(c.Timing.Heartbeat, profile.LeaderLease))
+	c.Timing.CommitTimeout = or(c.Timing.CommitTimeout, profile.CommitTimeout)
 	c.QueueLength = or(c.QueueLength, defaultQueueLength)
 	c.LeaseEvery = or(c.LeaseEvery, defaultLeaseEvery)
 	c.Lease = or(c.Lease, defaultLease)

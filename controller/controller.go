@@ -79,11 +79,12 @@ type Controller struct {
 
 // running is what exists from the moment raft runs.
 type running struct {
-	raft    *raft.Raft
-	witness *witness
-	decider *decider
-	once    sync.Once
-	ended   raft.Future
+	raft     *raft.Raft
+	witness  *witness
+	decider  *decider
+	watchdog *watchdog
+	once     sync.Once
+	ended    raft.Future
 }
 
 // stop shuts raft down. Only the first future that raft hands out for that really waits.
@@ -169,8 +170,14 @@ func (c *Controller) Close() error {
 // Run takes part in the cluster until ctx ends, or until this node cannot go on. When the log holds something that
 // this node does not understand, Run does not end: the node leaves the cluster and goes on announcing to the lifetime
 // of each rule or to the end of the lease, and Status tells why.
+//
+// With ErrStalled the disk of a leader hangs, and whatever still waits for it is left behind: the process must end.
 func (c *Controller) Run(ctx context.Context) (err error) {
-	defer func() { err = errors.Join(err, c.Close()) }()
+	defer func() {
+		if !errors.Is(err, ErrStalled) {
+			err = errors.Join(err, c.Close())
+		}
+	}()
 	if err := c.fsm.warmUp(c.stores.Log, c.stores.Snapshots); err != nil {
 		return err
 	}
@@ -184,6 +191,7 @@ func (c *Controller) Run(ctx context.Context) (err error) {
 		defer close(decided)
 		return r.decider.run(gctx)
 	})
+	g.Go(func() error { return r.watchdog.run(gctx) })
 	g.Go(func() error {
 		rec := &reconciler{
 			log: c.log, fsm: c.fsm, tracker: c.tracker, speaker: c.deps.Speaker, elapsed: c.deps.Elapsed,
@@ -202,13 +210,17 @@ func (c *Controller) Run(ctx context.Context) (err error) {
 		return nil
 	})
 	<-gctx.Done()
-	<-decided                                        // what is in flight is answered first
-	if !errors.Is(context.Cause(gctx), ErrStalled) { // raft would not answer
+	<-decided // what is in flight is answered first
+	limit := stallTimeout
+	if errors.Is(context.Cause(gctx), ErrStalled) { // raft would not answer
+		r.witness.cut()
+		limit = stalledShutdown
+	} else {
 		c.leave(r)
 	}
 	err = g.Wait()
 	c.queue.stop(ErrStopped)
-	return errors.Join(err, c.shutdown(r))
+	return errors.Join(err, c.shutdown(r, limit))
 }
 
 // start starts raft.
@@ -225,7 +237,8 @@ func (c *Controller) start() (*running, error) {
 		return nil, errors.Join(fmt.Errorf("cannot begin as a member of the cluster: %w", err), w.Close())
 	}
 	r := &running{witness: w}
-	r.raft, err = raft.NewRaft(conf, c.fsm, raftStore{c.stores.Log}, c.stores.Stable, c.stores.Snapshots, w)
+	d := newDisk(c.stores, c.deps.Elapsed)
+	r.raft, err = raft.NewRaft(conf, c.fsm, d, d, c.stores.Snapshots, w)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot start raft: %w", err), w.Close())
 	}
@@ -239,10 +252,14 @@ func (c *Controller) start() (*running, error) {
 		_, ok := o.Data.(raft.ResumedHeartbeatObservation)
 		return ok
 	}))
+	r.watchdog = &watchdog{
+		log: c.log, disk: d, leads: func() bool { return r.raft.State() == raft.Leader }, cut: w.cut, stalled: make(chan struct{}),
+	}
 	r.decider = &decider{
 		log: c.log, raft: r.raft, fsm: c.fsm, tracker: c.tracker, queue: c.queue, packer: c.packer, metrics: c.metrics,
 		elapsed: c.deps.Elapsed, now: c.deps.Now, leaseEvery: c.cfg.LeaseEvery,
 		member: policy.Principal("member/" + c.cfg.NodeID), notLeader: c.notLeader, resumed: resumed,
+		stalled: r.watchdog.stalled,
 	}
 	c.running.Store(r)
 	return r, nil
@@ -258,7 +275,7 @@ func (c *Controller) transport() Transport {
 	}
 	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: streamLayer{c.deps.Streams}, MaxPool: 3, Timeout: 10 * time.Second, Logger: newRaftLog(c.log, c.deps.Elapsed),
-		MaxRPCsInFlight: 1, // pipelining can wedge a follower without a sign
+		MaxRPCsInFlight: 1, // see witness.AppendEntriesPipeline
 	})
 }
 
@@ -273,6 +290,7 @@ func (c *Controller) raftConfig() *raft.Config {
 	conf.Logger = newRaftLog(c.log, c.deps.Elapsed)
 	conf.RestoreCommittedLogs = true     // so that the commit index is stored; see warmUp
 	conf.NoSnapshotRestoreOnStart = true // warmUp has done it
+	conf.PreVoteDisabled = false         // a node that was cut off must not depose the leader when it is back
 	conf.NoLegacyTelemetry = true
 	conf.ShutdownOnRemove = false
 	return conf
@@ -312,10 +330,10 @@ func (c *Controller) leave(r *running) {
 }
 
 // shutdown ends raft. With a hung disk that never ends, and the process must.
-func (c *Controller) shutdown(r *running) error {
+func (c *Controller) shutdown(r *running, limit time.Duration) error {
 	done := make(chan error, 1)
 	go func() { done <- r.stop().Error() }()
-	t := time.NewTimer(stallTimeout)
+	t := time.NewTimer(limit)
 	defer t.Stop()
 	var err error
 	select {
@@ -517,7 +535,7 @@ func (c *Controller) Barrier(ctx context.Context) error {
 		return c.notLeader()
 	}
 	r := c.running.Load()
-	if err := await(ctx.Done(), r.raft.VerifyLeader()); err != nil {
+	if err := await(r.raft.VerifyLeader(), ctx.Done(), nil); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

@@ -17,8 +17,8 @@ import (
 const (
 	// enqueueTimeout bounds how long raft may take to accept an entry; beyond it the entry was certainly not taken.
 	enqueueTimeout = 5 * time.Second
-	// stallTimeout is when a leader that neither commits nor steps down is taken to have a hung disk.
-	stallTimeout = 20 * time.Second
+	// stallTimeout is when a leader that neither commits nor steps down is taken to hang, though its disk does not.
+	stallTimeout = 9 * time.Second
 	// renewEvery is the least time between two renewals.
 	renewEvery = time.Second
 	// expireEvery is the least time between two looks at what is past its lifetime: what is found in between waits.
@@ -43,6 +43,7 @@ type decider struct {
 	member     policy.Principal        // in whose name the leader acts by itself
 	notLeader  func() error            // what to tell those who wait when this node does not lead
 	resumed    <-chan raft.Observation // a follower came back
+	stalled    <-chan struct{}         // closed when the disk hangs
 
 	term atomic.Uint64 // of the session that is under way; 0: none
 }
@@ -90,10 +91,10 @@ func (d *decider) run(ctx context.Context) error {
 	}
 }
 
-// await waits for a future of raft, until stop, and not for ever: a hung disk would hold it, and with it the cluster.
-// A raft that runs answers every future, if only because it loses its leadership. One that is shut down forgets some,
-// so whoever waits here is waited for before raft is shut down.
-func await(stop <-chan struct{}, f raft.Future) error {
+// await waits for a future of raft, until stop or stalled, and not for ever: a hung disk would hold it, and with it the
+// cluster. A raft that runs answers every future, if only because it loses its leadership. One that is shut down forgets
+// some, so whoever waits here is waited for before raft is shut down.
+func await(f raft.Future, stop, stalled <-chan struct{}) error {
 	done := make(chan error, 1)
 	go func() { done <- f.Error() }()
 	t := time.NewTimer(stallTimeout)
@@ -103,6 +104,8 @@ func await(stop <-chan struct{}, f raft.Future) error {
 		return err
 	case <-stop:
 		return ErrStopped
+	case <-stalled:
+		return ErrStalled
 	case <-t.C:
 		return ErrStalled
 	}
@@ -118,7 +121,7 @@ func (d *decider) session(ctx context.Context, leads <-chan bool) error {
 	}
 	term := d.raft.CurrentTerm()
 	// Everything of earlier terms is applied, or never will be, when the barrier returns.
-	if err := await(d.fsm.stopped, d.raft.Barrier(enqueueTimeout)); err != nil {
+	if err := await(d.raft.Barrier(enqueueTimeout), d.fsm.stopped, d.stalled); err != nil {
 		return fmt.Errorf("cannot begin term %d: %w", term, err)
 	}
 	if d.raft.State() != raft.Leader || d.raft.CurrentTerm() != term {
@@ -327,7 +330,7 @@ func (s *session) commit(b *batch) (applyResult, error) {
 	if err != nil {
 		return applyResult{}, fmt.Errorf("%w: %w", ErrNotApplied, err)
 	}
-	if err := await(s.fsm.stopped, f); err != nil {
+	if err := await(f, s.fsm.stopped, s.stalled); err != nil {
 		return applyResult{}, fmt.Errorf("cannot commit: %w", err)
 	}
 	s.metrics.commit.Observe(time.Duration(s.elapsed() - start).Seconds())

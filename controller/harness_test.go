@@ -120,9 +120,13 @@ func (cl *cluster) up(n *node) {
 	if n.wrap != nil {
 		store = n.wrap(store)
 	}
+	var stable raft.StableStore = n.store
+	if s, ok := store.(raft.StableStore); ok {
+		stable = s
+	}
 	c, err := New(n.cfg, Deps{
 		Elapsed: elapsed, Now: func() time.Time { return time.Now().Add(time.Duration(n.skew.Load())) }, Speaker: n.speaker, Transport: n.trans,
-		Stores: &Stores{Log: store, Stable: n.store, Snapshots: n.snaps}, Logger: n.log,
+		Stores: &Stores{Log: store, Stable: stable, Snapshots: n.snaps}, Logger: n.log,
 	})
 	if err != nil {
 		n.t.Fatal(err)

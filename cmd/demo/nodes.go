@@ -57,6 +57,7 @@ bgp: {asn: {{.ASN}}, router_id: {{.Self.RouterID}}}
 cluster:
   name: {{.Cluster}}
   raft: {{.Self.Raft}}
+  timing: lan
   members:
 {{- range .Members}}
     - {id: {{.ID}}, raft: "{{.Raft}}", api: "{{.API}}"}

@@ -16,6 +16,7 @@ import (
 	"github.com/tidegate/tidegate/api/auth"
 	"github.com/tidegate/tidegate/bgp/flowspec"
 	"github.com/tidegate/tidegate/bgp/remote"
+	"github.com/tidegate/tidegate/controller"
 )
 
 // Config is a node's own file: its identity, addresses, data directory, certificates and secret files. Everything else
@@ -85,6 +86,7 @@ type Cluster struct {
 	Name    string
 	Raft    string // host:port this node listens on
 	Members []Member
+	Timing  controller.Timing
 }
 
 // Member is one node as the others reach it.
@@ -270,6 +272,10 @@ func readSecrets(s *section, dir string) map[string]string {
 
 func readCluster(s *section, self string) Cluster {
 	c := Cluster{Name: s.name("name"), Raft: s.address("raft", "")}
+	profile, ok := s.text("timing"), false
+	if c.Timing, ok = controller.TimingProfile(profile); !ok {
+		s.bad("timing", "%q is not one of %s, %s", profile, controller.TimingDefault, controller.TimingLAN)
+	}
 	seen := map[string]string{}
 	once := func(m *section, key, value string) {
 		if first, twice := seen[key+value]; twice && value != "" {

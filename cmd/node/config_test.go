@@ -15,6 +15,7 @@ import (
 	"github.com/tidegate/tidegate/api"
 	"github.com/tidegate/tidegate/api/auth"
 	"github.com/tidegate/tidegate/api/webhook"
+	"github.com/tidegate/tidegate/controller"
 )
 
 const whole = `node: n1
@@ -33,6 +34,7 @@ speaker: {socket: run/speaker.sock, process: external}
 cluster:
   name: demo
   raft: 192.0.2.1:7500
+  timing: lan
   members:
     - {id: n1, raft: 192.0.2.1:7500, api: 192.0.2.1:7400}
     - {id: n2, raft: n2.example.net:7500, api: n2.example.net:7400}
@@ -41,6 +43,7 @@ limits: {detectors: 500, people: 50, streams: 7}
 `
 
 func TestParseConfig(t *testing.T) {
+	lan, _ := controller.TimingProfile(controller.TimingLAN)
 	rows := []struct {
 		name, text string
 		want       Config
@@ -63,7 +66,7 @@ func TestParseConfig(t *testing.T) {
 			Cluster: Cluster{Name: "demo", Raft: "192.0.2.1:7500", Members: []Member{
 				{ID: "n1", Raft: "192.0.2.1:7500", API: "192.0.2.1:7400"},
 				{ID: "n2", Raft: "n2.example.net:7500", API: "n2.example.net:7400"},
-			}},
+			}, Timing: lan},
 			Limits: api.Limits{Detectors: 500, People: 50, Streams: 7},
 			Log:    Log{Level: slog.LevelDebug, Format: "json"},
 		}},
@@ -135,6 +138,7 @@ func TestParseConfigRefuses(t *testing.T) {
 		{"a cluster without tls", good + "cluster:\n  name: demo\n  raft: 127.0.0.1:7500\n  members:\n    - {id: n1, raft: 127.0.0.1:1, api: 127.0.0.1:2}\n    - {id: n2, raft: 127.0.0.1:3, api: 127.0.0.1:4}\n", []string{"n.yaml:1: tls: is missing; a cluster section needs certificates"}},
 		{"a cluster of one without tls", good + "cluster: {name: demo, raft: \"127.0.0.1:7500\", members: [{id: n1, raft: \"127.0.0.1:1\", api: \"127.0.0.1:2\"}]}\n", []string{"n.yaml:1: tls: is missing; a cluster section needs certificates"}},
 		{"a short unknown key", good + "foo: 1\n", []string{"n.yaml:4: foo: unknown key; known here: "}},
+		{"an unknown timing", good + "tls: {ca: a, cert: b, key: c}\ncluster:\n  name: demo\n  raft: 127.0.0.1:7500\n  timing: fast\n  members:\n    - {id: n1, raft: 127.0.0.1:1, api: 127.0.0.1:2}\n", []string{`n.yaml:8: cluster.timing: "fast" is not one of default, lan`}},
 		{"a cluster of others", cluster("    - {id: n2, raft: 127.0.0.1:1, api: 127.0.0.1:2}\n"), []string{`n.yaml:9: cluster.members: do not list this node, "n1"`}},
 		{"a member twice", cluster("    - {id: n1, raft: 127.0.0.1:1, api: 127.0.0.1:2}\n    - {id: n2, raft: 127.0.0.1:1, api: 127.0.0.1:3}\n"), []string{`n.yaml:10: cluster.members[1].raft: "127.0.0.1:1" is also that of cluster.members[0]`}},
 		{"an unknown level", good + "log: {level: loud}\n", []string{`n.yaml:4: log.level: "loud" is not one of debug, info, warn, error`}},

@@ -155,7 +155,7 @@ func (n *Node) wire() (*wiring, error) {
 	}
 	w.controller, err = controller.New(controller.Config{
 		Cluster: n.cfg.Cluster.Name, NodeID: n.cfg.Node, DataDir: n.cfg.DataDir, Version: n.deps.Version, Members: w.members,
-		Restart: n.cfg.restartTime(),
+		Restart: n.cfg.restartTime(), Timing: n.cfg.Cluster.Timing,
 	}, deps)
 	if err != nil {
 		return nil, errors.Join(err, w.close())

@@ -2,9 +2,13 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/tidegate/tidegate/controller"
 )
 
 // part is something that works until its context ends.
@@ -13,8 +17,13 @@ type part struct {
 	run  func(context.Context) error
 }
 
+// stalledStop is how long the parts may take to stop after the disk of this node was found to hang: what waits for the
+// disk never stops, and the process must end.
+const stalledStop = 2 * time.Second
+
 // runParts runs all parts until ctx ends or one of them does, then stops them in the reverse order, each after the one
-// before has stopped: what is used outlives its users. It returns the first failure.
+// before has stopped: what is used outlives its users. It returns the first failure. After controller.ErrStalled it leaves
+// behind what does not stop soon.
 func runParts(ctx context.Context, parts []part) error {
 	g, first := errgroup.WithContext(ctx)
 	type running struct {
@@ -47,5 +56,22 @@ func runParts(ctx context.Context, parts []part) error {
 		}
 		return nil
 	})
-	return g.Wait()
+	ended := make(chan error, 1)
+	go func() { ended <- g.Wait() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-first.Done():
+	}
+	if err := context.Cause(first); errors.Is(err, controller.ErrStalled) {
+		t := time.NewTimer(stalledStop)
+		defer t.Stop()
+		select {
+		case whole := <-ended:
+			return whole
+		case <-t.C:
+			return err
+		}
+	}
+	return <-ended
 }
