@@ -224,6 +224,7 @@ func TestRefusalWithinBatchIsNotRemembered(t *testing.T) {
 		end := signal("fnm", "one", 2, "203.0.113.9/32")
 		end.Kind = policy.SignalEnd
 		two := signal("fnm", "two", 1, "203.0.113.10/32")
+		two.Vector = policy.VectorNTPAmplification // or the two would go together
 		if v := l.report(signal("fnm", "one", 1, "203.0.113.9/32"), two, end); v[1].Reason.Code != policy.CodeCustomerQuota {
 			t.Fatalf("%+v", v)
 		}

@@ -232,12 +232,12 @@ func (p *plan) awaitSignal(s *State, f *surveyed, need Reason, attack *PutAttack
 	m.Notes = append(m.Notes, f.notes...)
 	m.Causes = []Cause{cause}
 	m.await(need, s.Safeguards(), e)
-	d := m.awaiting(fmt.Sprintf("%s; M%d (%s) awaits approval: %s", p.reason.Text, m.ID, plural(len(m.Rules), routeWord(m.Action.RouteKind())), need.Text))
+	d := m.awaiting(fmt.Sprintf("%s; M%d (%s) awaits approval: %s", m.Reason.Text, m.ID, plural(len(m.Rules), routeWord(m.Action.RouteKind())), need.Text))
 	d.Changes = []Change{&PutMitigation{m}}
 	p.joinOthers(&d, m, e)
 	p.tellCollateral(&d, m)
 	d.keeping(current, attack, m)
-	d.leavePending(s, attack, m.ID, EndSuperseded, fmt.Sprintf("the attack moved to M%d", m.ID), e)
+	d.leavePendingFor(s, attack, m.ID, e)
 	d.Changes = append(d.Changes, attack)
 	return d
 }
@@ -268,7 +268,7 @@ func (p *plan) joinPending(s *State, m *Mitigation, cause Cause, attack *PutAtta
 		m.ID, m.Policy, prefixList(p.targets), cause.AttackID, cause.Source, n))
 	d.Changes = []Change{&PutMitigation{&cp}}
 	d.keeping(current, attack, m)
-	d.leavePending(s, attack, m.ID, EndSuperseded, fmt.Sprintf("the attack moved to M%d", m.ID), e)
+	d.leavePendingFor(s, attack, m.ID, e)
 	d.Changes = append(d.Changes, attack)
 	return d
 }
@@ -290,6 +290,13 @@ func (d *Decision) leavePending(s *State, attack *PutAttack, except MitigationID
 		}
 	}
 	return ended
+}
+
+// leavePendingFor is leavePending of an attack that another mitigation is for now.
+func (d *Decision) leavePendingFor(s *State, attack *PutAttack, to MitigationID, e Entry) {
+	if s.pending.n > 0 {
+		d.leavePending(s, attack, to, EndSuperseded, fmt.Sprintf("the attack moved to M%d", to), e)
+	}
 }
 
 // awaitStart is the decision on an operator's order that needs a second person.

@@ -141,6 +141,53 @@ func BenchmarkDecideMerge(b *testing.B) {
 	}
 }
 
+// manyPolicies are 200, of which some take the vector of a signal, are asked first and lack something. The last one takes it.
+func manyPolicies() []policy.Document {
+	ladder := []policy.Step{{Action: policy.Action{Kind: policy.RateLimit, Rate: 1e6}}, {Action: policy.Action{Kind: policy.Discard}, After: 5 * time.Minute}}
+	var docs []policy.Document
+	for i := range 200 {
+		p := &policy.Policy{
+			Name: fmt.Sprintf("p%03d", i), Priority: 2 + i%50, Lifetime: time.Hour, Quiet: 5 * time.Minute, Ladder: ladder, Vectors: []policy.Vector{dns},
+		}
+		switch {
+		case i < 3:
+			p.MinRate = 1e12
+		case i == 3:
+			p.When = "signal.addresses > 256.0 && customer.active > 10"
+		case i < 100:
+			p.Customers = []policy.CustomerID{policy.CustomerID(fmt.Sprint("c", 1000+i))}
+		case i < 110:
+			p.Tags = []string{"gold"}
+		default:
+			p.Vectors = []policy.Vector{policy.VectorSYNFlood}
+		}
+		docs = append(docs, p)
+	}
+	return append(docs, &policy.Policy{Name: "floods", Priority: 1, Lifetime: time.Hour, Quiet: 5 * time.Minute, Ladder: ladder, Vectors: []policy.Vector{dns}})
+}
+
+// BenchmarkDecideFurther judges a further attack on an address that an active mitigation covers, among 200 policies.
+func BenchmarkDecideFurther(b *testing.B) {
+	w := nation(b, 0)
+	w.must(policy.Mitigated, policy.CodeApplied, &policy.ApplyRequest{Documents: manyPolicies(), Prune: false})
+	for i := range 1000 {
+		w.must(policy.Mitigated, policy.CodeMitigated, signal(fmt.Sprint("n", i), 1, dns, []netip.Prefix{nationTarget(i)}))
+	}
+	e := policy.Entry{At: noon(), By: "leader/n1"}
+	var took []time.Duration
+	req := signal("x", 1, dns, []netip.Prefix{nationTarget(5)})
+	b.ReportAllocs()
+	for b.Loop() {
+		begin := time.Now()
+		d := policy.Decide(w.s, req, e)
+		took = append(took, time.Since(begin))
+		if d.Verdict.Kind != policy.Merged {
+			b.Fatal(d.Verdict.Reason)
+		}
+	}
+	quantiles(b, took)
+}
+
 // BenchmarkDecideRepetition judges a signal that was seen before.
 func BenchmarkDecideRepetition(b *testing.B) {
 	w := nation(b, 1000)

@@ -67,6 +67,7 @@ type inventory struct {
 	links      int
 	effective  *Safeguards
 	choices    *choices                    // what is made of the policies; made once, when first asked for
+	fittings   *fittings                   // what policies match of signals, as far as it was asked for; begun anew with what it is made of
 	profiles   map[string]*profile.Profile // what is known of router models, by name; never changed
 	priced     []string                    // names of the profiles whose entries are counted, sorted
 	border     *border                     // what Wanted tells the speaker of the inventory; made once, when first asked for
@@ -98,6 +99,7 @@ func newInventory() inventory {
 		choices:    &choices{},
 		profiles:   knownProfiles(),
 		border:     &border{},
+		fittings:   &fittings{},
 	}
 	inv.protected.own()
 	for _, e := range builtInProtected() {
@@ -180,7 +182,7 @@ func (inv *inventory) put(doc Document) error {
 // remove takes a document out; one that is not there is no error.
 func (inv *inventory) remove(ref DocumentRef) error {
 	key := []byte(ref.Name)
-	inv.border = &border{}
+	inv.border, inv.fittings = &border{}, &fittings{}
 	switch ref.Kind {
 	case KindCustomer:
 		if d, ok := inv.customers.get(key); ok {

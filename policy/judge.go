@@ -94,6 +94,7 @@ type plan struct {
 	parts    []part           // what is taken without them; nil: cut.Pieces × variants
 	reported []netip.Prefix   // what the targets stand for, if they are wider; nil if not
 	base     []flowspec.Match // the variants as the routers take them
+	fitting  *fitting         // what the variants and the first notes are from; nil for none
 	gathered []*Mitigation    // what ends because the plan takes its place
 	quiet    time.Duration
 	relax    Relax
@@ -259,17 +260,17 @@ func judge(s *State, sig *sighting) (*plan, Decision) {
 	if text := action.mismatch(familyOf(targets[0])); text != "" {
 		return nil, refusef(CodeActionFamily, "policy %s: %s", pol.Name, text)
 	}
-	variants, notes, r := matchesOf(pol.narrowed(sig.Signal), action, familyOf(targets[0]))
+	fit, r := s.fitting(pol, sig.Signal, familyOf(targets[0]))
 	if r.Code != "" {
 		return nil, refuse(r)
 	}
-	if r = pol.tooMany(len(variants)); r.Code != "" {
+	if r = pol.tooMany(len(fit.variants)); r.Code != "" {
 		return nil, refuse(r)
 	}
 	p := &plan{
 		observes: pol.Mode == ModeObserve, asks: pol.asksAtStart(), seen: sig, taken: pol,
-		origin: FromPolicy, policy: pol.Name, source: sig.Source, perHour: pol.MaxPerHour, vector: sig.Vector, customer: customer, targets: targets, variants: variants,
-		action: action, groups: pol.Groups, lifetime: pol.Lifetime, notes: notes, confidence: sig.confidence, floor: steps[0].MinConfidence, quiet: pol.Quiet, relax: pol.Relax,
+		origin: FromPolicy, policy: pol.Name, source: sig.Source, perHour: pol.MaxPerHour, vector: sig.Vector, customer: customer, targets: targets, variants: fit.variants, fitting: fit,
+		action: action, groups: pol.Groups, lifetime: pol.Lifetime, notes: fit.notes, confidence: sig.confidence, floor: steps[0].MinConfidence, quiet: pol.Quiet, relax: pol.Relax,
 	}
 	if len(steps) > 1 {
 		p.ladder = steps
@@ -284,9 +285,16 @@ func judge(s *State, sig *sighting) (*plan, Decision) {
 	if r = p.aggregate(s); r.Code != "" {
 		return nil, refuse(r)
 	}
-	p.reason = Reason{CodeMitigated, fmt.Sprintf("policy %s: %s reports %s on %s of customer %s%s", pol.Name, sig.Source, sig.Vector,
-		prefixList(targets), customer.ID, measured(sig.Signal))}
 	return p, Decision{}
+}
+
+// why says what the mitigation is for. Most signals need none, so the text is made when one does.
+func (p *plan) why() Reason {
+	if p.seen == nil {
+		return p.reason
+	}
+	return Reason{CodeMitigated, fmt.Sprintf("policy %s: %s reports %s on %s of customer %s%s", p.policy, p.source, p.vector,
+		prefixList(outermost(p.seen.Targets)), p.customer.ID, measured(p.seen.Signal))}
 }
 
 // matchesOf returns the matches that answer a signal, without their destination, and what is to be known of them.
@@ -372,7 +380,7 @@ func (p *plan) begin(s *State, found *surveyed, attack *PutAttack, current *Miti
 	p.gathers(s, &d, m, e)
 	p.tellCollateral(&d, m)
 	d.moved(current, attack, m.ID, e)
-	d.leavePending(s, attack, m.ID, EndSuperseded, fmt.Sprintf("the attack moved to M%d", m.ID), e)
+	d.leavePendingFor(s, attack, m.ID, e)
 	d.Changes = append(d.Changes, attack)
 	return d
 }
@@ -416,7 +424,7 @@ func (p *plan) mitigation(s *State, e Entry) (*Mitigation, Reason) {
 		NearMisses: near,
 		ID:         s.NextID(), Customer: p.customer.ID, Origin: p.origin, Policy: p.policy, Vector: p.vector, Source: p.source,
 		Targets: slices.Clone(p.targets), Variants: p.variants, Action: p.action, Cut: p.cut, Rules: rules, Notes: p.notes,
-		Groups: slices.Clone(p.groups), Lifetime: p.lifetime, Created: e.At, Expires: e.At.Add(p.lifetime), By: e.By, Reason: p.reason,
+		Groups: slices.Clone(p.groups), Lifetime: p.lifetime, Created: e.At, Expires: e.At.Add(p.lifetime), By: e.By, Reason: p.why(),
 		Phase: Active,
 	}
 	m.Quiet, m.Relax, m.Services = p.quiet, p.relax, p.services
@@ -447,7 +455,7 @@ func merge(s *State, m *Mitigation, p *plan, attack *PutAttack, current *Mitigat
 		Changes:     []Change{&PutMitigation{&cp}},
 	}
 	d.moved(current, attack, m.ID, e)
-	d.leavePending(s, attack, m.ID, EndSuperseded, fmt.Sprintf("the attack moved to M%d", m.ID), e)
+	d.leavePendingFor(s, attack, m.ID, e)
 	d.Changes = append(d.Changes, attack)
 	return d
 }

@@ -122,7 +122,7 @@ func (p *plan) fit(s *State) Reason {
 		}
 		return p.blackholes(s.Safeguards())
 	}
-	if r := p.fitRouters(s); r.Code != "" {
+	if r := p.fitEvery(s); r.Code != "" {
 		return r
 	}
 	if r := p.spare(s); r.Code != "" {

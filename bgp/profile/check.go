@@ -89,18 +89,17 @@ func (p *Profile) refuse(code Code, t flowspec.ComponentType, s Support, what, f
 
 func (p *Profile) checkComponent(m flowspec.Match, c flowspec.Component) []Finding {
 	s := p.Component(m.Family, c.Type)
-	text := c.String()
 	if !s.OK {
 		fix, splits := "leave the condition out, or announce the rule to other routers", false
 		if c.Type == flowspec.Port && p.portSplits(m.Family) {
 			fix, splits = "split it into one rule for the source port and one for the destination port", true
 		}
-		return []Finding{p.refuse(CodeComponent, c.Type, s.Support, text, fix, splits)}
+		return []Finding{p.refuse(CodeComponent, c.Type, s.Support, c.String(), fix, splits)}
 	}
 	switch {
 	case s.OneValue && !isOneValue(c):
 		s.Instead = "takes a single value here, neither a list nor a range"
-		return []Finding{p.refuse(CodeValues, c.Type, s.Support, text, "split it into one rule for each value", true)}
+		return []Finding{p.refuse(CodeValues, c.Type, s.Support, c.String(), "split it into one rule for each value", true)}
 	case isBitmask(c.Type):
 		return p.checkMask(s, c)
 	}
@@ -113,20 +112,19 @@ func isOneValue(c flowspec.Component) bool { return len(c.Ops) == 1 && c.Ops[0].
 // checkMask judges a bitmask by what it says, not by how it is written.
 func (p *Profile) checkMask(s ComponentSupport, c flowspec.Component) []Finding {
 	list := maskEntries(c)
-	text := c.String()
 	for _, e := range list {
 		if s.Bits != 0 && e.mask&^s.Bits != 0 {
 			s.Instead = fmt.Sprintf("does not know the bits 0x%x", e.mask&^s.Bits)
-			return []Finding{p.refuse(CodeValues, c.Type, s.Support, text, "leave these bits out", false)}
+			return []Finding{p.refuse(CodeValues, c.Type, s.Support, c.String(), "leave these bits out", false)}
 		}
 		if s.NoNot && e.value != e.mask {
 			s.Instead = "can ask for bits that are set, not for bits that are clear"
-			return []Finding{p.refuse(CodeValues, c.Type, s.Support, text, "ask for bits that are set", false)}
+			return []Finding{p.refuse(CodeValues, c.Type, s.Support, c.String(), "ask for bits that are set", false)}
 		}
 	}
 	if s.OneMask && len(list) != 1 {
 		s.Instead = "takes one value under one mask here, no alternatives"
-		return []Finding{p.refuse(CodeValues, c.Type, s.Support, text, "split it into one rule for each alternative", true)}
+		return []Finding{p.refuse(CodeValues, c.Type, s.Support, c.String(), "split it into one rule for each alternative", true)}
 	}
 	return nil
 }
