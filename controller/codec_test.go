@@ -313,7 +313,25 @@ func (x *fixture) decide(r policy.Request) {
 
 // fixtures are the logs that are kept, by name.
 func fixtures() map[string]func(x *fixture) {
-	return map[string]func(x *fixture){"level1": everyChange, "rates": rateLimits, "actions": everyAction, "audit": audited, "approvals": approvals}
+	return map[string]func(x *fixture){"level1": everyChange, "rates": rateLimits, "actions": everyAction, "audit": audited, "approvals": approvals, "holds": holds}
+}
+
+// holds has freezes and quarantines: with a limit and without, replaced, ended, released, over, and one that the leader began.
+func holds(x *fixture) {
+	x.add(&policy.BeginAudit{})
+	for _, d := range inventory() {
+		x.add(&policy.PutDocument{Document: d})
+	}
+	x.decide(&policy.SignalRequest{Signal: signal("fnm", "one", 1, "203.0.113.40/32")})
+	x.decide(&policy.FreezeRequest{Duration: time.Hour})
+	x.decide(&policy.UnfreezeRequest{})
+	x.decide(&policy.QuarantineRequest{Source: "fnm", Duration: 2 * time.Hour})
+	x.decide(&policy.QuarantineRequest{Source: "tap"})
+	x.decide(&policy.QuarantineRequest{Source: "tap", Duration: time.Hour})
+	x.decide(&policy.QuarantineRequest{Source: "flow", Duration: time.Hour, Automatic: true})
+	x.decide(&policy.QuarantineRequest{Source: "gone"})
+	x.decide(&policy.ReleaseRequest{Source: "gone"})
+	x.decide(&policy.WithdrawAllRequest{Freeze: true})
 }
 
 // approvals has what awaits a second person and what was decided: starts, a step, a quiet time, orders, and one thing that
@@ -530,6 +548,12 @@ func summary(s *policy.State) string {
 	}
 	for o := range s.Orders() {
 		fmt.Fprintf(&b, "A%d %s %s: %s\n", o.ID, o.Kind, o.Status, o.What())
+	}
+	if z, ok := s.Frozen(); ok {
+		fmt.Fprintf(&b, "frozen by %s since %s until %s: %s\n", z.By, z.Since.Format(time.RFC3339Nano), z.Until.Format(time.RFC3339Nano), z.Reason)
+	}
+	for q := range s.Quarantines() {
+		fmt.Fprintf(&b, "%s is in quarantine by %s (automatic %v) since %s until %s: %s\n", q.Source, q.By, q.Automatic, q.Since.Format(time.RFC3339Nano), q.Until.Format(time.RFC3339Nano), q.Reason)
 	}
 	for _, r := range s.Routes() {
 		if r.Kind == wanted.RTBH {

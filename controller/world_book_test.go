@@ -16,6 +16,17 @@ type book struct {
 	byAttack map[attackKey]policy.MitigationID
 	held     held
 	told     map[attackKey]bool // attacks that a signal told of, and none ended yet
+	waits    map[policy.MitigationID]*wait
+	orders   map[policy.ApprovalID]*waitingOrder
+	said     map[attackKey][]saying // what was said of an attack since its last end, the last few
+	starts   []began                // by policies, at once
+	conduct  map[string]*manners
+}
+
+// saying is a signal that was answered at a time.
+type saying struct {
+	policy.Signal
+	at time.Time
 }
 
 // record is the book's page of one mitigation. Times without a word are of the log.
@@ -34,10 +45,27 @@ type record struct {
 	stepAt   time.Time // its step was taken, or an attack came back
 	wideAt   time.Time // it narrowed, or began
 	narrowed time.Time // it was answered that it narrows
+	// What the people and the detectors said of it.
+	source    string // the detector that it began with; empty: an operator
+	ladder    []policy.Step
+	ever      map[attackKey]bool // attacks that are or were its causes
+	relaxAsks bool
+	approved  time.Time        // something of it was approved last
+	glass     time.Time        // nobody approved it, and it lives until then; zero: it is not so
+	longer    time.Duration    // a longer life that was asked for,
+	longerBy  policy.Principal // and by whom
+	reported  []netip.Prefix   // all that was reported of it
+	blurred   bool             // it narrowed, so that this is not what it stands for any more
+	space     float64          // what it acts on, as a share of all
+	seenWide  int              // reports of less than half of it, since wideSince
+	wideSince time.Time
 }
 
 func newBook() *book {
-	return &book{of: map[policy.MitigationID]*record{}, byAttack: map[attackKey]policy.MitigationID{}, held: held{quarantined: map[string]time.Time{}}, told: map[attackKey]bool{}}
+	return &book{
+		of: map[policy.MitigationID]*record{}, byAttack: map[attackKey]policy.MitigationID{}, held: held{quarantined: map[string]time.Time{}}, told: map[attackKey]bool{},
+		waits: map[policy.MitigationID]*wait{}, orders: map[policy.ApprovalID]*waitingOrder{}, said: map[attackKey][]saying{}, conduct: map[string]*manners{},
+	}
 }
 
 // extend lets the mitigation be announced for its lifetime from now.
@@ -71,20 +99,36 @@ func (k *record) damped() time.Duration {
 }
 
 // done takes note of what was decided about a write.
-func (k *book) done(w *world, o *write) {
+func (k *book) done(w *world, o *write) error {
 	v := o.out.Decision.Verdict
-	if v.Kind == policy.Mitigated || v.Kind == policy.Ended {
+	if v.Kind == policy.Mitigated || v.Kind == policy.Ended || v.Kind == policy.AwaitsApproval {
 		k.held.done(o.cmd.Request, w.logTime())
 	}
-	if v.Kind != policy.Mitigated || o.out.Repeated {
-		return
+	if o.out.Repeated {
+		return nil
+	}
+	if r, ok := o.cmd.Request.(*policy.ApproveRequest); ok && (v.Reason.Code == policy.CodeApproved || v.Reason.Code == policy.CodeBreakGlass) {
+		return k.approved(w, o.cmd.By, r, v)
+	}
+	if v.Kind == policy.AwaitsApproval {
+		k.asked(w, o)
+	}
+	if v.Kind != policy.Mitigated {
+		return nil
 	}
 	switch r := o.cmd.Request.(type) {
 	case *policy.ApplyRequest:
 		w.land.accepted(r)
 		w.checks.reformed = true
 	case *policy.StartRequest:
-		rec := &record{lifetime: r.Lifetime, causes: map[attackKey]bool{}}
+		rec := &record{lifetime: r.Lifetime, causes: map[attackKey]bool{}, ever: map[attackKey]bool{}}
+		if v.Reason.Code == policy.CodeBreakGlass {
+			rec.glass = w.logTime().Add(timeWithoutAnswer(w.land.rules))
+		} else if m, ok := w.newest().Mitigation(v.Mitigation); ok {
+			if err := w.alone(m, string(o.cmd.By)); err != nil {
+				return err
+			}
+		}
 		if rec.lifetime == 0 {
 			rec.lifetime = w.land.rules.DefaultLifetime
 		}
@@ -96,17 +140,19 @@ func (k *book) done(w *world, o *write) {
 		rec.extend(w, 0)
 		rec.calmAt = w.logTime() // a quiet time that the lifetime had cut off begins anew
 	}
+	return nil
 }
 
 // answered takes note of a verdict.
 func (k *book) answered(w *world, s *policy.Signal, v policy.Verdict) error {
 	key := attackKey{s.Source, s.AttackID}
-	if !s.Drill {
-		k.told[key] = s.Kind != policy.SignalEnd
-	}
+	k.heard(w, key, s, v)
 	if v.Kind == policy.Ended {
 		k.leave(w, key, 0)
 		return nil
+	}
+	if v.Kind == policy.AwaitsApproval {
+		return k.awaits(w, s, v.Mitigation)
 	}
 	if v.Mitigation == 0 || v.Kind != policy.Mitigated && v.Kind != policy.Merged {
 		return nil
@@ -123,10 +169,9 @@ func (k *book) answered(w *world, s *policy.Signal, v policy.Verdict) error {
 	}
 	rec := k.of[v.Mitigation]
 	if rec == nil {
-		rec = &record{causes: map[attackKey]bool{}, stepAt: w.logTime(), wideAt: w.logTime(), steps: 1}
-		if p := w.land.policies[m.Policy]; p != nil {
-			rec.quiet, rec.relax, rec.steps = p.Quiet, p.Relax == policy.RelaxAuto, max(1, len(p.Ladder))
-		}
+		page := pageOf(w.land.policies[m.Policy])
+		rec = &page
+		rec.stepAt, rec.wideAt, rec.source = w.logTime(), w.logTime(), s.Source
 		k.of[v.Mitigation] = rec
 	}
 	if v.Reason.Code != policy.CodeRepetition {
@@ -146,17 +191,30 @@ func (k *book) answered(w *world, s *policy.Signal, v policy.Verdict) error {
 		rec.stepAt = w.logTime()
 	}
 	k.leave(w, key, v.Mitigation)
-	rec.causes[key], rec.emptyAt = true, time.Time{}
+	rec.causes[key], rec.ever[key], rec.emptyAt = true, true, time.Time{}
 	k.byAttack[key] = v.Mitigation
 	for _, c := range m.Causes { // those who said the same, and were not sure enough alone, keep it as well
 		if other := (attackKey{c.Source, c.AttackID}); k.told[other] && !rec.causes[other] {
 			k.leave(w, other, v.Mitigation)
-			rec.causes[other], k.byAttack[other] = true, v.Mitigation
+			rec.causes[other], rec.ever[other], k.byAttack[other] = true, true, v.Mitigation
 		}
 	}
 	rec.extend(w, worldTick)
-	if v.Reason.Code == policy.CodeMitigated {
-		return w.promised(s, m)
+	if v.Reason.Code != policy.CodeMitigated {
+		return k.wide(w, rec, m, s)
+	}
+	for _, check := range [...]func(*world, *policy.Signal, policy.Verdict, *policy.Mitigation) error{
+		func(w *world, s *policy.Signal, _ policy.Verdict, m *policy.Mitigation) error {
+			return w.promised(s, m)
+		},
+		func(w *world, s *policy.Signal, _ policy.Verdict, m *policy.Mitigation) error {
+			return w.alone(m, s.Source)
+		},
+		(*world).quorate, (*world).sure, (*world).paced, (*world).gathered,
+	} {
+		if err := check(w, s, v, m); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -29,6 +29,7 @@ type checks struct {
 	caps     map[string]int
 	changes  int // of what is announced
 	profiles map[string]*profile.Profile
+	was      map[string]time.Time // when a detector was last seen to be put aside
 }
 
 // looked is a mitigation that was found sound under the documents of an epoch.
@@ -41,7 +42,7 @@ type looked struct {
 func newChecks(w *world) *checks {
 	c := &checks{
 		w: w, before: map[policy.MitigationID]*policy.Mitigation{}, gone: map[policy.MitigationID]bool{}, sound: map[policy.MitigationID]looked{},
-		limits: w.land.rules, quotas: map[policy.CustomerID]int{}, caps: map[string]int{}, profiles: map[string]*profile.Profile{},
+		limits: w.land.rules, quotas: map[policy.CustomerID]int{}, caps: map[string]int{}, profiles: map[string]*profile.Profile{}, was: map[string]time.Time{},
 	}
 	for _, p := range profile.All() {
 		c.profiles[p.Name] = p
@@ -72,8 +73,8 @@ func (c *checks) scene() *scene {
 // come before owners, which marks it as looked at.
 func checkers() []func(*scene) error {
 	return []func(*scene) error{
-		(*scene).protected, (*scene).official, (*scene).safe, (*scene).rates, (*scene).spared, (*scene).packets, (*scene).owners, (*scene).budgets, (*scene).kept, (*scene).routers,
-		(*scene).wider, (*scene).flapping, (*scene).over, (*scene).lifetimes, (*scene).clean,
+		(*scene).protected, (*scene).official, (*scene).safe, (*scene).rates, (*scene).spared, (*scene).packets, (*scene).owners, (*scene).budgets, (*scene).kept, (*scene).shares, (*scene).widest, (*scene).routers,
+		(*scene).wider, (*scene).flapping, (*scene).over, (*scene).lifetimes, (*scene).waiting, (*scene).conduct, (*scene).clean,
 	}
 }
 
@@ -87,7 +88,7 @@ func (c *checks) step(changed bool) error {
 	}
 	sc := c.scene()
 	if !changed && !c.reformed { // only time has passed
-		if err := errors.Join(sc.lifetimes(), sc.clean()); c.w.fault.heeds(err) {
+		if err := errors.Join(sc.lifetimes(), sc.waiting(), sc.conduct(), sc.clean()); c.w.fault.heeds(err) {
 			return err
 		}
 		return nil
@@ -117,6 +118,9 @@ func (c *checks) remember(sc *scene) {
 		old := c.before[m.ID]
 		if rec := sc.book.of[m.ID]; rec != nil && old != nil && old.Step != m.Step {
 			rec.stepAt = sc.now
+			if m.Step > old.Step && !rec.approved.Equal(sc.now) && !c.reformed && c.failed == nil {
+				c.keep(c.w.pace(began{sc.now, m.ID, rec.source, m.Policy, true}))
+			}
 			c.w.note("M%d goes from step %d to step %d: %s", m.ID, old.Step+1, m.Step+1, m.Action)
 			if m.Step > old.Step {
 				c.w.count["steps up"]++
@@ -135,11 +139,6 @@ func (c *checks) remember(sc *scene) {
 		}
 	}
 	c.before, c.reformed = now, false
-	for q := range sc.s.Quarantines() {
-		if q.Automatic {
-			sc.book.held.quarantined[q.Source] = q.Until
-		}
-	}
 	c.limits, c.quotas, c.caps = sc.land.rules, map[policy.CustomerID]int{}, map[string]int{}
 	for _, cu := range sc.land.customers() {
 		c.quotas[cu.ID] = cu.MaxMitigations
@@ -332,7 +331,7 @@ func passes(r *flowspec.Rule) float64 {
 func (sc *scene) claims() map[flowspec.Key][]claimOn {
 	out := map[flowspec.Key][]claimOn{}
 	for m := range sc.s.Mitigations() {
-		if m.Phase == policy.Over {
+		if m.Phase == policy.Over || m.Phase == policy.Pending {
 			continue
 		}
 		for i, k := range sc.keysOf(m) {
@@ -519,12 +518,18 @@ func (sc *scene) flapping() error {
 		case m.Step == old.Step && !same:
 			return broken(name, "the rules of M%d changed without a step and without a change of documents", m.ID)
 		case m.Step == old.Step:
-		case m.Step == old.Step+1 && sc.book.held.freezes(sc.now) && sc.book.held.frozenAt.Before(sc.now):
+		case m.Step == old.Step+1 && sc.book.held.freezes(sc.now) && sc.book.held.frozenAt.Before(sc.now) && !rec.approved.Equal(sc.now):
 			return broken("what is held back does not start", "M%d takes step %d, and the cluster is frozen", m.ID, m.Step+1)
+		case sc.stepAlone(m, old, rec) != nil:
+			return sc.stepAlone(m, old, rec)
 		case m.Step == old.Step+1:
+			if err := sc.sureStep(m, rec); err != nil {
+				return err
+			}
 			if need := m.Ladder[m.Step].After - m.Ladder[old.Step].After; waited < need {
 				return broken(name, "M%d took step %d after %s, its ladder says %s", m.ID, m.Step+1, waited, need)
 			}
+		case m.Step == old.Step-1 && rec.relaxAsks: // a second person said so, within the quiet time
 		case m.Step == old.Step-1 && rec.relax:
 			if need := rec.damped(); waited < need || rec.emptyAt.IsZero() || sc.now.Sub(rec.emptyAt) < need {
 				return broken(name, "M%d went down to step %d %s after the one before, its quiet time is %s", m.ID, m.Step+1, waited, need)

@@ -120,7 +120,6 @@ func resurrected() func(*envelope) bool {
 // TestPropertyWorldFaults breaks the engine in one way after the other and sees that the world notices: an invariant that
 // cannot fail would prove nothing. Each fault is looked for in a few worlds.
 func TestPropertyWorldFaults(t *testing.T) {
-	const worlds = 12
 	for _, row := range []struct {
 		name, invariant string
 		fault           faults
@@ -268,20 +267,24 @@ func TestPropertyWorldFaults(t *testing.T) {
 		})}},
 		{"a drill is taken for an attack", "a drill changes nothing", faults{signal: func(s *policy.Signal) { s.Drill = false }}},
 	} {
-		t.Run(row.name, func(t *testing.T) {
-			fault := row.fault
-			fault.only = row.invariant
-			for seed := uint64(1); seed <= worlds; seed++ {
-				w, err := live(seed, 0, fault)
-				if breaks(err, row.invariant) {
-					t.Logf("seed %d, step %d: %v", seed, w.steps, err)
-					return
-				}
-				if err != nil {
-					t.Logf("seed %d, step %d, the world could not go on: %v", seed, w.steps, err)
-				}
-			}
-			t.Errorf("nobody noticed in %d worlds", worlds)
-		})
+		t.Run(row.name, func(t *testing.T) { noticed(t, row.invariant, row.fault) })
 	}
+}
+
+// noticed fails if a planted fault breaks nothing in a few worlds.
+func noticed(t *testing.T, invariant string, fault faults) {
+	t.Helper()
+	const worlds = 12
+	fault.only = invariant
+	for seed := uint64(1); seed <= worlds; seed++ {
+		w, err := live(seed, 0, fault)
+		if breaks(err, invariant) {
+			t.Logf("seed %d, step %d: %v", seed, w.steps, err)
+			return
+		}
+		if err != nil {
+			t.Logf("seed %d, step %d, the world could not go on: %v", seed, w.steps, err)
+		}
+	}
+	t.Errorf("nobody noticed in %d worlds", worlds)
 }

@@ -230,6 +230,11 @@ func (w *world) populate() {
 	for i := range 3 + r.IntN(6) {
 		w.adopt(w.policy(fmt.Sprint("p", i)))
 	}
+	for _, name := range []string{"flowmon", "fastnet", "honeypot"} {
+		if r.IntN(3) == 0 {
+			w.adopt(w.detector(name))
+		}
+	}
 	w.adopt(&policy.Policy{Name: "rest", Priority: -9, Action: w.action(), Quiet: w.quiet(), Lifetime: w.lifetime()})
 	w.enliven()
 }
@@ -257,8 +262,33 @@ func (w *world) safeguards() *policy.Safeguards {
 	d.MaxLifetime = pick(w.r, time.Hour, 2*time.Hour, 24*time.Hour)
 	d.OperatorShare, d.SourceShare = pick(w.r, 0.0, 20, 50), pick(w.r, 0.0, 50, 100)
 	d.MaxStartsPerMinute, d.MaxRules = pick(w.r, 0, 0, 3, 100), pick(w.r, 0, 0, 200)
+	d.ApprovalAddresses, d.ApprovalWithdrawals, d.ApprovalRemovals = pick(w.r, 0, 0, 8, 64, 600), pick(w.r, 0, 0, 2, 5), pick(w.r, 0, 0, 1)
+	d.ApprovalTimeout, d.BreakGlassLifetime = pick(w.r, 0, 5*time.Minute, 30*time.Minute), pick(w.r, 0, 5*time.Minute)
+	w.bounds(d)
 	d.ShortestRTBHIPv4, d.MaxRTBHRoutes = uint8(pick(w.r, 0, 0, 28, 30)), pick(w.r, 0, 2, 4)
 	return d
+}
+
+// bounds fills in what the safeguards bound by action and by time.
+func (w *world) bounds(d *policy.Safeguards) {
+	r := w.r
+	if r.IntN(3) > 0 {
+		d.Widest.Discard = policy.Widths{IPv4: min(d.WidestIPv4+uint8(3+r.IntN(6)), 31), IPv6: d.WidestIPv6 + uint8(r.IntN(40))}
+		d.Widest.Rate, d.Widest.Mark.IPv4 = policy.Widths{IPv4: d.WidestIPv4 + uint8(r.IntN(3))}, d.WidestIPv4+uint8(r.IntN(2))
+	}
+	d.MinConfidence = policy.ConfidenceByAction{Discard: pick(r, 0, 0, 0.3, 0.7), Rate: pick(r, 0, 0, 0, 0.2), RTBH: pick(r, 0, 0.9)}
+	d.MaxRulesPerMinute = pick(r, 0, 0, 20)
+	if d.MaxStartsPerMinutePerSource = pick(r, 0, 0, 2); d.MaxStartsPerMinute > 0 {
+		d.MaxStartsPerMinutePerSource = min(d.MaxStartsPerMinutePerSource, d.MaxStartsPerMinute)
+	}
+	d.Quarantine = policy.QuarantineThresholds{
+		WrongTargets: pick(r, 0, 2, 4, 200), SeqConflicts: pick(r, 0, 2, 100), TooFastMinutes: pick(r, 0, 2, 10), Duration: pick(r, 0, 5*time.Minute, 20*time.Minute),
+	}
+}
+
+// detector is how far a detection system is believed.
+func (w *world) detector(name string) *policy.Detector {
+	return &policy.Detector{Name: name, Trust: pick(w.r, 0, 0.3, 0.7, 1)}
 }
 
 func (w *world) router(name string, i int, carries wanted.Kind) *policy.Router {
@@ -356,7 +386,7 @@ func (w *world) ladder() []policy.Step {
 	var out []policy.Step
 	var after time.Duration
 	for _, a := range some(w.r, 4, all...) {
-		out = append(out, policy.Step{Action: a, After: after, MinConfidence: pick(w.r, 0, 0, 0.3, 0.8)})
+		out = append(out, policy.Step{Action: a, After: after, MinConfidence: pick(w.r, 0, 0, 0.3, 0.8), Mode: pick(w.r, policy.ModeAuto, policy.ModeAuto, policy.ModeAuto, policy.ModeApprove)})
 		after += time.Duration(1+w.r.IntN(10)) * time.Minute
 	}
 	return out
@@ -395,15 +425,19 @@ func (w *world) policy(name string) *policy.Policy {
 		d.Customers = []policy.CustomerID{pick(r, cs...).ID}
 	}
 	d.When = pick(r, "", "", "", "", "customer.active < 6", "signal.addresses <= 64.0 || signal.confidence > 0.5")
-	if r.IntN(10) == 0 {
-		d.Mode = policy.ModeObserve
+	d.Mode = pick(r, policy.ModeAuto, policy.ModeAuto, policy.ModeAuto, policy.ModeAuto, policy.ModeAuto, policy.ModeAuto, policy.ModeAuto, policy.ModeObserve, policy.ModeApprove)
+	if d.MaxPerHour = pick(r, 0, 0, 0, 3, 10); len(d.Sources) != 1 && r.IntN(6) == 0 {
+		d.Quorum = 2
+	}
+	if r.IntN(3) > 0 {
+		d.Aggregate = policy.Aggregate{MinTargets: 2 + r.IntN(5), MinShare: pick(r, 1.0, 5, 25), WidestIPv4: uint8(22 + r.IntN(6)), WidestIPv6: uint8(48 + r.IntN(12))}
 	}
 	d.MatchOn = pick(r, nil, nil, []policy.Hint{policy.HintNone}, []policy.Hint{policy.HintProtocols, policy.HintDestinationPorts})
 	if d.Ladder = w.ladder(); len(d.Ladder) == 0 || r.IntN(3) == 0 {
 		d.Ladder, d.Action = nil, w.action()
 	}
 	if d.Quiet > 0 && len(d.Ladder) > 1 && r.IntN(3) > 0 {
-		d.Relax = policy.RelaxAuto
+		d.Relax = pick(r, policy.RelaxAuto, policy.RelaxAuto, policy.RelaxApprove)
 	}
 	return d
 }
@@ -412,7 +446,9 @@ func (w *world) policy(name string) *policy.Policy {
 func (w *world) change() {
 	r := w.r
 	cs := w.land.customers()
-	switch r.IntN(10) {
+	switch r.IntN(11) {
+	case 10:
+		w.adopt(w.detector(pick(r, "flowmon", "fastnet", "honeypot")))
 	case 0, 1, 2: // a link, often where something is acted on
 		if len(cs) == 0 {
 			return

@@ -56,6 +56,7 @@ func (w *world) enliven() {
 	w.repeat(25*time.Minute, w.operate)
 	w.repeat(40*time.Minute, w.loseLeaderIfAny)
 	w.repeat(2*time.Hour, w.restrain)
+	w.repeat(4*time.Minute, w.attend)
 	w.repeat(50*time.Minute, w.holdBack)
 	w.repeat(2*time.Hour, w.restartOne)
 	w.repeat(90*time.Minute, w.die)
@@ -125,7 +126,11 @@ func (w *world) die() {
 // strike begins an attack.
 func (w *world) strike() {
 	r := w.r
-	a := &attack{name: fmt.Sprint("a", len(w.attacks)), from: w.now}
+	if r.IntN(10) == 0 {
+		w.barrage()
+		return
+	}
+	a := w.begin()
 	a.to = a.from + pick(r, 4*time.Minute, 20*time.Minute, time.Hour, 3*time.Hour, 6*time.Hour, 10*time.Hour)*time.Duration(2+r.IntN(3))/3
 	if r.IntN(3) == 0 {
 		a.beat, a.pause = time.Duration(1+r.IntN(8))*time.Minute, time.Duration(1+r.IntN(12))*time.Minute
@@ -133,9 +138,38 @@ func (w *world) strike() {
 			a.beat, a.pause = 4*a.beat, 2*a.pause
 		}
 	}
-	w.aim(a)
+	if r.IntN(8) == 0 {
+		w.carpet(a)
+	} else {
+		w.aim(a)
+	}
 	w.dress(a)
+	w.watch(a)
+	if r.IntN(3) == 0 { // it moves, or becomes another, or smaller
+		w.at(a.from+time.Duration(r.Int64N(int64(a.to-a.from))), func() {
+			switch w.r.IntN(3) {
+			case 0:
+				w.aim(a)
+			case 1:
+				w.dress(a)
+			default:
+				w.shrink(a)
+			}
+			w.note("attack %s goes on against %v: %s", a.name, a.targets, a.shape.Vector)
+		})
+	}
+}
+
+// begin is an attack that has a name and no form yet.
+func (w *world) begin() *attack {
+	a := &attack{name: fmt.Sprint("a", len(w.attacks)), from: w.now}
 	w.attacks = append(w.attacks, a)
+	return a
+}
+
+// watch has the detectors see the attack, or some of them.
+func (w *world) watch(a *attack) {
+	r := w.r
 	w.note("attack %s on %v: %s until %s, pulses of %s with pauses of %s", a.name, a.targets, a.shape.Vector, a.to, a.beat, a.pause)
 	for i, d := range w.detectors {
 		if i > 0 && r.IntN(3) > 0 {
@@ -147,16 +181,6 @@ func (w *world) strike() {
 		}
 		a.views = append(a.views, v)
 		w.after(time.Duration(r.Int64N(int64(30*time.Second))), func() { w.look(v) })
-	}
-	if r.IntN(3) == 0 { // it moves, or becomes another
-		w.at(a.from+time.Duration(r.Int64N(int64(a.to-a.from))), func() {
-			if w.r.IntN(2) == 0 {
-				w.aim(a)
-			} else {
-				w.dress(a)
-			}
-			w.note("attack %s goes on against %v: %s", a.name, a.targets, a.shape.Vector)
-		})
 	}
 }
 
@@ -328,6 +352,7 @@ func (w *world) operate() {
 		if r.IntN(4) == 0 {
 			order.Groups = []string{pick(r, "edge", "transit")}
 		}
+		order.BreakGlass = r.IntN(6) == 0
 		if m != nil && r.IntN(3) == 0 { // where something else is in its way
 			order.Targets = slices.Clone(m.Targets)
 			if order.Match.Family = familyOf(m.Targets[0]); len(order.Match.Components) == 0 {
@@ -338,15 +363,15 @@ func (w *world) operate() {
 			order = w.last
 		}
 		w.last = order
-		w.ask(operator, order)
+		w.ask(pick(r, people()...), order)
 	case n < 8:
 		w.ask(operator, &policy.WithdrawRequest{ID: m.ID})
 	case n < 11:
-		w.ask(operator, &policy.ExtendRequest{ID: m.ID, Lifetime: pick(r, 10*time.Second, 10*time.Minute, 2*time.Hour)})
+		w.ask(pick(r, people()...), &policy.ExtendRequest{ID: m.ID, Lifetime: pick(r, 10*time.Second, 10*time.Minute, 2*time.Hour)})
 	case r.IntN(4) > 0:
-		w.ask(operator, &policy.WithdrawAllRequest{Customer: m.Customer})
+		w.ask(pick(r, people()...), &policy.WithdrawAllRequest{Customer: m.Customer, BreakGlass: r.IntN(4) == 0})
 	default:
-		w.ask(operator, &policy.WithdrawAllRequest{})
+		w.ask(pick(r, people()...), &policy.WithdrawAllRequest{Freeze: r.IntN(2) == 0, FreezeFor: 10 * time.Minute})
 	}
 }
 

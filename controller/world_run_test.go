@@ -113,6 +113,7 @@ func happens() []string {
 		"end attack-over", "end expired", "end nothing-left", "end superseded", "end withdrawn", "removals_need_number", "drill", "stale", "seq_conflict", "malformed",
 		"target_protected", "target_not_official", "targets_span_customers", "too_wide", "too_many_pieces", "shields_stronger", "router_budget", "customer_quota",
 		"policy_limit", "mitigation_limit", "low_confidence", "no_policy", "policy_observes", "stays_withdrawn", "router_profile", "rtbh_too_wide", "source_protected",
+		"awaits_approval", "approved", "rejected", "second_person", "break_glass", "quorum", "quorate", "start_rate", "source_share", "put aside", "gathered", "aggregated", "narrowed back",
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 // held is who may not start anything, as the world was told: a freeze, and detectors in quarantine. The leader's own
-// quarantines are taken from the State, once they are there.
+// quarantines are judged by what the detector did, see manners.
 type held struct {
 	frozen      bool
 	frozenUntil time.Time // zero: until it is ended
@@ -36,6 +36,10 @@ func (h *held) done(r policy.Request, now time.Time) {
 		return t
 	}
 	switch r := r.(type) {
+	case *policy.WithdrawAllRequest: // a freeze waits for nobody
+		if r.Freeze {
+			h.frozen, h.frozenUntil, h.frozenAt = true, until(r.FreezeFor), now
+		}
 	case *policy.FreezeRequest:
 		h.frozen, h.frozenUntil, h.frozenAt = true, until(r.Duration), now
 	case *policy.UnfreezeRequest:

@@ -294,6 +294,7 @@ func (w *world) elect(p *replica) {
 	w.term++
 	w.leader = p
 	p.session = p.decider.begin()
+	w.book.newTerm(w)
 	for _, o := range w.replicas {
 		if o == p || o.holds {
 			continue
@@ -612,7 +613,9 @@ func (w *world) answered(b *batch) error {
 		v := o.out.Decision.Verdict
 		w.count[string(v.Reason.Code)]++
 		w.note("%s %s: %s", o.cmd.By, strings.TrimPrefix(fmt.Sprintf("%T", o.cmd.Request), "*policy."), v.Reason.Text)
-		w.book.done(w, o)
+		if err := w.book.done(w, o); w.fault.heeds(err) {
+			return err
+		}
 	}
 	rest := w.mail[:0]
 	for _, l := range w.mail {

@@ -210,7 +210,7 @@ func (m *Mitigation) collateralNote(reported int) string {
 
 // tellCollateral tells of aggregation in the verdict, and in the notes of m, which begins with it.
 func (p *plan) tellCollateral(d *Decision, m *Mitigation) {
-	if len(m.Reported) == 0 {
+	if n, _ := m.Collateral(); n == 0 {
 		return
 	}
 	note := m.collateralNote(len(p.reported))

@@ -325,7 +325,10 @@ func (p *plan) samePending(s *State) *Mitigation {
 func (m *Mitigation) breakGlass(sg *Safeguards, why Reason, e Entry) {
 	m.BreakGlassUntil = e.At.Add(sg.UnapprovedLifetime())
 	m.Lifetime = min(m.Lifetime, sg.UnapprovedLifetime())
-	m.Expires = m.within(e.At.Add(m.Lifetime))
+	if until := e.At.Add(m.Lifetime); until.Before(m.Expires) { // it lengthens the life of nothing
+		m.Expires = until
+	}
+	m.Expires = m.within(m.Expires)
 	m.tell(Event{
 		At: e.At, What: EventBreakGlass, By: e.By, Code: CodeBreakGlass,
 		Text: fmt.Sprintf("past the approval, for at most %s: %s; because: %s", span(sg.UnapprovedLifetime()), e.Reason, why.Text),

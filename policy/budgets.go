@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/tidegate/tidegate/bgp/flowspec"
 	"github.com/tidegate/tidegate/bgp/wanted"
 )
 
@@ -267,14 +268,15 @@ func (f *surveyed) budgets(s *State, p *plan) Reason {
 	here, hereRules := s.StartedFor(id, p.source)
 	for _, b := range []struct {
 		demand
-		his int
+		his, ends int // of the detector: what it has, and what of it ends
 	}{
-		{all, started - ends.ofSource},
-		{allRules, startedRules - ends.sourceRules},
-		{its, here - ends.customerOfSource},
-		{itsRules, hereRules - ends.customerRulesOfSource},
+		{all, started, ends.ofSource},
+		{allRules, startedRules, ends.sourceRules},
+		{its, here, ends.customerOfSource},
+		{itsRules, hereRules, ends.customerRulesOfSource},
 	} {
-		if r := b.beyondSource(sg, p.source, b.his); r.Code != "" {
+		b.replaces = b.ends
+		if r := b.beyondSource(sg, p.source, b.his-b.ends); r.Code != "" {
 			return r
 		}
 	}
@@ -284,7 +286,7 @@ func (f *surveyed) budgets(s *State, p *plan) Reason {
 // leavesRoom holds n more routes of a policy on a router against what is kept for operators there, and against what one
 // detector may fill.
 func (p *plan) leavesRoom(s *State, r *Router, room *Room, n int) Reason {
-	if !p.shares() || n <= 0 {
+	if !p.shares() {
 		return Reason{}
 	}
 	sg, k := s.Safeguards(), r.Kind()
@@ -292,24 +294,39 @@ func (p *plan) leavesRoom(s *State, r *Router, room *Room, n int) Reason {
 		code: CodeRouterBudget, whose: fmt.Sprintf("router %s (group %s)", r.Name, r.Group), what: routeWord(k),
 		used: room.Routes, adds: n, limit: room.RoutesStop, field: "the router's max_prefix",
 	}
-	if reason := b.exceeded(sg, p.shares()); reason.Code != "" {
-		return reason
+	if n > 0 {
+		if reason := b.exceeded(sg, p.shares()); reason.Code != "" {
+			return reason
+		}
 	}
+	b.adds = p.ruleCount() - len(p.his(s))
 	used := s.usage.of(usageOnGroup(p.source, k, r.Group, false)) + s.usage.of(usageOnGroup(p.source, k, "", true))
 	return b.beyondSource(sg, p.source, used)
 }
 
+// his are the rules whose place the plan's take, as far as its detector's signals began them.
+func (p *plan) his(s *State) []flowspec.Rule {
+	if len(p.gathered) == 0 {
+		return p.has
+	}
+	return s.soleRules(slices.DeleteFunc(slices.Clone(p.gathered), func(m *Mitigation) bool { return m.Source != p.source }))
+}
+
 // leavesEntries is leavesRoom for the entries of the router's table, of which there are cost more.
 func (p *plan) leavesEntries(s *State, r *Router, room *Room, cost int) Reason {
-	if !p.shares() || cost <= 0 {
+	if !p.shares() {
 		return Reason{}
 	}
 	b := demand{
 		code: CodeRouterEntries, whose: fmt.Sprintf("router %s (group %s, profile %s)", r.Name, r.Group, r.Profile), what: "table entry",
 		used: room.Entries, adds: cost, limit: room.EntriesStop, field: "the router's max_entries",
 	}
-	if reason := b.exceeded(s.Safeguards(), p.shares()); reason.Code != "" {
-		return reason
+	if cost > 0 {
+		if reason := b.exceeded(s.Safeguards(), p.shares()); reason.Code != "" {
+			return reason
+		}
 	}
+	prof := s.Profile(r)
+	b.adds = cost + entriesOfRules(prof, p.has) - entriesOfRules(prof, p.his(s))
 	return b.beyondSource(s.Safeguards(), p.source, s.entriesOfSource(p.source, r))
 }

@@ -321,7 +321,7 @@ func priceLines(m *pb.Mitigation) []string {
 	for _, price := range m.GetPrices() {
 		cost := "price not known, no profile is stated"
 		if len(price.GetRuleEntries()) > 0 {
-			cost = fmt.Sprintf("%s = %d %s (%s)", entriesSum(price.GetRuleEntries()), price.GetEntries(), price.GetUnit(), price.GetProfile())
+			cost = fmt.Sprintf("%s = %d %s (%s)", entriesSum(price.GetRuleEntries()), price.GetEntries(), unitFor(price.GetEntries(), price.GetUnit()), price.GetProfile())
 		}
 		for _, r := range price.GetRouters() {
 			line := fmt.Sprintf("%s: %s; it holds %d of at most %d rules", r.GetRouter(), cost, r.GetRules(), r.GetRulesStop())
@@ -378,4 +378,15 @@ func (p *Printer) stale(r *pb.ReadInfo) {
 	if age.Seconds() >= 2 {
 		p.Sentence("%s", p.paint(cell{fmt.Sprintf("Caution: node %s last heard from a leader %s ago; this may be old.", r.GetNode(), Short(age)), yellow}))
 	}
+}
+
+// unitFor is the word for so many of a unit that is named in the plural, e.g. "TCAM entry" for one of "TCAM entries".
+func unitFor[N ~int | ~int32 | ~int64 | ~uint32 | ~uint64](n N, unit string) string {
+	if n != 1 {
+		return unit
+	}
+	if word, ok := strings.CutSuffix(unit, "ies"); ok {
+		return word + "y"
+	}
+	return strings.TrimSuffix(unit, "s")
 }
