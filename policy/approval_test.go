@@ -499,6 +499,44 @@ func TestWithdrawAllAwaits(t *testing.T) {
 	expectText(t, d.Verdict.Reason, "approved by approver/bob")
 }
 
+// TestSamePerson: who asked is no second person in another role either; the name tells people apart.
+func TestSamePerson(t *testing.T) {
+	docs := append(inventory(), bounds(func(sg *policy.Safeguards) { sg.ApprovalAddresses, sg.ApprovalWithdrawals = 2, 1 }))
+	for _, row := range []struct {
+		asks, approves policy.Principal
+		same           bool
+	}{
+		{"operator/alice", "operator/alice", true},
+		{"operator/alice", "approver/alice", true},
+		{"operator/alice", "admin/alice", true},
+		{"admin/alice", "approver/alice", true},
+		{"operator/alice", "approver/alice2", false},
+		{"operator/alice", "approver/bob", false},
+		{"detector/alice", "approver/alice", false},
+		{"customer/uni-a/alice", "approver/alice", false},
+		{"member/alice", "approver/alice", false},
+	} {
+		t.Run(fmt.Sprintf("%s and %s", row.asks, row.approves), func(t *testing.T) {
+			w := newWorld(t, docs...).as(row.asks)
+			w.must(policy.AwaitsApproval, policy.CodeAwaitsApproval, discard("198.51.100.8/30"))
+			for _, host := range []string{"198.51.100.20/32", "198.51.100.21/32"} {
+				w.must(policy.Mitigated, policy.CodeStarted, discard(host))
+			}
+			w.must(policy.AwaitsApproval, policy.CodeAwaitsApproval, &policy.WithdrawAllRequest{})
+			w.as(row.approves)
+			if !row.same {
+				w.must(policy.Mitigated, policy.CodeApproved, approve(1))
+				w.must(policy.Ended, policy.CodeApproved, &policy.ApproveRequest{Order: 1})
+				return
+			}
+			for _, r := range []*policy.ApproveRequest{approve(1), {Order: 1}} {
+				expectText(t, w.must(policy.Refused, policy.CodeSecondPerson, r).Verdict.Reason, string(row.asks), "somebody of another name")
+			}
+			w.as("approver/bob").must(policy.Mitigated, policy.CodeApproved, approve(1))
+		})
+	}
+}
+
 func TestOrdersLapse(t *testing.T) {
 	w := newWorld(t, append(inventory(), bounds(func(sg *policy.Safeguards) { sg.ApprovalWithdrawals, sg.ApprovalTimeout = 1, time.Minute }))...)
 	for i := range 2 {

@@ -37,8 +37,8 @@ func decideApprove(s *State, r *ApproveRequest, e Entry) Decision {
 	if m == nil {
 		return refusal
 	}
-	if !r.BreakGlass && m.Awaits.By == e.By {
-		return secondPerson(fmt.Sprintf("M%d", m.ID), e)
+	if !r.BreakGlass && m.Awaits.By.samePerson(e.By) {
+		return secondPerson(fmt.Sprintf("M%d", m.ID), m.Awaits.By, e)
 	}
 	switch m.Awaits.Kind {
 	case AskStart:
@@ -75,8 +75,29 @@ func awaitingMitigation(s *State, id MitigationID, e Entry) (*Mitigation, Decisi
 	return nil, d
 }
 
-func secondPerson(what string, e Entry) Decision {
-	return refusef(CodeSecondPerson, "%s asked for %s and cannot approve it: it takes another person, of role approver or admin", e.By, what)
+func secondPerson(what string, asked Principal, e Entry) Decision {
+	again := ""
+	if asked != e.By {
+		again = fmt.Sprintf(": %s is the same person in another role, since the name is the same", e.By)
+	}
+	return refusef(CodeSecondPerson, "%s asked for %s and cannot approve it%s; it takes somebody of another name, of role approver or admin", asked, what, again)
+}
+
+// samePerson reports whether both are one human: the same principal, or the same name in two of the roles that people of
+// the operator have. A detector, a node or somebody of a customer is nobody of these.
+func (p Principal) samePerson(q Principal) bool {
+	if p == q {
+		return true
+	}
+	mine, ok := p.person()
+	other, also := q.person()
+	return ok && also && mine == other
+}
+
+// person returns the name of an operator, an approver or an admin; false for everybody else.
+func (p Principal) person() (name string, ok bool) {
+	role, name, _ := strings.Cut(string(p), "/")
+	return name, name != "" && slices.Contains([]string{"operator", "approver", "admin"}, role)
 }
 
 // approved notes on m, a copy that nobody else has seen yet, that what it awaits may happen.
@@ -283,8 +304,8 @@ func approveOrder(s *State, r *ApproveRequest, e Entry) Decision {
 	switch {
 	case r.BreakGlass:
 		status = OrderBreakGlass
-	case o.By == e.By:
-		return secondPerson(fmt.Sprintf("A%d", o.ID), e)
+	case o.By.samePerson(e.By):
+		return secondPerson(fmt.Sprintf("A%d", o.ID), o.By, e)
 	}
 	var d Decision
 	if o.Kind == OrderWithdrawAll {
