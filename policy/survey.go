@@ -19,6 +19,7 @@ type surveyed struct {
 	at       netip.Prefix
 	how      meeting // of the plan with shield
 	notes    []string
+	weaker   []*Mitigation // what the plan supersedes
 }
 
 // survey looks at the customer's active mitigations: it counts them all, and asks those that overlap the plan. Leaving
@@ -63,9 +64,13 @@ func (f *surveyed) shields(p *plan, m *Mitigation) {
 			return
 		}
 	}
-	if its.mayBeLooser(mine) && len(f.notes) < maxListed {
+	if its.mayBeLooser(mine) {
 		at, how := shielded(m.acting(), p.acting())
-		if text := p.meets(m, at, how); text != "" {
+		if how == before && p.supersedes(m) {
+			f.weaker = append(f.weaker, m)
+			return
+		}
+		if text := p.meets(m, at, how); text != "" && len(f.notes) < maxListed {
 			f.notes = append(f.notes, text)
 		}
 	}
