@@ -61,7 +61,9 @@ func (s *auditService) List(_ context.Context, req *tidegatev1.AuditServiceListR
 			out.More = true
 			break
 		}
-		out.Records = append(out.Records, auditProto(r))
+		rec := auditProto(r)
+		rec.Outcome = st.AuditOutcome(r)
+		out.Records = append(out.Records, rec)
 	}
 	return out, nil
 }

@@ -157,7 +157,9 @@ func (b *batch) outcome(w *write) (Outcome, error) {
 			return repeated(b.state, r, w), nil
 		}
 	}
-	d, err := b.decide(w.cmd, w.digest)
+	cmd := w.cmd
+	cmd.Request = b.informed(cmd.Request)
+	d, err := b.decide(cmd, w.digest)
 	if err == nil && w.cmd.RequestID != "" && len(d.Changes) == 0 && d.Verdict.Kind != policy.Refused {
 		// The answer that nothing needed to be done is one that a retry must get too, whatever was done since.
 		w.noted = true
@@ -167,6 +169,21 @@ func (b *batch) outcome(w *write) (Outcome, error) {
 		return Outcome{}, err
 	}
 	return Outcome{Decision: d, Index: b.base.Index()}, nil
+}
+
+// informed adds to an approval what was reported of the attack in this term: a step is taken only for one that goes on.
+func (b *batch) informed(r policy.Request) policy.Request {
+	a, ok := r.(*policy.ApproveRequest)
+	if !ok || a.Mitigation == 0 {
+		return r
+	}
+	last, ok := b.memory.reported[a.Mitigation]
+	if !ok {
+		last = b.term.reported[a.Mitigation]
+	}
+	cp := *a
+	cp.Report = &policy.AttackReport{ID: a.Mitigation, At: last.at, Confidence: last.confidence, Source: last.source}
+	return &cp
 }
 
 // repeated answers a write whose request id is known.

@@ -520,7 +520,15 @@ func (c *Controller) Preview(_ context.Context, cmd Command) (policy.Decision, p
 		now = maxTime(now, c.deps.Now().UTC().Round(0))
 	}
 	e := policy.Entry{Index: s.Index() + 1, At: now, By: cmd.By, Reason: cmd.Reason, RequestID: cmd.RequestID}
-	return policy.Decide(s, cmd.Request, e), s.Index(), nil
+	req := cmd.Request
+	if a, ok := req.(*policy.ApproveRequest); ok && a.Mitigation != 0 {
+		cp := *a
+		if cp.Report = (&policy.AttackReport{ID: a.Mitigation}); c.running.Load() != nil {
+			cp.Report.At = c.running.Load().decider.heard.last(a.Mitigation)
+		}
+		req = &cp
+	}
+	return policy.Decide(s, req, e), s.Index(), nil
 }
 
 // Barrier returns once State is at least as new as every write that was acknowledged before the call: what is read

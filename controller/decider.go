@@ -45,7 +45,8 @@ type decider struct {
 	resumed    <-chan raft.Observation // a follower came back
 	stalled    <-chan struct{}         // closed when the disk hangs
 
-	term atomic.Uint64 // of the session that is under way; 0: none
+	term  atomic.Uint64 // of the session that is under way; 0: none
+	heard hearsay       // of that session, for previews
 }
 
 // session is the decider's work in one term.
@@ -143,6 +144,7 @@ func (d *decider) begin() *session {
 	// the lifetime that it has, and only a signal received in this term renews it. Lifetimes outlast elections by far;
 	// if each election counted as a report, elections alone could keep a mitigation for ever.
 	s := &session{decider: d, start: d.elapsed(), memory: newMemory()}
+	s.memory.told = d.heard.begin()
 	s.anchor = d.anchor(st, s.start)
 	s.leaseAt = s.anchor
 	return s

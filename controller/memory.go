@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/tidegate/tidegate/policy"
@@ -37,7 +38,48 @@ type memory struct {
 	// incidents are what a batch adds to the conduct of detectors, watched in the term.
 	incidents []incident
 	watched   watch
+	// told is what is reported, for whoever asks what an approval would do; nil within a batch.
+	told *hearsay
 }
+
+// hearsay is when the attacks of mitigations were last reported to this node as the leader.
+type hearsay struct {
+	mu sync.Mutex // guards the field below
+	at map[policy.MitigationID]time.Time
+}
+
+// begin forgets what was heard in an earlier term.
+func (h *hearsay) begin() *hearsay {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.at = map[policy.MitigationID]time.Time{}
+	return h
+}
+
+// note remembers, and forgets what is too old to let a step be taken.
+func (h *hearsay) note(reported map[policy.MitigationID]lastReport, now time.Time) {
+	if h == nil || len(reported) == 0 {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id, r := range reported {
+		h.at[id] = r.at
+	}
+	if len(h.at) > maxHearsay {
+		maps.DeleteFunc(h.at, func(_ policy.MitigationID, at time.Time) bool { return now.Sub(at) > policy.EscalationFreshness })
+	}
+}
+
+// last is when the attack of a mitigation was last reported; zero if it was not.
+func (h *hearsay) last(id policy.MitigationID) time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.at[id]
+}
+
+// maxHearsay is how many mitigations may be remembered before those that are not reported any more are forgotten.
+const maxHearsay = 20_000
 
 // lastReport is when an attack of a mitigation was last reported, and how sure its detector was.
 type lastReport struct {
@@ -69,6 +111,7 @@ func (m *memory) put(k attackKey, s seen) {
 // merge takes over what a batch of the time at has seen, once the batch is committed.
 func (m *memory) merge(batch *memory, at time.Time) {
 	m.watched.note(batch.incidents, at)
+	m.told.note(batch.reported, at)
 	for k, s := range batch.young {
 		m.put(k, s)
 	}

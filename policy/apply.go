@@ -19,10 +19,14 @@ func decideApply(s *State, r *ApplyRequest, e Entry) Decision {
 		return malformed(vs)
 	}
 	d := applyDocuments(s, r, e)
-	if d.Verdict.Kind != Mitigated || d.Plan.RemovalsToAllow == 0 {
+	if d.Verdict.Kind != Mitigated {
 		return d
 	}
-	need := s.Safeguards().sweeping(d.Plan.RemovalsToAllow)
+	why := loosened(s, d.Changes)
+	if need := s.Safeguards().sweeping(d.Plan.RemovalsToAllow); need.Code != "" {
+		why = append(why, need.Text)
+	}
+	need := needed(why)
 	if need.Code == "" {
 		return d
 	}

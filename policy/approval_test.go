@@ -267,7 +267,7 @@ func TestStepAwaits(t *testing.T) {
 		if m := w.mitigation(1); m.Step != 1 || m.Action.Kind != policy.Discard || m.Awaits.Kind != "" {
 			t.Errorf("step %d, %s, awaits %+v", m.Step, m.Action, m.Awaits)
 		}
-		w.expectStory(1, policy.EventAsked, policy.EventEscalated, policy.EventApproved)
+		w.expectStory(1, policy.EventAsked, policy.EventApproved, policy.EventEscalated)
 	})
 	t.Run("nobody approves it", func(t *testing.T) {
 		w := asked(t)
@@ -497,6 +497,43 @@ func TestWithdrawAllAwaits(t *testing.T) {
 	}
 	d = w.must(policy.Refused, policy.CodeApprovalOver, &policy.ApproveRequest{Order: 1})
 	expectText(t, d.Verdict.Reason, "approved by approver/bob")
+}
+
+// TestSamePerson: who asked is no second person in another role either; the name tells people apart.
+func TestSamePerson(t *testing.T) {
+	docs := append(inventory(), bounds(func(sg *policy.Safeguards) { sg.ApprovalAddresses, sg.ApprovalWithdrawals = 2, 1 }))
+	for _, row := range []struct {
+		asks, approves policy.Principal
+		same           bool
+	}{
+		{"operator/alice", "operator/alice", true},
+		{"operator/alice", "approver/alice", true},
+		{"operator/alice", "admin/alice", true},
+		{"admin/alice", "approver/alice", true},
+		{"operator/alice", "approver/alice2", false},
+		{"operator/alice", "approver/bob", false},
+		{"detector/alice", "approver/alice", false},
+		{"member/alice", "approver/alice", false},
+	} {
+		t.Run(fmt.Sprintf("%s and %s", row.asks, row.approves), func(t *testing.T) {
+			w := newWorld(t, docs...).as(row.asks)
+			w.must(policy.AwaitsApproval, policy.CodeAwaitsApproval, discard("198.51.100.8/30"))
+			for _, host := range []string{"198.51.100.20/32", "198.51.100.21/32"} {
+				w.must(policy.Mitigated, policy.CodeStarted, discard(host))
+			}
+			w.must(policy.AwaitsApproval, policy.CodeAwaitsApproval, &policy.WithdrawAllRequest{})
+			w.as(row.approves)
+			if !row.same {
+				w.must(policy.Mitigated, policy.CodeApproved, approve(1))
+				w.must(policy.Ended, policy.CodeApproved, &policy.ApproveRequest{Order: 1})
+				return
+			}
+			for _, r := range []*policy.ApproveRequest{approve(1), {Order: 1}} {
+				expectText(t, w.must(policy.Refused, policy.CodeSecondPerson, r).Verdict.Reason, string(row.asks), "somebody of another name")
+			}
+			w.as("approver/bob").must(policy.Mitigated, policy.CodeApproved, approve(1))
+		})
+	}
 }
 
 func TestOrdersLapse(t *testing.T) {

@@ -13,6 +13,9 @@ type ApproveRequest struct {
 	Order      ApprovalID
 	// BreakGlass does not ask for a second person. What it starts is time-boxed.
 	BreakGlass bool
+	// Report is what the leader heard last, in its own term, of the attack that a step is for: an empty one if nothing. The
+	// leader fills it in; nil does not ask for it.
+	Report *AttackReport
 }
 
 // RejectRequest ends the waiting of something that awaits a second person, with a no.
@@ -37,14 +40,14 @@ func decideApprove(s *State, r *ApproveRequest, e Entry) Decision {
 	if m == nil {
 		return refusal
 	}
-	if !r.BreakGlass && m.Awaits.By == e.By {
-		return secondPerson(fmt.Sprintf("M%d", m.ID), e)
+	if !r.BreakGlass && m.Awaits.By.samePerson(e.By) {
+		return secondPerson(fmt.Sprintf("M%d", m.ID), m.Awaits.By, e)
 	}
 	switch m.Awaits.Kind {
 	case AskStart:
 		return approveStart(s, m, r.BreakGlass, e)
 	case AskStep:
-		return approveStep(s, m, r.BreakGlass, e)
+		return approveStep(s, m, r, e)
 	case AskRelax:
 		return approveRelax(s, m, r.BreakGlass, e)
 	case AskExtend:
@@ -62,8 +65,11 @@ func awaitingMitigation(s *State, id MitigationID, e Entry) (*Mitigation, Decisi
 		return nil, refusef(CodeUnknownApproval, "there is no mitigation M%d", id)
 	case m.Phase == Over:
 		d = refusef(CodeApprovalOver, "nothing of M%d awaits approval: it is over since %s (%s)", id, m.EndedAt.UTC().Format(time.RFC3339), m.End)
-	case m.Awaits.Kind == "" && !m.ApprovedAt.IsZero():
+	case m.Awaits.Kind == "" && m.answered().What == EventApproved:
 		d = refusef(CodeApprovalOver, "nothing of M%d awaits approval: %s approved it at %s", id, m.ApprovedBy, m.ApprovedAt.UTC().Format(time.RFC3339))
+	case m.Awaits.Kind == "" && m.answered().What != "":
+		ev := m.answered()
+		d = refusef(CodeApprovalOver, "nothing of M%d awaits approval: %s at %s by %s: %s", id, ev.What, ev.At.UTC().Format(time.RFC3339), ev.By, ev.Text)
 	case m.Awaits.Kind == "":
 		d = refusef(CodeApprovalOver, "nothing of M%d awaits approval", id)
 	case !m.Awaits.Until.After(e.At):
@@ -75,8 +81,39 @@ func awaitingMitigation(s *State, id MitigationID, e Entry) (*Mitigation, Decisi
 	return nil, d
 }
 
-func secondPerson(what string, e Entry) Decision {
-	return refusef(CodeSecondPerson, "%s asked for %s and cannot approve it: it takes another person, of role approver or admin", e.By, what)
+// answered returns the last answer to what m asked a second person for; an empty event if there was none.
+func (m *Mitigation) answered() Event {
+	for _, ev := range slices.Backward(m.History) {
+		if slices.Contains([]EventKind{EventApproved, EventRejected, EventLapsed, EventBreakGlass}, ev.What) {
+			return ev
+		}
+	}
+	return Event{}
+}
+
+func secondPerson(what string, asked Principal, e Entry) Decision {
+	again := ""
+	if asked != e.By {
+		again = fmt.Sprintf(": %s is the same person in another role, since the name is the same", e.By)
+	}
+	return refusef(CodeSecondPerson, "%s asked for %s and cannot approve it%s; it takes somebody of another name, of role approver or admin", asked, what, again)
+}
+
+// samePerson reports whether both are one human: the same principal, or the same name in two of the roles that people of
+// the operator have. A detector, a node or somebody of a customer is nobody of these.
+func (p Principal) samePerson(q Principal) bool {
+	if p == q {
+		return true
+	}
+	mine, ok := p.person()
+	other, also := q.person()
+	return ok && also && mine == other
+}
+
+// person returns the name of an operator, an approver or an admin; false for everybody else.
+func (p Principal) person() (name string, ok bool) {
+	role, name, _ := strings.Cut(string(p), "/")
+	return name, name != "" && slices.Contains([]string{"operator", "approver", "admin"}, role)
 }
 
 // approved notes on m, a copy that nobody else has seen yet, that what it awaits may happen.
@@ -163,8 +200,8 @@ func approveStart(s *State, m *Mitigation, breakGlass bool, e Entry) Decision {
 	if breakGlass {
 		text += fmt.Sprintf("; without approval it ends at %s at the latest", cp.Expires.UTC().Format(time.RFC3339))
 	}
-	d := changedOne(approvedCode(breakGlass), &cp, text)
-	return d.takeOver(s, &cp, e)
+	d := changedOne(approvedCode(breakGlass), &cp, text).takeOver(s, &cp, e)
+	return d.superseding(s, &cp, found.weaker, e)
 }
 
 // startPlan is what a pending mitigation would be turned into now: on no more than what it was asked for.
@@ -215,27 +252,48 @@ func (d Decision) takeOver(s *State, m *Mitigation, e Entry) Decision {
 			return refusef(CodeInternal, "the approval of M%d could not be tried: %v", m.ID, err)
 		}
 		trial = next
-		for _, now := range part.Mitigations { // of several records of one mitigation the last one holds
-			d.Mitigations = append(slices.DeleteFunc(d.Mitigations, func(was *Mitigation) bool { return was.ID == now.ID }), now)
-		}
+		d.amend(part.Mitigations)
 		d.Changes = append(d.Changes, part.Changes...)
 	}
 	return d
 }
 
+// goesOn says when the attack of m was last reported, or why that is too long ago for a step: the bound is that of a step which
+// the leader takes by itself.
+func (m *Mitigation) goesOn(r *AttackReport, e Entry) (text string, reason Reason) {
+	const fix = "wait for its next report, reject the step, or let it lapse"
+	switch {
+	case r == nil:
+		return "", Reason{}
+	case r.At.IsZero():
+		return "", Reason{CodeNotReported, fmt.Sprintf("the attack of M%d was not reported to this leader yet, and a step is taken only for one that goes on: %s", m.ID, fix)}
+	}
+	age := span(max(e.At.Sub(r.At), 0).Truncate(time.Second))
+	if e.At.Sub(r.At) > EscalationFreshness {
+		return "", Reason{CodeNotReported, fmt.Sprintf("the attack of M%d was last reported %s ago, at %s, and a step is taken only within %s of a report: %s",
+			m.ID, age, r.At.UTC().Format(time.RFC3339), span(EscalationFreshness), fix)}
+	}
+	return fmt.Sprintf("; the attack was last reported %s ago", age), Reason{}
+}
+
 // approveStep takes the next step of a ladder.
-func approveStep(s *State, m *Mitigation, breakGlass bool, e Entry) Decision {
+func approveStep(s *State, m *Mitigation, r *ApproveRequest, e Entry) Decision {
+	heard, reason := m.goesOn(r.Report, e)
+	if reason.Code != "" {
+		return refuse(reason)
+	}
 	next, reason := m.atStep(s, m.Awaits.Step, e)
 	if reason.Code != "" {
 		return refuse(reason)
 	}
+	next.approved(r.BreakGlass, s.Safeguards(), "judged anew"+heard, e)
 	next.tell(Event{
 		At: e.At, What: EventEscalated, By: e.By, Code: CodeEscalated,
 		Text: fmt.Sprintf("step %d of %d, %s instead of %s", next.Step+1, len(m.Ladder), next.Action, m.Action),
 	})
-	next.approved(breakGlass, s.Safeguards(), "judged anew", e)
-	return changedOne(approvedCode(breakGlass), next, fmt.Sprintf("M%d takes step %d of %d, %s instead of %s: %s", m.ID, next.Step+1, len(m.Ladder),
-		next.Action, m.Action, plural(len(next.Rules), routeWord(next.Action.RouteKind()))))
+	d := changedOne(approvedCode(r.BreakGlass), next, fmt.Sprintf("M%d takes step %d of %d, %s instead of %s: %s%s", m.ID, next.Step+1, len(m.Ladder),
+		next.Action, m.Action, plural(len(next.Rules), routeWord(next.Action.RouteKind())), heard))
+	return d.superseding(s, next, next.superseded(s), e)
 }
 
 // approveRelax takes the step before, for another quiet time.
@@ -283,8 +341,8 @@ func approveOrder(s *State, r *ApproveRequest, e Entry) Decision {
 	switch {
 	case r.BreakGlass:
 		status = OrderBreakGlass
-	case o.By == e.By:
-		return secondPerson(fmt.Sprintf("A%d", o.ID), e)
+	case o.By.samePerson(e.By):
+		return secondPerson(fmt.Sprintf("A%d", o.ID), o.By, e)
 	}
 	var d Decision
 	if o.Kind == OrderWithdrawAll {

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -228,6 +229,57 @@ func auditObject(c Change) string {
 
 func mitigationObject(id MitigationID) string {
 	return "Mitigation/M" + strconv.FormatUint(uint64(id), 10)
+}
+
+// AuditOutcome says what the item of a record did, as far as the State remembers it: the reason code of the answer to the
+// write, for a day; else what happened to the mitigations and orders that the record names. Empty if that is not known. It
+// is for people to read, and no part of the chain.
+func (s *State) AuditOutcome(r *AuditRecord) string {
+	if r.RequestID != "" {
+		if res, ok := s.Result(r.RequestID); ok && res.Index == r.Index {
+			return string(res.Verdict.Reason.Code)
+		}
+	}
+	var out []string
+	note := func(what string) {
+		if what != "" && !slices.Contains(out, what) {
+			out = append(out, what)
+		}
+	}
+	for _, o := range r.Objects {
+		kind, name, _ := strings.Cut(o, "/")
+		if len(name) < 2 {
+			continue
+		}
+		id, err := strconv.ParseUint(name[1:], 10, 64)
+		if err != nil {
+			continue
+		}
+		switch kind {
+		case "Mitigation":
+			if m, ok := s.Mitigation(MitigationID(id)); ok {
+				note(m.outcomeAt(r.Index))
+			}
+		case "Approval":
+			if a, ok := s.Order(ApprovalID(id)); ok && a.Changed == r.Index {
+				note(string(a.Status))
+			}
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+// outcomeAt is what last happened to m in an entry.
+func (m *Mitigation) outcomeAt(i Index) string {
+	if m.Phase == Over && m.Changed == i {
+		return string(m.End)
+	}
+	for _, ev := range slices.Backward(m.History) {
+		if ev.Index == i {
+			return string(ev.What)
+		}
+	}
+	return ""
 }
 
 // AuditHead returns the newest record of the audit chain, and whether the chain has begun.

@@ -234,7 +234,7 @@ func (f *surveyed) ending(p *plan) (out ending) {
 	if f.ends != nil {
 		add(f.ends)
 	}
-	for _, m := range p.gathered {
+	for _, m := range slices.Concat(p.gathered, f.weaker) {
 		add(m)
 	}
 	return out
@@ -248,7 +248,7 @@ func (f *surveyed) budgets(s *State, p *plan) Reason {
 	const mitigations, rule = "active mitigation", "rule"
 	all := demand{CodeMitigationLimit, "the cluster", mitigations, s.ActiveCount() - ends.n, 1, ends.n, sg.MaxMitigations, "max_mitigations in the safeguards"}
 	allRules := demand{CodeMitigationLimit, "the cluster", rule, s.RulesActive() - ends.rules, rules, ends.rules, sg.MaxRules, "max_rules in the safeguards"}
-	its := demand{CodeCustomerQuota, customer, mitigations, f.active, 1, ends.ofCustomer, p.customer.MaxMitigations, "max_mitigations of the customer"}
+	its := demand{CodeCustomerQuota, customer, mitigations, f.active - len(f.weaker), 1, ends.ofCustomer, p.customer.MaxMitigations, "max_mitigations of the customer"}
 	itsRules := demand{CodeCustomerQuota, customer, rule, s.RulesOf(id) - ends.customerRules, rules, ends.customerRules, p.customer.MaxRules, "max_rules of the customer"}
 	for _, b := range []demand{its, itsRules, allRules} {
 		if b.limit == 0 {

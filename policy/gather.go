@@ -73,15 +73,34 @@ func (p *plan) gathers(s *State, d *Decision, m *Mitigation, e Entry) {
 	if len(p.gathered) == 0 {
 		return
 	}
+	d.inherit(s, m, p.gathered, e)
+	ids := make([]MitigationID, 0, len(p.gathered))
+	for _, g := range p.gathered {
+		ids = append(ids, g.ID)
+		if g.Blocked.Code == CodeNotApproved { // what a second person did not want is not asked for again
+			m.Blocked = g.Blocked
+		}
+		if g.Capped.Code != "" {
+			m.Capped = g.Capped
+		}
+		d.end(g, EndSuperseded, fmt.Sprintf("M%d takes its place at %s", m.ID, prefixList(m.Targets)), e)
+	}
+	text := fmt.Sprintf("takes the place of %s", mitigationList(ids))
+	m.Notes = append(m.Notes, text)
+	d.Verdict.Reason.Text += "; it " + text
+}
+
+// inherit makes the attacks of mitigations, whose place m takes, causes of m, a copy that nobody else has seen yet.
+func (d *Decision) inherit(s *State, m *Mitigation, from []*Mitigation, e Entry) {
 	moved := map[string]bool{}
 	give := func(a *Attack) {
 		key := string(attackKey(a.Source, a.AttackID))
-		if moved[key] || a.Ended || !slices.ContainsFunc(p.gathered, func(g *Mitigation) bool { return g.ID == a.Mitigation }) {
+		if moved[key] || a.Ended || !slices.ContainsFunc(from, func(g *Mitigation) bool { return g.ID == a.Mitigation }) {
 			return
 		}
 		moved[key] = true
 		if len(m.Causes) < MaxCauses {
-			m.Causes = append(m.Causes, Cause{a.Source, a.AttackID, a.At})
+			m.Causes = append(slices.Clip(m.Causes), Cause{a.Source, a.AttackID, a.At})
 		} else {
 			m.MoreCauses++
 		}
@@ -89,7 +108,7 @@ func (p *plan) gathers(s *State, d *Decision, m *Mitigation, e Entry) {
 		cp.Mitigation, cp.At = m.ID, e.At
 		d.Changes = append(d.Changes, &PutAttack{cp})
 	}
-	for _, g := range p.gathered {
+	for _, g := range from {
 		for _, c := range g.Causes {
 			if a, ok := s.Attack(c.Source, c.AttackID); ok {
 				give(&a)
@@ -101,12 +120,4 @@ func (p *plan) gathers(s *State, d *Decision, m *Mitigation, e Entry) {
 			give(a)
 		}
 	}
-	ids := make([]MitigationID, 0, len(p.gathered))
-	for _, g := range p.gathered {
-		ids = append(ids, g.ID)
-		d.end(g, EndSuperseded, fmt.Sprintf("M%d takes its place at %s", m.ID, prefixList(m.Targets)), e)
-	}
-	text := fmt.Sprintf("takes the place of %s", mitigationList(ids))
-	m.Notes = append(m.Notes, text)
-	d.Verdict.Reason.Text += "; it " + text
 }

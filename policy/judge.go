@@ -326,9 +326,14 @@ func settle(s *State, p *plan, attack *PutAttack, current *Mitigation, e Entry) 
 		if d, yes := p.narrow(s, current, attack, e); yes {
 			return d
 		}
-		return repetition(current)
+		d := repetition(current)
+		d.Verdict.Reason.Text += p.held(current, alone, e)
+		return d
 	}
 	found := survey(s, p, current, alone)
+	if d, yes := p.stays(s, current, found.shield, &attack.Attack); yes {
+		return d
+	}
 	if found.cover != nil && found.cover.Phase == Active {
 		return merge(s, found.cover, p, attack, current, e)
 	}
@@ -379,10 +384,12 @@ func (p *plan) begin(s *State, found *surveyed, attack *PutAttack, current *Miti
 	p.joinOthers(&d, m, e)
 	p.gathers(s, &d, m, e)
 	p.tellCollateral(&d, m)
-	d.moved(current, attack, m.ID, e)
+	if !slices.Contains(found.weaker, current) { // else all of it goes
+		d.moved(current, attack, m.ID, e)
+	}
 	d.leavePendingFor(s, attack, m.ID, e)
 	d.Changes = append(d.Changes, attack)
-	return d
+	return d.superseding(s, m, found.weaker, e)
 }
 
 // moved takes the attack away from current, which kept it before, and says in the verdict what becomes of that.

@@ -84,7 +84,7 @@ func (*EscalateRequest) isRequest() {}
 // the state as the steps before leave it; one that is refused stays at its step, and that is noted once.
 func decideEscalate(s *State, r *EscalateRequest, e Entry) Decision {
 	var d Decision
-	trial, taken, asked := s, 0, 0
+	trial, taken, asked, stay := s, 0, 0, 0
 	for _, report := range r.Reports {
 		m, ok := trial.Mitigation(report.ID)
 		if !ok || !m.outlasts(report, e) || !m.believed(s, e.At) {
@@ -96,23 +96,29 @@ func decideEscalate(s *State, r *EscalateRequest, e Entry) Decision {
 		}
 		if next == nil {
 			next = m.blocked(reason, e)
+			stay++
 		} else if next.Step == m.Step {
 			asked++
 		} else {
 			taken++
 		}
-		change := &PutMitigation{next}
-		d.Mitigations = append(d.Mitigations, next)
-		d.Changes = append(d.Changes, change)
+		part := Decision{Mitigations: []*Mitigation{next}, Changes: []Change{&PutMitigation{next}}}
+		if next.Step > m.Step {
+			if part = part.superseding(trial, next, next.superseded(trial), e); part.Verdict.Kind == Refused {
+				return part
+			}
+		}
+		d.amend(part.Mitigations)
+		d.Changes = append(d.Changes, part.Changes...)
 		var err error
-		if trial, err = trial.Apply(Entry{Index: s.Index() + 1, At: e.At, By: e.By, Reason: e.Reason}, []Change{change}); err != nil {
+		if trial, err = trial.Apply(Entry{Index: s.Index() + 1, At: e.At, By: e.By, Reason: e.Reason}, part.Changes); err != nil {
 			return refusef(CodeInternal, "the step of M%d could not be tried: %v", m.ID, err)
 		}
 	}
 	if len(d.Changes) == 0 {
 		return observe(CodeNothingToDo, 0, "no mitigation takes a step")
 	}
-	text := fmt.Sprintf("%s the next step, %d stay where they are", plural(taken, "mitigation")+choose(taken, " takes", " take"), len(d.Changes)-taken-asked)
+	text := fmt.Sprintf("%s the next step, %d stay where they are", plural(taken, "mitigation")+choose(taken, " takes", " take"), stay)
 	if asked > 0 {
 		text += fmt.Sprintf(", %d await approval for it", asked)
 	}
@@ -222,6 +228,7 @@ func (m *Mitigation) with(s *State, old *Mitigation, action Action) (*Mitigation
 		return nil, reason
 	}
 	found := survey(s, p, old, true)
+	found.weaker = nil // what a step supersedes makes no room for it
 	if reason := found.admit(s, p); reason.Code != "" {
 		return nil, reason
 	}

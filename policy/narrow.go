@@ -25,6 +25,28 @@ func (m *Mitigation) holdsStill(p *plan, e Entry) bool {
 	return e.At.Sub(m.Created) < narrowEvery || halfOrMore(p.cut.Pieces, m)
 }
 
+// held says why m stays as it is although what is reported is not what it acts on, and until when; empty if it is.
+func (p *plan) held(m *Mitigation, alone bool, e Entry) string {
+	if slices.Equal(m.Targets, p.targets) || slices.Equal(m.extent(), fewest(p.extent())) {
+		return ""
+	}
+	text := fmt.Sprintf("; what is reported by now, %s, is less than the %s that it acts on", prefixList(p.extent()), prefixList(m.Targets))
+	at := m.Created
+	if !alone {
+		at = m.narrowedAt()
+	}
+	switch until := at.Add(narrowEvery); {
+	case halfOrMore(p.cut.Pieces, m):
+		return text + ", but half of its addresses or more: it stays as it is, so that it does not flap"
+	case e.At.Before(until):
+		return text + fmt.Sprintf(": it stays as it is until %s, %s after it began or narrowed, so that it does not flap; then a report narrows it",
+			until.UTC().Format(time.RFC3339), span(narrowEvery))
+	case !alone:
+		return text + ": its other attacks keep it as it is"
+	}
+	return text + ": it stays as it is"
+}
+
 func halfOrMore(pieces []netip.Prefix, m *Mitigation) bool {
 	return sizeOf(pieces)*2 >= sizeOf(m.Cut.Pieces)
 }

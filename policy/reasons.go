@@ -190,6 +190,8 @@ const (
 	CodeApprovalChanged ReasonCode = "approval_changed"
 	// CodeBreakGlass is something that was done without waiting for a second person.
 	CodeBreakGlass ReasonCode = "break_glass"
+	// CodeNotReported is the approval of a step for an attack that was not reported lately.
+	CodeNotReported ReasonCode = "not_reported"
 	// CodeBreakGlassRefused is something that a second person cannot be done without.
 	CodeBreakGlassRefused ReasonCode = "break_glass_refused"
 
@@ -292,6 +294,7 @@ func Reasons() []ReasonInfo {
 		{CodeApprovalOver, true, "it does not await approval any more: it was decided, it lapsed, or it is over"},
 		{CodeApprovalChanged, true, "the order would do more now than what was asked for"},
 		{CodeBreakGlass, false, "it was done without waiting for a second person"},
+		{CodeNotReported, true, "the attack that a step is for was not reported lately"},
 		{CodeBreakGlassRefused, true, "it takes a second person, whatever the hurry"},
 		{CodeNotYours, true, "it is not the customer's own, or customers do not ask for it"},
 		{CodeSelfService, true, "the operator does not let the customer do this by itself"},

@@ -420,7 +420,7 @@ func TestReasons(t *testing.T) {
 	// Reached in approval_test.go, where several people ask and answer.
 	for _, code := range []policy.ReasonCode{
 		policy.CodeAwaitsApproval, policy.CodeApproved, policy.CodeRejected, policy.CodeNotApproved, policy.CodeSecondPerson, policy.CodePendingLimit,
-		policy.CodeMitigationPending, policy.CodeApprovalOver, policy.CodeApprovalChanged, policy.CodeBreakGlass, policy.CodeBreakGlassRefused,
+		policy.CodeMitigationPending, policy.CodeApprovalOver, policy.CodeApprovalChanged, policy.CodeBreakGlass, policy.CodeBreakGlassRefused, policy.CodeNotReported,
 	} {
 		seen[code] = true
 	}

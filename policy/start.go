@@ -108,7 +108,7 @@ func (p *plan) order(s *State, breakGlass bool, need Reason, pending *Mitigation
 	if pending != nil {
 		d.end(pending, EndSuperseded, fmt.Sprintf("M%d does this", m.ID), e)
 	}
-	return d
+	return d.superseding(s, m, found.weaker, e)
 }
 
 // started is the decision that starts m.

@@ -19,6 +19,7 @@ type surveyed struct {
 	at       netip.Prefix
 	how      meeting // of the plan with shield
 	notes    []string
+	weaker   []*Mitigation // what the plan supersedes
 }
 
 // survey looks at the customer's active mitigations: it counts them all, and asks those that overlap the plan. Leaving
@@ -55,15 +56,21 @@ func survey(s *State, p *plan, current *Mitigation, leaving bool) surveyed {
 // shields finds out which of the plan and m would come before the other and let through what that holds back. A rule
 // that has later rules evaluated as well shields nothing from them.
 func (f *surveyed) shields(p *plan, m *Mitigation) {
-	switch mine, other := p.action.holds(), m.Action.holds(); {
-	case mine < other && f.shield == nil:
+	mine, its := p.grip(), m.grip()
+	if mine.mayBeLooser(its) && f.shield == nil {
 		at, how := shielded(p.acting(), m.acting())
 		if how == sameKey || how == before && !p.action.Continue {
 			f.shield, f.at, f.how = m, at, how
+			return
 		}
-	case mine > other && len(f.notes) < maxListed:
+	}
+	if its.mayBeLooser(mine) {
 		at, how := shielded(m.acting(), p.acting())
-		if text := p.meets(m, at, how); text != "" {
+		if how == before && p.supersedes(m) {
+			f.weaker = append(f.weaker, m)
+			return
+		}
+		if text := p.meets(m, at, how); text != "" && len(f.notes) < maxListed {
 			f.notes = append(f.notes, text)
 		}
 	}
@@ -72,12 +79,16 @@ func (f *surveyed) shields(p *plan, m *Mitigation) {
 // meets says what becomes of the plan where m, which holds back less, meets it; nothing if that is no matter.
 func (p *plan) meets(m *Mitigation, at netip.Prefix, how meeting) string {
 	mine, its := p.action.words(), m.Action.words()
+	all := mine.to + " all"
+	if p.action.holds() == holdSome {
+		all = mine.to + " of all to that of this"
+	}
 	switch {
 	case how == before && !m.Action.Continue:
-		return fmt.Sprintf("M%d %s a part of this at %s and comes before it there: withdraw it to %s all", m.ID, its.itTo, prefixText(at), mine.to)
+		return fmt.Sprintf("M%d %s a part of this at %s and comes before it there%s: withdraw it to %s", m.ID, its.itTo, prefixText(at), ratesText(p, m), all)
 	case how == sameKey && m.precedence() > p.precedence():
 		return fmt.Sprintf("M%d %s by the same rule at %s, and an operator's order goes first: "+
-			"while both are active routers %s there; withdraw M%d to %s all", m.ID, its.it, prefixText(at), its.to, m.ID, mine.to)
+			"while both are active routers %s there; withdraw M%d to %s", m.ID, its.it, prefixText(at), its.to, m.ID, all)
 	case how == sameKey:
 		return fmt.Sprintf("M%d %s by the same rule at %s: while both are active routers %s there, "+
 			"and M%d has no effect there until this ends", m.ID, its.it, prefixText(at), mine.to, m.ID)
@@ -88,16 +99,23 @@ func (p *plan) meets(m *Mitigation, at netip.Prefix, how meeting) string {
 // shieldText says how the plan would shield packets from f.shield.
 func (f *surveyed) shieldText(p *plan) string {
 	m, mine, its := f.shield, p.action.words(), f.shield.Action.words()
+	rates, instead := ratesText(p, m), its.to+" as well"
+	if rates != "" {
+		instead = "ask for no more than that"
+	}
 	switch {
 	case f.how == sameKey && p.precedence() > m.precedence():
-		return fmt.Sprintf("M%d %s by the same rule on %s; an operator's %s would take its place and let through what M%d %s: "+
-			"withdraw M%d, or %s as well", m.ID, its.it, prefixText(f.at), mine.noun, m.ID, its.it, m.ID, its.to)
-	case f.how == sameKey:
-		return fmt.Sprintf("M%d %s by the same rule on %s; a %s there would have no effect while M%d is active: withdraw M%d first",
-			m.ID, its.it, prefixText(f.at), mine.noun, m.ID, m.ID)
+		return fmt.Sprintf("M%d %s by the same rule on %s; an operator's %s would take its place and let through what M%d %s%s: "+
+			"withdraw M%d, or %s", m.ID, its.it, prefixText(f.at), mine.noun, m.ID, its.it, rates, m.ID, instead)
+	case f.how == sameKey && p.grip().looser(m.grip()):
+		return fmt.Sprintf("M%d %s by the same rule on %s; a %s there would have no effect while M%d is active%s: withdraw M%d first",
+			m.ID, its.it, prefixText(f.at), mine.noun, m.ID, rates, m.ID)
+	case f.how == sameKey: // a rate of bytes and one of packets
+		return fmt.Sprintf("M%d %s by the same rule on %s, and a router has one of the two only%s: withdraw M%d first",
+			m.ID, its.it, prefixText(f.at), rates, m.ID)
 	}
-	return fmt.Sprintf("M%d %s on %s; a %s there would come first and let through what M%d %s: "+
-		"withdraw M%d, or %s as well", m.ID, its.it, prefixText(f.at), mine.noun, m.ID, its.it, m.ID, its.to)
+	return fmt.Sprintf("M%d %s on %s; a %s there would come first and let through what M%d %s%s: "+
+		"withdraw M%d, or %s", m.ID, its.it, prefixText(f.at), mine.noun, m.ID, its.it, rates, m.ID, instead)
 }
 
 // admit holds a new mitigation against the limits, with the numbers.

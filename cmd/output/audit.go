@@ -23,6 +23,9 @@ func (p *Printer) Audit(r *pb.AuditServiceListResponse) error {
 			}
 			kinds = append(kinds, text)
 		}
+		if rec.GetOutcome() != "" {
+			kinds = append(kinds, "("+rec.GetOutcome()+")")
+		}
 		objects := strings.Join(rec.GetObjects(), " ")
 		if rec.GetMore() > 0 {
 			objects += fmt.Sprintf(" +%d", rec.GetMore())

@@ -103,8 +103,11 @@ type AuditRecord struct {
 	// Digest is the SHA-256 of the record of the log, in hexadecimal digits.
 	Digest string `protobuf:"bytes,10,opt,name=digest,proto3" json:"digest,omitempty"`
 	// Prev is the hash of the record before.
-	Prev          string `protobuf:"bytes,11,opt,name=prev,proto3" json:"prev,omitempty"`
-	Hash          string `protobuf:"bytes,12,opt,name=hash,proto3" json:"hash,omitempty"`
+	Prev string `protobuf:"bytes,11,opt,name=prev,proto3" json:"prev,omitempty"`
+	Hash string `protobuf:"bytes,12,opt,name=hash,proto3" json:"hash,omitempty"`
+	// Outcome is the reason code of what was answered, or what happened to the mitigation or order: approved, break_glass, extended.
+	// The node adds it from its state while that remembers it; it is not part of what is hashed, which digest covers.
+	Outcome       string `protobuf:"bytes,13,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -219,6 +222,13 @@ func (x *AuditRecord) GetPrev() string {
 func (x *AuditRecord) GetHash() string {
 	if x != nil {
 		return x.Hash
+	}
+	return ""
+}
+
+func (x *AuditRecord) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
 	}
 	return ""
 }
@@ -719,7 +729,7 @@ var File_tidegate_v1_audit_proto protoreflect.FileDescriptor
 
 const file_tidegate_v1_audit_proto_rawDesc = "" +
 	"\n" +
-	"\x17tidegate/v1/audit.proto\x12\vtidegate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctidegate/v1/mitigation.proto\"\xca\x02\n" +
+	"\x17tidegate/v1/audit.proto\x12\vtidegate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctidegate/v1/mitigation.proto\"\xe4\x02\n" +
 	"\vAuditRecord\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12*\n" +
@@ -734,7 +744,8 @@ const file_tidegate_v1_audit_proto_rawDesc = "" +
 	"\x06digest\x18\n" +
 	" \x01(\tR\x06digest\x12\x12\n" +
 	"\x04prev\x18\v \x01(\tR\x04prev\x12\x12\n" +
-	"\x04hash\x18\f \x01(\tR\x04hash\"7\n" +
+	"\x04hash\x18\f \x01(\tR\x04hash\x12\x18\n" +
+	"\aoutcome\x18\r \x01(\tR\aoutcome\"7\n" +
 	"\vAuditChange\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\rR\x05count\"\x81\x02\n" +
