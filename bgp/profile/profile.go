@@ -20,6 +20,8 @@
 // a data plane it never is: they carry rules, and what is tested is that a session stands, that the rules arrive and that
 // their actions are understood. All profiles of hardware, generic and linux-edge are untested.
 //
+// A Router document that carries rules must name a profile; generic is for the models that are not listed.
+//
 // What "untested" gates is one thing: a Router document that names an untested profile is not applied unless whoever
 // applies it accepts that (accept_untested of the document, --accept-untested of the command). Admit decides this.
 // Checking, pricing and splitting never depend on it.

@@ -84,6 +84,7 @@ port: 1
 asn: 65010
 group: edge
 validation: disabled-by-import-policy
+profile: gobgp
 max_prefix: 100
 ---
 kind: Policy
