@@ -103,6 +103,8 @@ type Combination struct {
 type ActionSupport struct {
 	Ability Ability
 	Support
+	// NotIPv6, unless it is empty, holds in place of Support for rules of IPv6.
+	NotIPv6 Support
 	// Encoding is how the action must be on the wire, where there is more than one way.
 	Encoding string
 }
@@ -166,6 +168,14 @@ func (p *Profile) Action(a Ability) ActionSupport {
 		}
 	}
 	return ActionSupport{Ability: a, Support: Support{Instead: "is not known to do it", Basis: Assumed, Source: noStatement()}}
+}
+
+// In returns what holds for rules of family f.
+func (s ActionSupport) In(f flowspec.Family) Support {
+	if f == flowspec.IPv6 && s.NotIPv6 != (Support{}) {
+		return s.NotIPv6
+	}
+	return s.Support
 }
 
 // HasFamily reports whether the router takes rules of family f at all.

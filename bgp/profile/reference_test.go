@@ -169,6 +169,9 @@ func (w *pageWriter) actions() {
 		for _, p := range All() {
 			s := p.Action(a)
 			cell := w.yesNo(s.Support)
+			if s.NotIPv6 != (Support{}) {
+				cell += "; IPv6: " + w.yesNo(s.NotIPv6)
+			}
 			if s.Encoding != "" {
 				cell += ", " + s.Encoding
 			}
