@@ -72,7 +72,7 @@ func TestByHandThroughFollower(t *testing.T) {
 		Targets: []string{"203.0.113.77/32"}, Pieces: []string{"203.0.113.77/32"}, Action: &tidegatev1.Action{Rate: "8Mbps"},
 		Routers: []string{"edge1", "edge2"}, RatePerRule: "8Mbps", RateTotal: "16Mbps",
 		Rules: []string{"dst 203.0.113.77/32 proto udp sport 53 => rate 8Mbps"},
-		Prices: []*tidegatev1.Price{{Routers: []*tidegatev1.RouterRoom{
+		Prices: []*tidegatev1.Price{{Profile: "gobgp", Unit: "routes", Entries: 1, RuleEntries: []uint32{1}, Routers: []*tidegatev1.RouterRoom{
 			{Router: "edge1", Rules: 1, RulesStop: 800}, {Router: "edge2", Rules: 1, RulesStop: 800},
 		}}},
 	}

@@ -189,6 +189,7 @@ asn: 65010
 group: edge
 families: [ipv4, ipv6]
 validation: disabled-by-import-policy
+profile: gobgp
 max_prefix: 1000
 ---
 kind: Router
@@ -198,6 +199,7 @@ asn: 65020
 group: edge
 families: [ipv4]
 validation: disabled-by-import-policy
+profile: gobgp
 max_prefix: 1000
 ---
 kind: Policy

@@ -227,7 +227,7 @@ func TestBadDocuments(t *testing.T) {
 		want := []string{
 			"Customer/c official[0]", "Customer/c official[1]", "Customer/c links[0].prefix", "Customer/c links[1].state",
 			"Customer/c ",
-			"Router/r address", "Router/r port", "Router/r multihop", "Router/r families[0]", "Router/r validation",
+			"Router/r address", "Router/r port", "Router/r multihop", "Router/r families[0]", "Router/r validation", "Router/r profile",
 			"Policy/p action.rate", "Policy/p lifetime", "Policy/p vectors[0]",
 			"ProtectedBlock/b purpose",
 			"Safeguards/other widest_ipv4", "Safeguards/other max_lifetime", "Safeguards/other name", "Safeguards/other default_lifetime",

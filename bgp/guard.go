@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/gaissmai/bart"
+	"go4.org/netipx"
 
 	"github.com/tidegate/tidegate/bgp/flowspec"
 	"github.com/tidegate/tidegate/bgp/wanted"
@@ -138,7 +139,9 @@ func refuse(code wanted.RefusalCode, format string, args ...any) *refusal {
 }
 
 // prove shows that the guard bites on the very table that is going to be used: each protected and built-in prefix,
-// its first and its last address are refused as destinations, and so is what is wider than an official prefix.
+// its first and its last address, and what is wider, are refused as destinations. Each of these is a violation by another
+// reckoning too: the match reaches the prefix (flowspec.Match.Reaches), so that neither a slip in the making of what is
+// asked nor one in the table passes unseen.
 func (g *guard) prove(protected []netip.Prefix) error {
 	must := func(p netip.Prefix) error {
 		for _, kind := range [...]wanted.Kind{wanted.FlowSpec, wanted.RTBH} {
@@ -151,8 +154,10 @@ func (g *guard) prove(protected []netip.Prefix) error {
 	for _, list := range [][]netip.Prefix{builtInProtected(), protected} {
 		for _, p := range list {
 			p = p.Masked()
-			host := netip.PrefixFrom(p.Addr(), p.Addr().BitLen())
-			for _, q := range []netip.Prefix{p, host, netip.PrefixFrom(p.Addr(), p.Bits()/2).Masked()} {
+			for _, q := range violations(p) {
+				if !destinationOnly(q).Reaches(p) {
+					return fmt.Errorf("cannot prove guard on %q: %q does not reach it: %w", p, q, ErrGuardToothless)
+				}
 				if err := must(q); err != nil {
 					return err
 				}
@@ -160,6 +165,12 @@ func (g *guard) prove(protected []netip.Prefix) error {
 		}
 	}
 	return nil
+}
+
+// violations returns destinations that touch p: itself, its first and its last address, and something wider.
+func violations(p netip.Prefix) []netip.Prefix {
+	host := func(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+	return []netip.Prefix{p, host(p.Addr()), host(netipx.PrefixLastIP(p)), netip.PrefixFrom(p.Addr(), p.Bits()/2).Masked()}
 }
 
 func destinationOnly(p netip.Prefix) flowspec.Match {

@@ -374,3 +374,23 @@ func TestSetErrors(t *testing.T) {
 		})
 	}
 }
+
+// TestProveAsksLastAddress: a table that lacks the last address of a protected prefix is found.
+func TestProveAsksLastAddress(t *testing.T) {
+	for _, row := range []struct{ whole, parts []netip.Prefix }{
+		{prefixes("203.0.113.4/30"), prefixes("203.0.113.4/31", "203.0.113.6/32")},
+		{prefixes("2001:db8:1::4/126"), prefixes("2001:db8:1::4/127", "2001:db8:1::6/128")},
+	} {
+		official := prefixes("203.0.113.0/24", "2001:db8::/32")
+		g, err := newGuard(official, row.parts, wanted.Lengths{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := g.prove(row.parts); err != nil {
+			t.Errorf("prove(%v) = %v", row.parts, err)
+		}
+		if err := g.prove(row.whole); !errors.Is(err, ErrGuardToothless) {
+			t.Errorf("prove(%v) = %v, want ErrGuardToothless", row.whole, err)
+		}
+	}
+}

@@ -15,9 +15,8 @@ type judgeFunc func(*guard, wanted.Kind, flowspec.Match) *refusal
 // must be refused for its own reason, and each lawful one must pass: a guard that refuses everything proves nothing.
 func selfTest(judge judgeFunc) error {
 	p := netip.MustParsePrefix
-	g, err := newGuard(
-		[]netip.Prefix{p("203.0.113.0/24"), p("2001:db8::/32")},
-		[]netip.Prefix{p("203.0.113.64/31"), p("2001:db8:ffff::/64")}, wanted.Lengths{})
+	protected := []netip.Prefix{p("203.0.113.64/31"), p("2001:db8:ffff::/64")}
+	g, err := newGuard([]netip.Prefix{p("203.0.113.0/24"), p("2001:db8::/32")}, protected, wanted.Lengths{})
 	if err != nil {
 		return err
 	}
@@ -29,6 +28,7 @@ func selfTest(judge judgeFunc) error {
 	if err != nil {
 		return err
 	}
+	never := append(builtInProtected(), protected...)
 	for _, c := range probes(g, wider, none) {
 		var got wanted.RefusalCode
 		if r := judge(c.guard, c.kind, c.match); r != nil {
@@ -37,9 +37,20 @@ func selfTest(judge judgeFunc) error {
 		if got != c.want {
 			return fmt.Errorf("cannot trust guard on %q of kind %d: it says %q instead of %q: %w", c.match, c.kind, got, c.want, ErrGuardToothless)
 		}
+		if c.guard != g || c.kind != wanted.FlowSpec {
+			continue
+		}
+		// The set question, which looks at no table, must agree: what passes reaches nothing that no rule may act on.
+		switch acts := reaches(c.match, never); {
+		case got == "" && acts, !acts && (got == wanted.RefusedProtected || got == wanted.RefusedBuiltIn):
+			return fmt.Errorf("cannot trust guard on %q: it says %q, and that it acts on protected space is %t: %w", c.match, got, acts, ErrGuardToothless)
+		}
 	}
 	return nil
 }
+
+// reaches asks the other way round, by the algebra of rules, whether a rule with this match can act on any packet to space.
+func reaches(m flowspec.Match, space []netip.Prefix) bool { return m.Reaches(space...) }
 
 // probe is a synthetic route and what the guard must say of it; an empty code means that it may pass.
 type probe struct {

@@ -257,7 +257,7 @@ func inventory() []policy.Document {
 		&policy.Router{
 			Name: "edge", Address: netip.MustParseAddr("127.0.0.11"), ASN: 65001, Group: "edge",
 			Families:   []flowspec.Family{flowspec.IPv4, flowspec.IPv6},
-			Validation: policy.ValidationDisabled, MaxPrefix: 100_000,
+			Validation: policy.ValidationDisabled, Profile: "frr", MaxPrefix: 100_000,
 		},
 		&policy.Policy{Name: "all", Action: policy.Action{Kind: policy.Discard}, Lifetime: 10 * time.Minute},
 	}

@@ -307,7 +307,8 @@ func (w *world) router(name string, i int, carries wanted.Kind) *policy.Router {
 	if w.r.IntN(5) == 0 {
 		d.Families = []flowspec.Family{pick(w.r, flowspec.IPv4, flowspec.IPv6)}
 	}
-	if d.Profile = pick(w.r, "", "", "", "", "generic", "linux-edge", "iosxr-ncs5500", "junos-mx"); d.Profile != "" && w.r.IntN(2) == 0 {
+	const free = "gobgp" // takes everything, and has no price
+	if d.Profile = pick(w.r, free, free, free, free, "generic", "linux-edge", "iosxr-ncs5500", "junos-mx"); d.Profile != free && w.r.IntN(2) == 0 {
 		d.MaxEntries = pick(w.r, 20, 100, 1000)
 	}
 	return d

@@ -212,6 +212,7 @@ asn: %d
 group: edge
 families: [ipv4, ipv6]
 validation: disabled-by-import-policy
+profile: gobgp
 max_prefix: 3000
 `
 

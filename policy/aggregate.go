@@ -201,10 +201,11 @@ func (m *Mitigation) Collateral() (addresses, share float64) {
 }
 
 // collateralNote tells of aggregation and its collateral.
-func (m *Mitigation) collateralNote(reported int) string {
+func (m *Mitigation) collateralNote() string {
 	addresses, share := m.Collateral()
-	return fmt.Sprintf("aggregated: %s became %s; %.10g official %s that %s not reported %s acted on as well (%.1f %%)",
-		plural(reported, "reported target"), prefixList(m.Targets), addresses, choose(int(addresses), "address", "addresses"),
+	reported := addressCount(m.Reported)
+	return fmt.Sprintf("aggregated: %.10g reported %s became %s; %.10g official %s that %s not reported %s acted on as well (%.1f %%)",
+		reported, choose(int(reported), "address", "addresses"), prefixList(m.Targets), addresses, choose(int(addresses), "address", "addresses"),
 		choose(int(addresses), "was", "were"), choose(int(addresses), "is", "are"), share*100)
 }
 
@@ -213,7 +214,7 @@ func (p *plan) tellCollateral(d *Decision, m *Mitigation) {
 	if n, _ := m.Collateral(); n == 0 {
 		return
 	}
-	note := m.collateralNote(len(p.reported))
+	note := m.collateralNote()
 	m.Notes = append(m.Notes, note)
 	d.Verdict.Reason.Text += "; " + note
 }

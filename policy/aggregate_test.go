@@ -43,7 +43,7 @@ func TestCarpetBombing(t *testing.T) {
 				t.Errorf("collateral %v, %v", addresses, share)
 			}
 			if n < 1024 {
-				expectText(t, d.Verdict.Reason, fmt.Sprintf("aggregated: %d reported targets became 100.64.0.0/22; %d official addresses", n, 1024-n))
+				expectText(t, d.Verdict.Reason, fmt.Sprintf("aggregated: %d reported addresses became 100.64.0.0/22; %d official addresses", n, 1024-n))
 			}
 		})
 	}
@@ -127,6 +127,20 @@ func TestCarpetBombingNarrows(t *testing.T) {
 	}
 }
 
+// TestCollateralCountsAddresses: what was reported is told in addresses, however few prefixes hold them.
+func TestCollateralCountsAddresses(t *testing.T) {
+	w := newWorld(t, bombed()...)
+	var hosts []netip.Prefix
+	for i := range 48 {
+		hosts = append(hosts, netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, 0, byte(i)}), 32))
+	}
+	d := w.must(policy.Mitigated, policy.CodeMitigated, signal("a", 1, policy.VectorCarpetBombing, hosts))
+	expectText(t, d.Verdict.Reason, "aggregated: 48 reported addresses became 100.64.0.0/26; 16 official addresses that were not reported are acted on as well (25.0 %)")
+	if a, share := d.Mitigations[0].Collateral(); a != 16 || share != 0.25 {
+		t.Errorf("collateral is %g, %g", a, share)
+	}
+}
+
 // TestUnderPressure: targets that would be more destinations than permitted, or more rules than a router has room for, are
 // joined to their nearest, and the collateral is told.
 func TestUnderPressure(t *testing.T) {
@@ -136,7 +150,7 @@ func TestUnderPressure(t *testing.T) {
 	if n := len(m.Cut.Pieces); n > 32 || n < 8 || m.Cut.Rounded {
 		t.Errorf("%d pieces, rounded %v", n, m.Cut.Rounded)
 	}
-	expectText(t, d.Verdict.Reason, "aggregated: 60 reported targets became")
+	expectText(t, d.Verdict.Reason, "aggregated: 60 reported addresses became")
 
 	docs := bombed()
 	for _, doc := range docs {

@@ -308,7 +308,8 @@ func policyLimit(s *State, name string, leaving int) Reason {
 	}
 	n, _ := s.ofPolicy.get([]byte(name))
 	if n -= leaving; n >= pol.MaxMitigations {
-		return Reason{CodePolicyLimit, fmt.Sprintf("policy %s has %s of at most %d", name, plural(n, "active mitigation"), pol.MaxMitigations)}
+		return Reason{CodePolicyLimit, fmt.Sprintf("policy %s has %s of at most %d (max_mitigations): withdraw some that are over, or raise it in the policy",
+			name, plural(n, "active mitigation"), pol.MaxMitigations)}
 	}
 	return Reason{}
 }

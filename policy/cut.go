@@ -33,7 +33,7 @@ func CutTarget(s *State, c CustomerID, targets []netip.Prefix, sg *Safeguards) (
 	cut := carve(s, c, outermost(targets))
 	switch n := len(cut.Pieces); {
 	case n == 0:
-		return cut, Reason{CodeNothingLeft, fmt.Sprintf("nothing of %s remains for customer %s: exempt are %s",
+		return cut, Reason{CodeNothingLeft, fmt.Sprintf("nothing of %s remains for customer %s: exempt are %s; name other targets, for what is exempt is never acted on",
 			prefixList(targets), c, exemptList(cut.Exempt))}
 	case n <= sg.MaxPieces:
 		return cut, Reason{}

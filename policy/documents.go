@@ -128,7 +128,7 @@ type Router struct {
 	Group          string // rules name the groups that hear them
 	Families       []flowspec.Family
 	Validation     Validation
-	Profile        string // e.g. "frr", see bgp/profile; empty: nothing is known of the router
+	Profile        string // e.g. "frr", see bgp/profile; empty only for blackholes, and in old logs: nothing is known of the router
 	MaxPrefix      int    // the router's own limit; tidegate uses at most 80 % of it
 	RulesPerSecond int    // pacing; 0: unpaced
 	PasswordSecret string // name of a secret in each node's file, never the secret itself (RFC 2385)

@@ -60,6 +60,7 @@ func holdCases() []reasonCase {
 		{name: "freeze for one customer", req: &policy.WithdrawAllRequest{Freeze: true, Customer: "uni-a"}, kind: policy.Refused, code: policy.CodeMalformed, text: []string{"every customer"}},
 
 		{name: "quarantine", first: hosts(1), req: quarantine[0], kind: policy.Mitigated, code: policy.CodeSourceQuarantined, text: []string{"fnm-1", "until it is released", "1 active mitigation"}},
+		{name: "quarantine of nobody known", req: &policy.QuarantineRequest{Source: "fmn-1"}, kind: policy.Mitigated, code: policy.CodeSourceQuarantined, text: []string{"no detector of that name is known here", "release fmn-1"}},
 		{name: "quarantine of no name", req: &policy.QuarantineRequest{Source: "a b"}, kind: policy.Refused, code: policy.CodeMalformed, text: []string{"source"}},
 		{name: "quarantined already", first: quarantine, req: &policy.QuarantineRequest{Source: "fnm-1", Automatic: true}, kind: policy.Observed, code: policy.CodeNothingToDo},
 		{name: "in quarantine", first: quarantine, req: one, kind: policy.Observed, code: policy.CodeSourceQuarantined, text: []string{"fnm-1", "operator/alice", "ticket 4711"}},

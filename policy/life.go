@@ -109,7 +109,8 @@ func lifetimeTooLong(d time.Duration, sg *Safeguards) Reason {
 	if d <= sg.MaxLifetime {
 		return Reason{}
 	}
-	return Reason{CodeLifetimeTooLong, fmt.Sprintf("a lifetime of %s is above the maximum of %s", span(d), span(sg.MaxLifetime))}
+	return Reason{CodeLifetimeTooLong, fmt.Sprintf("a lifetime of %s is above the maximum of %s: ask for less and extend it later, or raise max_lifetime in the Safeguards document",
+		span(d), span(sg.MaxLifetime))}
 }
 
 // decideWithdraw ends one mitigation. The attacks that caused it stay known, so that their further signals do not

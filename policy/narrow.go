@@ -68,7 +68,7 @@ func (p *plan) narrow(s *State, m *Mitigation, attack *PutAttack, e Entry) (Deci
 	}
 	text := fmt.Sprintf("M%d narrows to %s: its %s report no more than that by now", m.ID, prefixList(next.Targets), plural(len(m.Causes)+m.MoreCauses, "attack"))
 	if len(next.Reported) > 0 {
-		text += "; " + next.collateralNote(len(left))
+		text += "; " + next.collateralNote()
 	}
 	next.tell(Event{At: e.At, What: EventNarrowed, By: e.By, Code: CodeNarrowed, Text: text})
 	attack.Attack.Mitigation = m.ID

@@ -124,10 +124,18 @@ func (o Order) await(s *State, why Reason, e Entry) Decision {
 	o.Until = e.At.Add(s.Safeguards().ApproveTimeout())
 	return Decision{
 		Verdict: Verdict{Kind: AwaitsApproval, Approval: o.ID, Reason: Reason{CodeAwaitsApproval, fmt.Sprintf(
-			"A%d (%s) awaits approval by somebody else than %s until %s, and nothing was changed: %s", o.ID, o.What(), e.By,
-			o.Until.UTC().Format(time.RFC3339), why.Text)}},
+			"A%d (%s) awaits approval by somebody else than %s until %s, and nothing was changed: %s; approve it with tidegate approval approve A%d%s",
+			o.ID, o.What(), e.By, o.Until.UTC().Format(time.RFC3339), why.Text, o.ID, o.atOnce())}},
 		Changes: []Change{&PutOrder{o}},
 	}
+}
+
+// atOnce says what does not wait.
+func (o *Order) atOnce() string {
+	if o.Kind != OrderWithdrawAll {
+		return ", or ask again with --break-glass"
+	}
+	return ", or ask again with --break-glass; tidegate speaker withdraw-all on each node takes everything off the routers without either"
 }
 
 // same reports whether both orders are one: of the same person, about the same.

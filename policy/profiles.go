@@ -10,8 +10,9 @@ import (
 	"github.com/tidegate/tidegate/bgp/wanted"
 )
 
-// Of a router without a profile nothing is known: it is told of every rule within the safe subset, and no price is
-// counted. The same holds for a profile that this version does not know, which a later one may have written.
+// A router that hears rules is not applied without a profile (Router.Validate). An old log may hold one: nothing is known
+// of it, it is told of every rule within the safe subset, and no price is counted. The same holds for a profile that this
+// version does not know, which a later one may have written.
 
 // knownProfiles returns the profiles by name. They are made once for an inventory, because making them is not cheap.
 func knownProfiles() map[string]*profile.Profile {

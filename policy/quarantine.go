@@ -121,7 +121,21 @@ func decideQuarantine(s *State, r *QuarantineRequest, e Entry) Decision {
 	if there {
 		text += fmt.Sprintf("; this takes the place of the quarantine by %s", old.By)
 	}
+	if !s.heardOf(r.Source) {
+		text += fmt.Sprintf("; Caution: no detector of that name is known here, neither by a document nor by a signal: if it is misspelt, release %s and name the right one", r.Source)
+	}
 	return Decision{Verdict: Verdict{Kind: Mitigated, Reason: Reason{CodeSourceQuarantined, text}}, Changes: []Change{&PutQuarantine{q}}}
+}
+
+// heardOf reports whether a document names the detector, or a signal of it has left a trace.
+func (s *State) heardOf(source string) bool {
+	if _, ok := s.Detector(source); ok {
+		return true
+	}
+	for range s.attacks.under(appendText(nil, source)) {
+		return true
+	}
+	return false
 }
 
 func (q *Quarantine) howLong() string {

@@ -187,7 +187,7 @@ func matchCases() []reasonCase {
 		{
 			name: "not safe with the destination", req: &policy.StartRequest{Targets: host, Action: policy.Action{Kind: policy.Discard}, Match: flowspec.Match{
 				Family:     flowspec.IPv4,
-				Components: []flowspec.Component{{Type: flowspec.SourcePort, Ops: []flowspec.Op{{Flags: flowspec.LT | flowspec.GT, Value: 53}}}},
+				Components: []flowspec.Component{{Type: flowspec.SourcePort, Ops: []flowspec.Op{{Value: 53}}}},
 			}},
 			kind: policy.Refused, code: policy.CodeMalformed, text: []string{"match"},
 		},

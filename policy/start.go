@@ -151,11 +151,12 @@ func validateStart(r *StartRequest) (flowspec.Match, []Violation) {
 		vs.add("match", fmt.Sprintf("write an %s match", f), "the match is %s, but %s is %s", m.Family, r.Targets[0], f)
 		return m, vs
 	}
+	m = m.Canonical() // so that the same packets in other words are the same rules; a copy: the request stays the caller's
 	if err := flowspec.CheckSafe(m); err != nil {
 		vs.add("match", "", "%v", err) // it says what to write instead
 		return m, vs
 	}
-	own, err := flowspec.NewMatch(f, m.Components...) // a copy: the request stays the caller's
+	own, err := flowspec.NewMatch(f, m.Components...)
 	if err != nil {
 		vs.add("match", "", "%v", err)
 	}

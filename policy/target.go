@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 )
 
 // customerOf returns the customer that all targets belong to, or why they cannot be acted on. Targets are sorted,
@@ -43,7 +44,7 @@ func ownerOf(s *State, t netip.Prefix, sg *Safeguards) (owner *Customer, isProte
 	}
 	cover, isProtected := covering(s, t)
 	if isProtected && cover.Kind == ExemptBuiltIn {
-		return nil, true, Reason{CodeTargetBuiltIn, fmt.Sprintf("%s is %s (%s): never acted on", prefixText(t), cover.Name, cover.Prefix)}
+		return nil, true, Reason{CodeTargetBuiltIn, fmt.Sprintf("%s is %s (%s): never acted on; name an address of a customer", prefixText(t), cover.Name, cover.Prefix)}
 	}
 	_, owner, owned := s.Owner(t)
 	if isProtected {
@@ -67,7 +68,8 @@ func tooWide(t netip.Prefix, sg *Safeguards) Reason {
 	if t.Bits() >= int(widest) {
 		return Reason{}
 	}
-	return Reason{CodeTooWide, fmt.Sprintf("%s is wider than /%d, the widest %s target that the safeguards permit", t, widest, familyOf(t))}
+	return Reason{CodeTooWide, fmt.Sprintf("%s is wider than /%d, the widest %s target that the safeguards permit: name narrower targets, or raise widest_%s in the Safeguards document",
+		t, widest, familyOf(t), strings.ToLower(familyOf(t).String()))}
 }
 
 // covering returns the most telling protection that all of t lies in: the most specific one, a link before a block.
@@ -132,5 +134,5 @@ func notOfficialText(s *State, t netip.Prefix) string {
 	if over := s.ProtectedOverlapping(t); len(over) > 0 {
 		return text + "; protected space inside of it: " + exemptList(over)
 	}
-	return text
+	return text + ": name an address of a customer, or add the prefix to the customer's official ones (tidegate apply)"
 }

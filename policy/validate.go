@@ -216,6 +216,11 @@ func (d *Router) Validate() []Violation {
 func (c *checker) profile(d *Router) {
 	c.between("max_entries", d.MaxEntries, 0, maxCount)
 	if d.Profile == "" {
+		if d.Kind() == wanted.FlowSpec {
+			c.add("profile", "it is not said which model the router is, so that nothing would tell which rules it carries out, and at what price",
+				"write one of "+strings.Join(profile.Names(), ", ")+"; for any other model write generic, with accept_untested: true")
+			return
+		}
 		if d.MaxEntries != 0 {
 			c.add("max_entries", "what a rule costs is known of a profile only", "name the router's profile: "+strings.Join(profile.Names(), ", "))
 		}
@@ -223,7 +228,7 @@ func (c *checker) profile(d *Router) {
 	}
 	p, known := profile.Lookup(d.Profile)
 	if !known {
-		c.add("profile", fmt.Sprintf("there is no profile %q", clip(d.Profile)), "write one of "+strings.Join(profile.Names(), ", ")+", or leave it out")
+		c.add("profile", fmt.Sprintf("there is no profile %q", clip(d.Profile)), "write one of "+strings.Join(profile.Names(), ", ")+"; for any other model generic, with accept_untested: true")
 		return
 	}
 	if f, ok := p.Admit(d.AcceptUntested); !ok {

@@ -150,7 +150,12 @@ func brokenRouters() []brokenDocument {
 		with("blackholes on what has no data plane", func(d *Router) {
 			d.Profile, d.Carries, d.Validation, d.Families, d.DiscardIPv4 = "gobgp", wanted.RTBH, "", nil, netip.MustParseAddr("192.0.2.1")
 		}, "carries", "profile gobgp has no data plane", "other routers"),
-		with("table of nothing known", func(d *Router) { d.Profile, d.MaxEntries = "", 100 }, "max_entries", "known of a profile only", "generic, junos-mx"),
+		with("no profile", func(d *Router) { d.Profile = "" }, "profile", "not said which model", "write generic, with accept_untested: true"),
+		with("no profile though accepted", func(d *Router) { d.Profile, d.AcceptUntested = "", true }, "profile", "not said which model", "generic, junos-mx"),
+		with("table of nothing known", func(d *Router) {
+			d.Carries, d.Validation, d.Families, d.DiscardIPv4 = wanted.RTBH, "", nil, netip.MustParseAddr("192.0.2.1")
+			d.Profile, d.MaxEntries = "", 100
+		}, "max_entries", "known of a profile only", "generic, junos-mx"),
 		with("negative table", func(d *Router) { d.MaxEntries = -1 }, "max_entries", "-1 is not between", "write a number"),
 		with("no max-prefix", func(d *Router) { d.MaxPrefix = 0 }, "max_prefix", "0 is not between 2 and", "write a number"),
 		with("negative pace", func(d *Router) { d.RulesPerSecond = -1 }, "rules_per_second", "-1 is not between", "write a number"),
@@ -276,7 +281,7 @@ func TestValidateAccepts(t *testing.T) {
 	for _, doc := range []Document{
 		goodCustomer(), &Customer{ID: "a"}, goodBlock(), goodRouter(), goodPolicy(), DefaultSafeguards(),
 		&Customer{ID: "9.a_b-c", Official: mustPrefixes("20.0.0.0/8", "20.1.0.0/16", "2001::/16"), Contacts: []string{"(030) 123-45.67/8"}},
-		&Router{Name: "lab", Address: netip.MustParseAddr("127.0.0.11"), ASN: 4200000000, Group: "g", Validation: ValidationDisabled, MaxPrefix: 2, Multihop: 255},
+		&Router{Name: "lab", Address: netip.MustParseAddr("127.0.0.11"), ASN: 4200000000, Group: "g", Validation: ValidationDisabled, Profile: "bird", MaxPrefix: 2, Multihop: 255},
 		&Router{
 			Name: "bh", Address: netip.MustParseAddr("127.0.0.12"), ASN: 64500, Group: "g", Carries: wanted.RTBH,
 			DiscardIPv4: netip.MustParseAddr("192.0.2.1"), DiscardIPv6: netip.MustParseAddr("100::1"), MaxPrefix: 2,

@@ -45,6 +45,7 @@ address: 192.0.2.1
 asn: 65010
 group: edge
 validation: disabled-by-import-policy
+profile: gobgp
 max_prefix: 1000
 ---
 kind: Policy

@@ -180,7 +180,7 @@ func DecodeCommunity6(b [20]byte) (Action, bool, error) {
 // decodeRate reads the AS and the rate that follow the type.
 func decodeRate(t ActionType, b []byte) (Action, bool, error) {
 	rate := math.Float32frombits(binary.BigEndian.Uint32(b[2:]))
-	if r := float64(rate); math.IsNaN(r) || math.IsInf(r, 0) {
+	if r := float64(rate); math.IsNaN(r) || math.IsInf(r, 1) { // the other infinity is negative, and so 0
 		return Action{}, true, refuse(ErrRate, "cannot decode %s %v: not finite", t, rate)
 	}
 	if rate <= 0 {

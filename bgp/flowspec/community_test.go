@@ -244,7 +244,9 @@ func TestDecodeCommunity(t *testing.T) {
 	}{
 		{"rate", [8]byte{0x80, 6, 0xfd, 0xe9, 0x47, 0xf4, 0x24, 0}, Action{Type: TrafficRateBytes, ASN: 65001, Rate: 125000}, true, nil},
 		{"negative is 0", [8]byte{0x80, 6, 0, 0, 0xc7, 0xf4, 0x24, 0}, Discard(), true, nil},
-		{"minus infinity is not finite", [8]byte{0x80, 6, 0, 0, 0xff, 0x80, 0, 0}, Action{}, true, ErrRate},
+		{"minus infinity is negative, so 0", [8]byte{0x80, 6, 0, 0, 0xff, 0x80, 0, 0}, Discard(), true, nil},
+		{"minus infinity of packets is 0", [8]byte{0x80, 12, 0, 0, 0xff, 0x80, 0, 0}, RatePackets(0), true, nil},
+		{"negative and no number", [8]byte{0x80, 6, 0, 0, 0xff, 0xc0, 0, 0}, Action{}, true, ErrRate},
 		{"infinity", [8]byte{0x80, 6, 0, 0, 0x7f, 0x80, 0, 0}, Action{}, true, ErrRate},
 		{"not a number", [8]byte{0x80, 6, 0, 0, 0x7f, 0xc0, 0, 0}, Action{}, true, ErrRate},
 		{"between 0 and 1 is kept", [8]byte{0x80, 6, 0, 0, 0x3f, 0, 0, 0}, Action{Type: TrafficRateBytes, Rate: 0.5}, true, nil},

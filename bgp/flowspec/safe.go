@@ -1,5 +1,7 @@
 package flowspec
 
+import "fmt"
+
 // MaxSafeValues is how many operator and value pairs a component may have in the safe subset.
 const MaxSafeValues = 5
 
@@ -22,7 +24,7 @@ func CheckSafe(m Match) error {
 		}
 		if len(c.Ops) > MaxSafeValues {
 			return refuse(ErrTooManyValues, "cannot announce %s with %d operator and value pairs, at most %d", c.Type, len(c.Ops), MaxSafeValues).
-				advise("split the rule")
+				advise("%s", fewer(c, m.Family))
 		}
 		if c.Type.bitmask() {
 			continue
@@ -39,4 +41,14 @@ func CheckSafe(m Match) error {
 		}
 	}
 	return nil
+}
+
+// fewer says how a component gets by with fewer pairs: a run of values is one range, and else several rules say the same.
+func fewer(c *Component, f Family) string {
+	if !c.Type.bitmask() {
+		if ops := canonicalNumbers(c, f); len(ops) <= MaxSafeValues {
+			return "write it with ranges: " + (&Component{Type: c.Type, Ops: ops}).String()
+		}
+	}
+	return fmt.Sprintf("make several rules that are the same but for this condition, each with at most %d pairs of it, or take a range around the values", MaxSafeValues)
 }

@@ -96,6 +96,12 @@ type Update struct {
 //   - Attribute flags other than the RFCs say: TreatAsWithdraw (section 3 c).
 //   - An attribute longer than what is left: TreatAsWithdraw of what has been read (section 4).
 //   - Communities twice: AttributeDiscard of the second (section 3 g).
+//   - Any of these but an AttributeDiscard in an UPDATE that has attributes other than MP_UNREACH_NLRI and no reachable
+//     NLRI: SessionReset, for nobody can be sure that the NLRI have been found (section 5.2). Only the attributes are seen
+//     here: for an UPDATE whose own NLRI field is not empty, a caller may take the handling that the error wraps.
+//
+// An UPDATE is an End-of-RIB marker only if an MP_UNREACH_NLRI without withdrawals is its only attribute (RFC 4724 section
+// 2).
 //
 // Other attributes, and families other than SAFI 133 of IPv4 and IPv6, are passed over unread; whether an attribute is
 // missing (section 3 d) is for the owner of the session to say.
@@ -103,6 +109,8 @@ func DecodeUpdate(attributes []byte) (Update, error) {
 	d := updateDecoder{seen: map[uint8]bool{}}
 	for b := attributes; len(b) > 0; {
 		flags, kind, value, rest, err := splitAttribute(b)
+		d.attributes++
+		d.others = d.others || kind != AttrMPUnreachNLRI
 		if err != nil {
 			d.note(err)
 			break
@@ -118,6 +126,10 @@ type updateDecoder struct {
 	update Update
 	seen   map[uint8]bool
 	worst  *MalformedError
+
+	attributes int
+	others     bool // there is an attribute other than MP_UNREACH_NLRI
+	reachable  bool // an MP_REACH_NLRI of any family has NLRI, readable or not
 }
 
 func (d *updateDecoder) note(err *MalformedError) {
@@ -129,8 +141,14 @@ func (d *updateDecoder) note(err *MalformedError) {
 func (d *updateDecoder) result() (Update, error) {
 	u := d.update
 	slices.SortStableFunc(u.Actions, func(a, b Action) int { return cmp.Compare(a.Type, b.Type) })
+	if d.attributes > 1 {
+		u.EndOfRIB = 0
+	}
 	if d.worst == nil {
 		return u, nil
+	}
+	if d.worst.Handling > AttributeDiscard && d.worst.Handling < SessionReset && d.others && !d.reachable {
+		d.worst = malformed(SessionReset, d.worst.Attribute, fmt.Errorf("no reachable NLRI, and %w", d.worst))
 	}
 	switch d.worst.Handling {
 	case AttributeDiscard:
@@ -221,11 +239,12 @@ func familyOfNLRI(kind uint8, value []byte) (Family, *MalformedError) {
 
 // reach reads MP_REACH_NLRI: AFI, SAFI, next hop with its length, a reserved octet, NLRI (RFC 4760 section 3).
 func (d *updateDecoder) reach(value []byte) *MalformedError {
+	const fixed = 5
+	d.reachable = len(value) > fixed && len(value) > fixed+int(value[3])
 	f, err := familyOfNLRI(AttrMPReachNLRI, value)
 	if err != nil || f == 0 {
 		return err
 	}
-	const fixed = 5
 	if len(value) < fixed || len(value) < fixed+int(value[3]) {
 		return malformedFamily(f, AttrMPReachNLRI, fmt.Errorf("next hop: %w", ErrTruncated))
 	}

@@ -65,7 +65,7 @@ func (p *Profile) Check(r flowspec.Rule) []Finding {
 		}
 	}
 	for _, a := range r.Actions {
-		out = append(out, p.checkAction(a)...)
+		out = append(out, p.checkAction(a, r.Match.Family)...)
 	}
 	if stop := share(p.Limits.MaxEntries); len(out) == 0 && stop > 0 {
 		if price := p.Price(r); price.Entries > stop {
@@ -150,18 +150,19 @@ func (p *Profile) portSplits(f flowspec.Family) bool {
 	return p.Component(f, flowspec.SourcePort).OK && p.Component(f, flowspec.DestinationPort).OK
 }
 
-func (p *Profile) checkAction(a flowspec.Action) []Finding {
+func (p *Profile) checkAction(a flowspec.Action, f flowspec.Family) []Finding {
 	var out []Finding
 	for _, ability := range Needs(a) {
 		s := p.Action(ability)
-		if s.OK {
+		in := s.In(f)
+		if in.OK {
 			continue
 		}
 		fix := "choose another action for this router"
 		if s.Encoding != "" {
 			fix = "choose another action for this router, which knows only " + s.Encoding
 		}
-		out = append(out, p.refuse(CodeAction, 0, s.Support, ability.String(), fix, false))
+		out = append(out, p.refuse(CodeAction, 0, in, ability.String(), fix, false))
 	}
 	return out
 }

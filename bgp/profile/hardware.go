@@ -55,9 +55,10 @@ func generic() *Profile {
 			c.Support = lacking(Assumed, least, "may not match by it: not all hardware profiles do")
 		}
 	}
-	p.Actions = append(abilitiesOf(assumed(least), Discards, PolicesBytes, RedirectsAS2, Marks),
-		abilitiesOf(lacking(Assumed, least, "may not do it: not all hardware profiles do"),
-			PolicesPackets, Continues, Samples, RedirectsIPv4RT, RedirectsAS4, RedirectsIPv6RT, RedirectsToIPv4, RedirectsToIPv6, CopiesToIP)...)
+	p.Actions = append(abilitiesOf(assumed(least), Discards, PolicesBytes, RedirectsAS2),
+		ActionSupport{Ability: Marks, Support: assumed(least), NotIPv6: lacking(Assumed, least, "may not do it in IPv6: not all hardware profiles do")})
+	p.Actions = append(p.Actions, abilitiesOf(lacking(Assumed, least, "may not do it: not all hardware profiles do"),
+		PolicesPackets, Continues, Samples, RedirectsIPv4RT, RedirectsAS4, RedirectsIPv6RT, RedirectsToIPv4, RedirectsToIPv6, CopiesToIP)...)
 	return p
 }
 
@@ -79,7 +80,8 @@ func xrComponents(f flowspec.Family, s Support, src Source) []ComponentSupport {
 			rows,
 			ComponentSupport{Family: f, Type: flowspec.PacketLength, Support: lacking(Published, cisco8000Length(),
 				"is not documented to match the length of IPv6 packets; Cisco 8000 routers need a hardware profile and a reload for it")},
-			ComponentSupport{Family: f, Type: flowspec.DSCP, Support: s},
+			ComponentSupport{Family: f, Type: flowspec.DSCP, Support: lacking(Assumed, asr9kGuide("Supported Matching Criteria and Actions, which lists IPv4 DSCP"),
+				"is documented to match the DSCP of IPv4; in IPv6 it may match the whole traffic class")},
 			ComponentSupport{Family: f, Type: flowspec.Fragment, Support: lacking(Assumed, noStatement(), "is not documented to match fragments of IPv6")},
 			ComponentSupport{Family: f, Type: flowspec.FlowLabel, Support: lacking(Assumed, noStatement(), "is not documented to match the flow label")},
 		)
@@ -95,7 +97,8 @@ func xrActions(s Support) []ActionSupport {
 	out = append(out, abilitiesOf(lacking(Published, guide, "does not list it among its actions"), PolicesPackets, Continues, Samples)...)
 	out = append(out, ActionSupport{Ability: RedirectsAS2, Support: s, Encoding: "0x8008"})
 	out = append(out, abilitiesOf(lacking(Published, guide, "lists the form 0x8008 only"), RedirectsIPv4RT, RedirectsAS4, RedirectsIPv6RT)...)
-	out = append(out, abilitiesOf(s, Marks)...)
+	out = append(out, ActionSupport{Ability: Marks, Support: s, NotIPv6: lacking(Assumed, asr9kGuide("Traffic Filtering Actions, which lists set dscp"),
+		"is documented to set the DSCP of IPv4; in IPv6 it may set the whole traffic class, ECN included")})
 	old := lacking(Published, guide, "wants the address as the next hop of the route, with the community 0x0800, which tidegate cannot send")
 	return append(
 		out,

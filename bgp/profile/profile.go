@@ -20,6 +20,8 @@
 // a data plane it never is: they carry rules, and what is tested is that a session stands, that the rules arrive and that
 // their actions are understood. All profiles of hardware, generic and linux-edge are untested.
 //
+// A Router document that carries rules must name a profile; generic is for the models that are not listed.
+//
 // What "untested" gates is one thing: a Router document that names an untested profile is not applied unless whoever
 // applies it accepts that (accept_untested of the document, --accept-untested of the command). Admit decides this.
 // Checking, pricing and splitting never depend on it.
@@ -101,6 +103,8 @@ type Combination struct {
 type ActionSupport struct {
 	Ability Ability
 	Support
+	// NotIPv6, unless it is empty, holds in place of Support for rules of IPv6.
+	NotIPv6 Support
 	// Encoding is how the action must be on the wire, where there is more than one way.
 	Encoding string
 }
@@ -164,6 +168,14 @@ func (p *Profile) Action(a Ability) ActionSupport {
 		}
 	}
 	return ActionSupport{Ability: a, Support: Support{Instead: "is not known to do it", Basis: Assumed, Source: noStatement()}}
+}
+
+// In returns what holds for rules of family f.
+func (s ActionSupport) In(f flowspec.Family) Support {
+	if f == flowspec.IPv6 && s.NotIPv6 != (Support{}) {
+		return s.NotIPv6
+	}
+	return s.Support
 }
 
 // HasFamily reports whether the router takes rules of family f at all.

@@ -51,7 +51,7 @@ func reference(t *testing.T) []byte {
 
 <!-- Written from bgp/profile by go test ./bgp/profile -run TestReference -update. Change it there. -->
 
-A Router document names a profile. The profile says what the model does with rules, so that a rule which the router would
+A Router document that carries rules must name a profile; ` + "`generic`" + ` is for the models that are not listed. The profile says what the model does with rules, so that a rule which the router would
 ignore or approximate is refused for it, or split into rules that together act on exactly the same packets; and it says what
 a rule costs. Everything here has a source, listed at the end, and a basis: *published* by the vendor or project, *measured*
 by a test of this repository, or *assumed* (a star below) where neither exists. What nobody states is taken as not supported.
@@ -169,6 +169,9 @@ func (w *pageWriter) actions() {
 		for _, p := range All() {
 			s := p.Action(a)
 			cell := w.yesNo(s.Support)
+			if s.NotIPv6 != (Support{}) {
+				cell += "; IPv6: " + w.yesNo(s.NotIPv6)
+			}
 			if s.Encoding != "" {
 				cell += ", " + s.Encoding
 			}

@@ -100,7 +100,7 @@ func xrFlags(c flowspec.Component) (string, error) {
 		switch {
 		case joined && (oneBit(op) || op.Flags&(flowspec.Not|flowspec.All) == flowspec.All):
 			value |= op.Value
-		case joined && op.Flags&(flowspec.Not|flowspec.All) == flowspec.Not:
+		case joined && noneOf(op):
 		default:
 			return "", fmt.Errorf("%s: IOS XR compares flags with one value under one mask", c)
 		}
@@ -116,14 +116,13 @@ func xrFlags(c flowspec.Component) (string, error) {
 }
 
 func xrFragment(c flowspec.Component, six bool) (string, error) {
-	if !six && len(c.Ops) == 1 && oneBit(c.Ops[0]) {
-		text, _ := bitNames(c.Ops[0].Value, fragmentNames(), "")
-		return "fragment-type " + text, nil
-	}
 	if six {
 		return "", fmt.Errorf("%s: IOS XR matches fragments of IPv4 only", c)
 	}
-	return "", fmt.Errorf("%s: IOS XR matches one kind of fragment, without combination or negation", c)
+	if len(c.Ops) == 1 && oneBit(c.Ops[0]) && c.Ops[0].Value == flowspec.IsFragment {
+		return "fragment-type is-fragment", nil
+	}
+	return "", fmt.Errorf("%s: the published table of IOS XR has is-fragment, without combination or negation, and no other bit", c)
 }
 
 func (iosxr) then(actions []flowspec.Action, f flowspec.Family) ([]string, error) {

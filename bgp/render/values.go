@@ -121,6 +121,11 @@ func oneBit(op flowspec.Op) bool {
 	return op.Flags&flowspec.Not == 0 && bits.OnesCount64(op.Value) == 1
 }
 
+// noneOf reports whether op asks that none of its bits is set. Not any bit of one, and not all bits of one, are the same.
+func noneOf(op flowspec.Op) bool {
+	return op.Flags&flowspec.Not != 0 && (op.Flags&flowspec.All == 0 || bits.OnesCount64(op.Value) == 1)
+}
+
 // maskSign is what ExaBGP and GoBGP write before the bits: for any of them, all, none, not all.
 func maskSign(op flowspec.Op) string {
 	return [...]string{"", "=", "!", "!="}[op.Flags&(flowspec.Not|flowspec.All)]

@@ -84,6 +84,7 @@ port: 1
 asn: 65010
 group: edge
 validation: disabled-by-import-policy
+profile: gobgp
 max_prefix: 100
 ---
 kind: Policy
@@ -200,6 +201,8 @@ func TestCommands(t *testing.T) {
 		{"signal", detector, "", "signal|send|--attack|a|--target|203.0.113.9|--vector|dns_amplification", 0, "verdict      mitigated", ""},
 		{"why", operator, "", "mitigation|show|M3|--why", 0, "mitigation M3, active; it began", ""},
 		{"the same sequence number with another body", detector, "", "signal|send|--attack|a|--target|203.0.113.10|--vector|dns_amplification", 3, "seq_conflict", ""},
+		{"a protocol by name", detector, "", "signal|preview|--attack|n|--target|203.0.113.9|--vector|udp_flood|--protocol|udp", 0, "verdict", ""},
+		{"a protocol that is none", detector, "", "signal|send|--attack|n|--target|203.0.113.9|--vector|udp_flood|--protocol|upd", 2, "", `--protocol "upd" is not a protocol; write a name such as udp`},
 		{"an unknown vector", detector, "", "signal|send|--attack|b|--target|203.0.113.9|--vector|nope", 2, "is not a known vector", ""},
 		{"a signal by an operator", operator, "", "signal|send|--attack|c|--target|203.0.113.9|--vector|dns_amplification", 6, "", "not permitted: "},
 		{"a detector looks", detector, "", "mitigation|list", 6, "", "not permitted: "},

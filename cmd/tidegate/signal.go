@@ -24,7 +24,7 @@ func (a *app) signalCommand() *cobra.Command {
 // signalFlags describe one signal.
 type signalFlags struct {
 	signal                     pb.Signal
-	protocols                  []uint
+	protocols                  []string
 	sports, dports, packetLens []string
 }
 
@@ -34,7 +34,7 @@ func (f *signalFlags) add(c *cobra.Command) {
 	c.Flags().Uint64Var(&s.Seq, "seq", 1, "number of this report about the attack; a higher one updates (mandatory for the end)")
 	c.Flags().StringSliceVar(&s.Targets, "target", nil, "attacked prefix or address; repeat it or separate by commas")
 	c.Flags().StringVar(&s.Vector, "vector", "", "kind of attack, see tidegate signal vectors")
-	c.Flags().UintSliceVar(&f.protocols, "protocol", nil, "IP protocol numbers")
+	c.Flags().StringSliceVar(&f.protocols, "protocol", nil, "IP protocols, by name as in matches or by number")
 	c.Flags().StringSliceVar(&f.sports, "sport", nil, "source ports, e.g. 53 or 1024-65535")
 	c.Flags().StringSliceVar(&f.dports, "dport", nil, "destination ports")
 	c.Flags().StringSliceVar(&f.packetLens, "length", nil, "packet lengths in octets")
@@ -49,8 +49,12 @@ func (f *signalFlags) add(c *cobra.Command) {
 // fill turns the flags that have no place in the message yet into its fields.
 func (f *signalFlags) fill(a *app) (*pb.Signal, error) {
 	s := &f.signal
-	for _, p := range f.protocols {
-		s.Protocols = append(s.Protocols, uint32(min(p, 1<<32-1)))
+	for _, text := range f.protocols {
+		p, err := parseProtocol(text)
+		if err != nil {
+			return nil, err
+		}
+		s.Protocols = append(s.Protocols, p)
 	}
 	for _, l := range []struct {
 		flag string
@@ -67,6 +71,15 @@ func (f *signalFlags) fill(a *app) (*pb.Signal, error) {
 	}
 	s.DetectedAt = timestamppb.New(a.now())
 	return s, nil
+}
+
+// parseProtocol reads one protocol as a match names it.
+func parseProtocol(text string) (uint32, error) {
+	m, err := flowspec.ParseMatch("ipv4 proto " + text)
+	if err == nil && len(m.Components) == 1 && len(m.Components[0].Ops) == 1 && m.Components[0].Ops[0].Flags == flowspec.EQ {
+		return uint32(m.Components[0].Ops[0].Value), nil
+	}
+	return 0, &client.UsageError{Text: fmt.Sprintf("--protocol %q is not a protocol; write a name such as udp, or a number from 0 to 255", text)}
 }
 
 func parseRange(text string) (*pb.Range, error) {

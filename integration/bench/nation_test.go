@@ -94,7 +94,7 @@ func yamlOf(docs []policy.Document) string {
 // routerYAML is the document of one router on the loopback interface.
 func routerYAML(at netip.AddrPort) string {
 	return fmt.Sprintf("kind: Router\nname: edge1\naddress: %s\nport: %d\nasn: %d\ngroup: edge\nfamilies: [ipv4]\n"+
-		"validation: disabled-by-import-policy\nmax_prefix: 50000\n", at.Addr(), at.Port(), routerASN)
+		"validation: disabled-by-import-policy\nprofile: gobgp\nmax_prefix: 50000\n", at.Addr(), at.Port(), routerASN)
 }
 
 // floodRule is the rule that a flood on an address becomes.
@@ -125,7 +125,7 @@ func newWorld(b *testing.B) *world {
 func edge() policy.Document {
 	return &policy.Router{
 		Name: "edge1", Address: netip.MustParseAddr("127.0.0.1"), Port: 1790, ASN: routerASN, Group: "edge",
-		Families: []flowspec.Family{flowspec.IPv4}, Validation: policy.ValidationDisabled, MaxPrefix: 50_000,
+		Families: []flowspec.Family{flowspec.IPv4}, Validation: policy.ValidationDisabled, Profile: "gobgp", MaxPrefix: 50_000,
 	}
 }
 
