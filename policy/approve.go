@@ -37,7 +37,7 @@ func decideApprove(s *State, r *ApproveRequest, e Entry) Decision {
 	if m == nil {
 		return refusal
 	}
-	if !r.BreakGlass && m.Awaits.By == e.By {
+	if !r.BreakGlass && s.samePerson(m.Awaits.By, e.By) {
 		return secondPerson(fmt.Sprintf("M%d", m.ID), e)
 	}
 	switch m.Awaits.Kind {
@@ -283,7 +283,7 @@ func approveOrder(s *State, r *ApproveRequest, e Entry) Decision {
 	switch {
 	case r.BreakGlass:
 		status = OrderBreakGlass
-	case o.By == e.By:
+	case s.samePerson(o.By, e.By):
 		return secondPerson(fmt.Sprintf("A%d", o.ID), e)
 	}
 	var d Decision
