@@ -102,13 +102,13 @@ fmt: $(GENERATORS) $(TOOLS)/golangci-lint ## format Go (gofumpt) and .proto file
 	$(TOOLS)/buf format -w
 
 .PHONY: lint
-lint: lint-go lint-proto lint-drift lint-mod ## linters, formats, generated code, go.mod
+lint: lint-go lint-proto lint-drift lint-mod lint-supply ## linters, formats, generated code, go.mod, licences
 
 .PHONY: lint-go
 lint-go: $(TOOLS)/golangci-lint
-	$(GO) vet ./... ./.ci/testrun
+	$(GO) vet ./... ./.ci/testrun ./.ci/supply
 	$(TOOLS)/golangci-lint config verify
-	$(TOOLS)/golangci-lint run ./... ./.ci/testrun
+	$(TOOLS)/golangci-lint run ./... ./.ci/testrun ./.ci/supply
 
 .PHONY: lint-proto
 lint-proto: $(TOOLS)/buf
@@ -130,6 +130,26 @@ lint-mod:
 	$(GO) mod tidy -diff
 	@# Tools already in bin/tools would hide a checksum that a fresh machine misses.
 	$(GO) list -modfile=.ci/tools.mod -deps tool > bin/tools.list
+
+# The database of vulnerabilities is not to be had everywhere; vuln says so loudly where it is not, and the versions that
+# are known to be bad are checked all the same.
+.PHONY: lint-supply
+lint-supply:
+	$(GO) run ./.ci/supply check
+	-@$(GO) run ./.ci/supply vuln # what it finds is printed; make vuln fails for it
+
+.PHONY: licences
+licences: ## renew docs/reference/licences.md
+	$(GO) run ./.ci/supply licences
+
+.PHONY: sbom
+sbom: ## write the bill of materials (CycloneDX) to bin/sbom.cdx.json
+	@mkdir -p bin
+	$(GO) run ./.ci/supply sbom > bin/sbom.cdx.json
+
+.PHONY: vuln
+vuln: ## ask the Go vulnerability database, if it can be reached
+	$(GO) run ./.ci/supply vuln
 
 .PHONY: tools
 tools: $(GENERATORS) $(TOOLS)/golangci-lint ## build the pinned tools into bin/tools (minutes, once)

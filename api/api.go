@@ -168,7 +168,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		deps:    deps,
 		log:     deps.Logger,
 		ctrl:    deps.Controller,
-		auth:    auth.Authenticator{Cluster: cfg.Cluster, Rights: auth.Table()},
+		auth:    auth.Authenticator{Cluster: cfg.Cluster, Rights: auth.Table(), Tokens: book{deps.Controller}, Now: deps.Now},
 		health:  health.NewServer(),
 		metrics: m,
 		parser:  newSignalParser(),

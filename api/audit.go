@@ -197,7 +197,7 @@ func (s *auditService) Begin(ctx context.Context, req *tidegatev1.BeginRequest) 
 			return nil, err
 		}
 		if _, begun := s.ctrl.State().AuditHead(); !begun {
-			if err := s.allKnowAudit(ctx); err != nil {
+			if err := s.allKnow(ctx, ReasonAuditTooEarly, func(n *tidegatev1.Node) bool { return n.GetAuditVersion() >= auditVersion }); err != nil {
 				return nil, err
 			}
 		}
@@ -213,21 +213,21 @@ func (s *auditService) Begin(ctx context.Context, req *tidegatev1.BeginRequest) 
 	})
 }
 
-// allKnowAudit refuses as long as a node may run a version that would stop at the first record of the chain.
-func (s *Server) allKnowAudit(ctx context.Context) error {
+// allKnow refuses as long as a node may run a version that would stop at a record that it does not know.
+func (s *Server) allKnow(ctx context.Context, reason string, knows func(*tidegatev1.Node) bool) error {
 	var not []string
 	for _, n := range s.askAll(ctx, false) {
 		switch {
 		case n.node == nil:
 			not = append(not, n.member.ID+" (does not answer)")
-		case n.node.GetAuditVersion() < auditVersion:
+		case !knows(n.node):
 			not = append(not, n.member.ID+" (version "+n.node.GetVersion()+")")
 		}
 	}
 	if len(not) == 0 {
 		return nil
 	}
-	return withInfo(codes.FailedPrecondition, ReasonAuditTooEarly, fmt.Sprintf("an older version stops at a record that it does not know, "+
+	return withInfo(codes.FailedPrecondition, reason, fmt.Sprintf("an older version stops at a record that it does not know, "+
 		"and not every node is known to run this one: %s; upgrade or start them first", strings.Join(not, ", "))).Err()
 }
 

@@ -74,6 +74,10 @@ func mutations() []struct {
 		}}}},
 		{tidegatev1.MitigationService_Start_FullMethodName, auth.Operator, start("s6", "203.0.113.22")},
 		{tidegatev1.ApprovalService_BreakGlass_FullMethodName, auth.Operator, &tidegatev1.BreakGlassRequest{RequestId: "b", Reason: "nobody there", Id: "M6"}},
+		{tidegatev1.TokenService_CreateToken_FullMethodName, auth.Admin, &tidegatev1.CreateTokenRequest{
+			RequestId: "t", Reason: "bot", Name: "ci", Role: "viewer", Lifetime: minutes(60), Hash: strings.Repeat("ab", 32),
+		}},
+		{tidegatev1.TokenService_RevokeToken_FullMethodName, auth.Admin, &tidegatev1.RevokeTokenRequest{RequestId: "tr", Reason: "lost", Name: "ci"}},
 	}
 }
 
@@ -205,7 +209,7 @@ func TestAuditList(t *testing.T) {
 		{"of nobody", &tidegatev1.AuditServiceListRequest{By: "operator/some"}, nil},
 		{"of a kind", &tidegatev1.AuditServiceListRequest{Change: "EndMitigation"}, []uint64{5, 6, 16}},
 		{"of an object", &tidegatev1.AuditServiceListRequest{Object: "Mitigation/M1"}, []uint64{2, 4, 5}},
-		{"newest first", &tidegatev1.AuditServiceListRequest{NewestFirst: true, Limit: 2}, []uint64{19, 18}},
+		{"newest first", &tidegatev1.AuditServiceListRequest{NewestFirst: true, Limit: 2}, []uint64{21, 20}},
 	} {
 		if got, _ := seqs(row.req); !slices.Equal(got, row.want) {
 			t.Errorf("%s: %v, want %v", row.name, got, row.want)

@@ -105,7 +105,7 @@ func (s *Server) local(withRules bool) *tidegatev1.LocalStatusResponse {
 	}
 	node.Unready = strings.Join(Unready(s.ctrl, &speaker), "; ")
 	node.Out = outProto(st.NodeID, speaker.Out)
-	node.AuditVersion = auditVersion
+	node.AuditVersion, node.TokenVersion = auditVersion, tokenVersion
 	if c := s.deps.Certificate; c != nil {
 		node.CertificateEnds, node.CertificateProblem = timeProto(c.Expires()), c.Problem()
 	}

@@ -91,10 +91,11 @@ func newLab(t testing.TB, names ...string) *lab {
 func (l *lab) startNode(name string, ln net.Listener) {
 	l.t.Helper()
 	files := l.issue(auth.Member, name, "127.0.0.1")
-	serverTLS, err := auth.ServerTLS(files, testCluster)
+	keys, err := auth.LoadKeys(files, testCluster, name, slog.New(slog.DiscardHandler))
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	serverTLS := keys.ServerWith(func() bool { return l.fake.State().TokenCount() > 0 })
 	_, clientTLS, err := auth.MemberTLS(files, testCluster)
 	if err != nil {
 		l.t.Fatal(err)

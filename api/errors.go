@@ -182,7 +182,7 @@ func malformedStatus(e *malformedError) *status.Status {
 func refusedStatus(e *refusedError) *status.Status {
 	code := codes.FailedPrecondition
 	switch e.verdict.Reason.Code {
-	case policy.CodeUnknownMitigation, policy.CodeUnknownCustomer, policy.CodeUnknownApproval:
+	case policy.CodeUnknownMitigation, policy.CodeUnknownCustomer, policy.CodeUnknownApproval, policy.CodeUnknownToken:
 		code = codes.NotFound
 	case policy.CodeInternal:
 		code = codes.Internal

@@ -90,21 +90,47 @@ func (s *Server) streamed(srv any, ss grpc.ServerStream, method string, caller a
 	defer cancel(nil)
 	stop := make(chan struct{})
 	defer close(stop)
-	go func() {
-		select {
-		case <-s.drained:
-			cancel(errDraining)
-		case <-stop:
-		}
-	}()
+	go s.ends(caller, cancel, stop)
 	defer func() {
 		if p := recover(); p != nil {
 			err = s.panicked(ctx, method, p)
 		} else if err != nil && context.Cause(ctx) == errDraining { //nolint:errorlint // the very value that cancel was given
 			err = status.Error(codes.Unavailable, "the node is stopping; ask another one")
+		} else if err != nil && context.Cause(ctx) == errTokenEnded { //nolint:errorlint // the same
+			err = status.Error(codes.Unauthenticated, errTokenEnded.Error())
 		}
 	}()
 	return next(srv, &callStream{ServerStream: ss, ctx: ctx})
+}
+
+// ends ends a stream when the server stops, or the token does by which the caller is known, until stop is closed.
+func (s *Server) ends(c auth.Caller, cancel context.CancelCauseFunc, stop <-chan struct{}) {
+	for {
+		var updated <-chan struct{}
+		wait := time.Hour
+		if c.Token != "" {
+			updated = s.ctrl.Updated() // before the look
+			at, ended := s.auth.Ends(c.Identity)
+			if ended {
+				cancel(errTokenEnded)
+				return
+			}
+			wait = min(wait, at.Sub(s.deps.Now()))
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-s.drained:
+			cancel(errDraining)
+		case <-stop:
+		case <-updated:
+			t.Stop()
+			continue
+		case <-t.C:
+			continue
+		}
+		t.Stop()
+		return
+	}
 }
 
 // errDraining is why streams end when the server stops.

@@ -117,6 +117,9 @@ func (l *limiter) bucket(c auth.Caller) *bucket {
 			rate = l.Customers
 		case auth.Member, auth.Admin, auth.Operator, auth.Viewer, auth.Approver:
 		}
+		if c.PerSecond > 0 {
+			rate = float64(c.PerSecond)
+		}
 		b = &bucket{rate: rate, calls: 2 * rate, at: now}
 		l.buckets[c.Principal()] = b
 		return b

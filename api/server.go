@@ -28,6 +28,7 @@ func Services() []string {
 		tidegatev1.RuleService_ServiceDesc.ServiceName,
 		tidegatev1.ClusterService_ServiceDesc.ServiceName,
 		tidegatev1.AuditService_ServiceDesc.ServiceName,
+		tidegatev1.TokenService_ServiceDesc.ServiceName,
 		tidegatev1.MemberService_ServiceDesc.ServiceName,
 	}
 }
@@ -53,6 +54,7 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 	tidegatev1.RegisterRuleServiceServer(r, &ruleService{Server: s})
 	tidegatev1.RegisterClusterServiceServer(r, &clusterService{Server: s})
 	tidegatev1.RegisterAuditServiceServer(r, &auditService{Server: s})
+	tidegatev1.RegisterTokenServiceServer(r, &tokenService{Server: s})
 	tidegatev1.RegisterMemberServiceServer(r, &memberService{Server: s})
 }
 

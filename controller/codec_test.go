@@ -157,7 +157,7 @@ func changes() []policy.Change {
 	return []policy.Change{
 		&policy.PutDocument{}, &policy.DeleteDocument{}, &policy.PutMitigation{}, &policy.EndMitigation{}, &policy.PutAttack{},
 		&policy.PutResult{}, &policy.PutLease{}, &policy.PutFreeze{}, &policy.EndFreeze{}, &policy.PutQuarantine{}, &policy.EndQuarantine{},
-		&policy.BeginAudit{}, &policy.PutOrder{},
+		&policy.BeginAudit{}, &policy.PutOrder{}, &policy.PutToken{}, &policy.RevokeToken{},
 	}
 }
 
@@ -210,7 +210,7 @@ func TestEveryRecordComesBackFromASnapshot(t *testing.T) {
 	records := []policy.Record{
 		&policy.MetaRecord{}, &policy.RouteRecord{}, &policy.PutDocument{}, &policy.PutMitigation{}, &policy.PutAttack{},
 		&policy.PutResult{}, &policy.PutFreeze{}, &policy.PutQuarantine{},
-		&policy.AuditRecord{}, &policy.PutOrder{},
+		&policy.AuditRecord{}, &policy.PutOrder{}, &policy.PutToken{},
 	}
 	for _, kind := range records {
 		for range 100 {

@@ -202,6 +202,9 @@ func (c *codec) packChange(ch policy.Change) *raftv1.Change {
 	if out := packHold(ch); out != nil {
 		return out
 	}
+	if out := packToken(ch); out != nil {
+		return out
+	}
 	c.unknown("change of type", fmt.Sprintf("%T", ch))
 	return nil
 }
@@ -235,6 +238,9 @@ func (c *codec) change(ch *raftv1.Change) policy.Change {
 		return &policy.PutLease{}
 	}
 	if out := c.hold(ch); out != nil {
+		return out
+	}
+	if out := c.token(ch); out != nil {
 		return out
 	}
 	c.unknown("change", "without a kind")

@@ -40,7 +40,7 @@ func decideApprove(s *State, r *ApproveRequest, e Entry) Decision {
 	if m == nil {
 		return refusal
 	}
-	if !r.BreakGlass && m.Awaits.By.samePerson(e.By) {
+	if !r.BreakGlass && s.samePerson(m.Awaits.By, e.By) {
 		return secondPerson(fmt.Sprintf("M%d", m.ID), m.Awaits.By, e)
 	}
 	switch m.Awaits.Kind {
@@ -341,7 +341,7 @@ func approveOrder(s *State, r *ApproveRequest, e Entry) Decision {
 	switch {
 	case r.BreakGlass:
 		status = OrderBreakGlass
-	case o.By.samePerson(e.By):
+	case s.samePerson(o.By, e.By):
 		return secondPerson(fmt.Sprintf("A%d", o.ID), o.By, e)
 	}
 	var d Decision

@@ -52,6 +52,8 @@ func tagOf(r Record) byte {
 		return 25
 	case *AuditRecord:
 		return 32
+	case *PutToken:
+		return 80
 	case *PutDocument:
 		return tagOfDocument(r.Document)
 	}

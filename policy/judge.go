@@ -58,6 +58,10 @@ func decideRule(s *State, r Request, e Entry) Decision {
 		return decideQuarantine(s, r, e)
 	case *ReleaseRequest:
 		return decideRelease(s, r)
+	case *CreateTokenRequest:
+		return decideCreateToken(s, r, e)
+	case *RevokeTokenRequest:
+		return decideRevokeToken(s, r)
 	case *BeginAuditRequest:
 		return decideBeginAudit(s)
 	case *ApproveRequest:

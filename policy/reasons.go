@@ -199,6 +199,16 @@ const (
 	CodeNotYours ReasonCode = "not_yours"
 	// CodeSelfService is a customer's request for what the operator does not let it do by itself.
 	CodeSelfService ReasonCode = "self_service"
+	// CodeTokenMade is a bearer token that was made known.
+	CodeTokenMade ReasonCode = "token_made"
+	// CodeTokenRevoked is a bearer token that is good no more.
+	CodeTokenRevoked ReasonCode = "token_revoked"
+	// CodeTokenExists is a new bearer token with the name, or the hash, of one that is remembered.
+	CodeTokenExists ReasonCode = "token_exists"
+	// CodeTokenLimit is one bearer token more than are remembered.
+	CodeTokenLimit ReasonCode = "token_limit"
+	// CodeUnknownToken is a name that no bearer token has.
+	CodeUnknownToken ReasonCode = "unknown_token"
 )
 
 // ReasonInfo describes a code for documentation and for the API's clients.
@@ -298,6 +308,11 @@ func Reasons() []ReasonInfo {
 		{CodeBreakGlassRefused, true, "it takes a second person, whatever the hurry"},
 		{CodeNotYours, true, "it is not the customer's own, or customers do not ask for it"},
 		{CodeSelfService, true, "the operator does not let the customer do this by itself"},
+		{CodeTokenMade, false, "the bearer token is known from now on"},
+		{CodeTokenRevoked, false, "the bearer token is good no more"},
+		{CodeTokenExists, true, "a bearer token of this name, or hash, is remembered"},
+		{CodeTokenLimit, true, "as many bearer tokens are remembered as may be"},
+		{CodeUnknownToken, true, "no bearer token has this name"},
 		{CodeLeaderLost, false, "the leader changed while the signal was judged: send it again"},
 	}
 }

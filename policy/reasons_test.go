@@ -426,6 +426,10 @@ func TestReasons(t *testing.T) {
 	}
 	// Reached in customer_test.go.
 	seen[policy.CodeNotYours], seen[policy.CodeSelfService] = true, true
+	// Reached in token_test.go.
+	for _, code := range []policy.ReasonCode{policy.CodeTokenMade, policy.CodeTokenRevoked, policy.CodeTokenExists, policy.CodeTokenLimit, policy.CodeUnknownToken} {
+		seen[code] = true
+	}
 	// Given by the controller, whose tests reach them.
 	for _, code := range []policy.ReasonCode{policy.CodeRequestIDReused, policy.CodeTooLarge, policy.CodeOverload, policy.CodeLeaderLost} {
 		seen[code] = true

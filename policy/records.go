@@ -9,7 +9,7 @@ import (
 )
 
 // Record is one piece of a State on its way to disk: one of *MetaRecord, *RouteRecord, *PutDocument, *PutMitigation,
-// *PutAttack, *PutResult, *PutOrder, *PutFreeze and *PutQuarantine.
+// *PutAttack, *PutResult, *PutOrder, *PutFreeze, *PutQuarantine and *PutToken.
 type Record interface{ isRecord() }
 
 // MetaRecord is the first record of a State.
@@ -41,7 +41,7 @@ func (*PutResult) isRecord()     {}
 func (s *State) Records() iter.Seq[Record] {
 	return func(yield func(Record) bool) {
 		count := s.orders.n + s.mitigations.n + s.routes.n + s.attacks.n + s.results.n + s.inv.customers.n + s.inv.blocks.n +
-			s.inv.routers.n + s.inv.policies.n + s.inv.safeguards.n + s.inv.detectors.n + s.quarantines.n
+			s.inv.routers.n + s.inv.policies.n + s.inv.safeguards.n + s.inv.detectors.n + s.quarantines.n + s.tokens.n
 		if s.freeze != nil {
 			count++
 		}
@@ -99,6 +99,11 @@ func (s *State) holdRecords(yield func(Record) bool) {
 	}
 	for q := range s.quarantines.values() {
 		if !yield(&PutQuarantine{Quarantine: *q}) {
+			return
+		}
+	}
+	for t := range s.tokens.values() {
+		if !yield(&PutToken{Token: *t}) {
 			return
 		}
 	}
@@ -201,6 +206,12 @@ func (b *restorer) addHold(r Record) error {
 		}
 		o := r.Order
 		return b.s.putOrder(&o)
+	case *PutToken:
+		if r == nil {
+			return fmt.Errorf("no token: %w", ErrBadChange)
+		}
+		t := r.Token
+		return b.s.putToken(&t)
 	}
 	return fmt.Errorf("record of type %T: %w", r, ErrUnknownChange)
 }

@@ -57,6 +57,8 @@ type State struct {
 	usage       usage // of the budgets
 	freeze      *Freeze
 	quarantines table[*Quarantine] // by source
+	tokens      table[*Token]      // by name
+	tokensByEnd table[*Token]      // by when they are forgotten, then name
 	audit       auditTrail
 
 	results       table[*Result] // by request id
@@ -99,6 +101,8 @@ func NewState() *State {
 		pace:             newPace(),
 		usage:            newUsage(),
 		quarantines:      newTable[*Quarantine](),
+		tokens:           newTable[*Token](),
+		tokensByEnd:      newTable[*Token](),
 		results:          newTable[*Result](),
 		resultsByTime:    newTable[*Result](),
 		pending:          newTable[*held](),
@@ -191,6 +195,8 @@ func (s *State) commit() {
 	s.groupRoutes.commit()
 	s.entries.commit()
 	s.attacks.commit()
+	s.tokens.commit()
+	s.tokensByEnd.commit()
 	s.attacksByTime.commit()
 	s.endedByTime.commit()
 	s.pace.commit()
@@ -248,11 +254,11 @@ func (s *State) change(c Change, e Entry) error {
 		s.audit.on = true
 		return nil
 	}
-	return s.changeHold(c)
+	return s.changeHold(c, e)
 }
 
 // changeHold carries out a change of what holds policies or detectors back, or of what awaits a second person.
-func (s *State) changeHold(c Change) error {
+func (s *State) changeHold(c Change, e Entry) error {
 	switch c := c.(type) {
 	case *PutOrder:
 		if c == nil {
@@ -286,7 +292,7 @@ func (s *State) changeHold(c Change) error {
 		s.quarantines.remove([]byte(c.Source))
 		return nil
 	}
-	return fmt.Errorf("cannot carry out change of type %T: %w", c, ErrUnknownChange)
+	return s.changeToken(c, e)
 }
 
 func (s *State) putDocument(c *PutDocument) error {
@@ -372,6 +378,7 @@ func (s *State) removeResult(r *Result) {
 // prune forgets what is beyond the bounds. What it does depends on the State alone.
 func (s *State) prune() {
 	s.pruneOrders()
+	s.pruneTokens()
 	for s.over.n > MaxOver {
 		_, h, _ := s.over.min()
 		s.over.remove(overKey(h.Mitigation))

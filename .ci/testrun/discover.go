@@ -88,7 +88,7 @@ func fuzzTargets(ctx context.Context) ([]fuzzTarget, error) {
 
 // list returns the packages of the module, this program's among them.
 func list(ctx context.Context) ([]goPackage, error) {
-	cmd := exec.CommandContext(ctx, "go", "list", "-json=ImportPath,Dir,TestGoFiles,XTestGoFiles", "./...", self)
+	cmd := exec.CommandContext(ctx, "go", "list", "-json=ImportPath,Dir,TestGoFiles,XTestGoFiles", "./...", self, supply)
 	out, err := cmd.Output()
 	if err != nil {
 		var exit *exec.ExitError

@@ -19,6 +19,9 @@ const integration = "github.com/tidegate/tidegate/integration"
 // self is this program: ./... does not reach it, because of the dot in .ci.
 const self = "./.ci/testrun"
 
+// supply checks licences and known vulnerabilities; the same holds for it.
+const supply = "./.ci/supply"
+
 // A step is one line of the report: a command, or tests.
 type step struct {
 	name string

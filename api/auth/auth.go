@@ -52,6 +52,8 @@ type Identity struct {
 	Role Role
 	// Name is the name of the principal; of role customer it is CUSTOMER/NAME: whose it is, and who.
 	Name string
+	// Token is the name of the bearer token by which somebody is known; empty for a certificate.
+	Token string
 }
 
 // CustomerID returns the customer that somebody of role customer belongs to; empty for every other role.
@@ -63,8 +65,17 @@ func (i Identity) CustomerID() policy.CustomerID {
 // Principal returns the identity as the domain knows it: role/name.
 func (i Identity) Principal() policy.Principal { return policy.Principal(i.String()) }
 
-// String returns role/name.
-func (i Identity) String() string { return string(i.Role) + "/" + i.Name }
+// String returns role/name; of a bearer token role/name;token=TOKEN.
+func (i Identity) String() string {
+	s := string(i.Role) + "/" + i.Name
+	if i.Token != "" {
+		s += byToken + i.Token
+	}
+	return s
+}
+
+// byToken stands before the name of a token.
+const byToken = ";token="
 
 // URI returns the identity as it stands in a certificate of the cluster.
 func (i Identity) URI(cluster string) *url.URL {
@@ -76,11 +87,15 @@ var ErrIdentity = errors.New("no usable identity")
 
 // ParseIdentity reads role/name, or customer/CUSTOMER/name, as in the metadata of a forwarded call.
 func ParseIdentity(s string) (Identity, error) {
-	role, name, ok := strings.Cut(s, "/")
+	who, token, byToken := strings.Cut(s, byToken)
+	role, name, ok := strings.Cut(who, "/")
 	if !ok {
 		return Identity{}, fmt.Errorf("cannot read identity %q: %w: want role/name", clip(s), ErrIdentity)
 	}
-	id := Identity{Role: Role(role), Name: name}
+	id := Identity{Role: Role(role), Name: name, Token: token}
+	if err := CheckName(token); byToken && err != nil {
+		return Identity{}, fmt.Errorf("cannot read identity %q: %w: token: %w", clip(s), ErrIdentity, err)
+	}
 	if !id.Role.Valid() {
 		return Identity{}, fmt.Errorf("cannot read identity %q: %w: %q is not a role (%s)", clip(s), ErrIdentity, clip(role), roleList())
 	}
@@ -155,6 +170,9 @@ func readCertificate(cert *x509.Certificate) (Identity, string, error) {
 	}
 	// Whatever else the URI holds (a port, a user, a query, an escape, another spelling of the scheme) would be a
 	// second way to write the same identity, or a part that nobody checks.
+	if id.Token != "" {
+		return Identity{}, "", fmt.Errorf("cannot use certificate: %w: it names a token", ErrIdentity)
+	}
 	if err := CheckName(found.Host); err != nil || found.String() != id.URI(found.Host).String() || found.Scheme != Scheme {
 		return Identity{}, "", fmt.Errorf("cannot use certificate: %w: URI %q is not of the form %s://CLUSTER/ROLE/NAME", ErrIdentity, clip(found.String()), Scheme)
 	}
@@ -166,6 +184,8 @@ type Caller struct {
 	Identity
 	// Via is the name of the member that forwarded the call; empty for a direct one.
 	Via string
+	// PerSecond bounds the calls of the token by which the caller is known; 0: what its role has.
+	PerSecond int
 }
 
 type callerKey struct{}

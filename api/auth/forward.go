@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -26,13 +27,17 @@ type Authenticator struct {
 	Cluster string
 	// Rights is the role table.
 	Rights Rights
+	// Tokens knows bearer tokens; nil: there are none.
+	Tokens TokenBook
+	// Now is the wall clock, by which tokens end; nil: time.Now.
+	Now func() time.Time
 }
 
 // Authorize returns who makes the call to the method, if it may. Errors are gRPC statuses: Unauthenticated when
 // nobody can be told from the certificate, PermissionDenied when the role may not call the method, or when somebody
 // who is not a member speaks for another.
 func (a *Authenticator) Authorize(ctx context.Context, fullMethod string) (Caller, error) {
-	id, err := a.peer(ctx)
+	id, perSecond, err := a.peer(ctx)
 	if err != nil {
 		return Caller{}, status.Error(codes.Unauthenticated, err.Error())
 	}
@@ -40,30 +45,43 @@ func (a *Authenticator) Authorize(ctx context.Context, fullMethod string) (Calle
 	if err != nil {
 		return Caller{Identity: id}, err
 	}
+	if caller.PerSecond = perSecond; caller.Via != "" && caller.Token != "" {
+		if caller.PerSecond, err = a.stillGood(caller.Identity); err != nil {
+			return Caller{Identity: id}, status.Error(codes.Unauthenticated, err.Error())
+		}
+	}
 	if !a.Rights.Allows(fullMethod, caller.Role) {
 		return caller, status.Error(codes.PermissionDenied, denied(caller, fullMethod, a.Rights.Holders(fullMethod)))
 	}
 	return caller, nil
 }
 
-// peer reads the identity from the verified certificate of the connection, or takes that of a Vouched.
-func (a *Authenticator) peer(ctx context.Context) (Identity, error) {
+// peer reads the identity from the verified certificate of the connection, or else from a bearer token, or takes that of a
+// Vouched. Of a token it returns its calls per second too.
+func (a *Authenticator) peer(ctx context.Context) (Identity, int, error) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
-		return Identity{}, fmt.Errorf("cannot tell who is calling: %w: no connection", ErrIdentity)
+		return Identity{}, 0, fmt.Errorf("cannot tell who is calling: %w: no connection", ErrIdentity)
 	}
 	if v, ok := p.AuthInfo.(Vouched); ok && v.id != (Identity{}) {
-		return v.id, nil
+		return v.id, 0, nil
 	}
 	info, ok := p.AuthInfo.(credentials.TLSInfo)
 	if !ok {
-		return Identity{}, fmt.Errorf("cannot tell who is calling: %w: the connection is not TLS", ErrIdentity)
+		return Identity{}, 0, fmt.Errorf("cannot tell who is calling: %w: the connection is not TLS", ErrIdentity)
 	}
 	// Only a chain that was verified counts: PeerCertificates alone are whatever the client sent.
 	if len(info.State.VerifiedChains) == 0 || len(info.State.VerifiedChains[0]) == 0 {
-		return Identity{}, fmt.Errorf("cannot tell who is calling: %w: no verified client certificate", ErrIdentity)
+		if !info.State.HandshakeComplete {
+			return Identity{}, 0, fmt.Errorf("cannot tell who is calling: %w: the connection is not TLS", ErrIdentity)
+		}
+		return a.byToken(ctx)
 	}
-	return FromCertificate(info.State.VerifiedChains[0][0], a.Cluster)
+	if len(metadata.ValueFromIncomingContext(ctx, Authorization)) > 0 {
+		return Identity{}, 0, fmt.Errorf("cannot tell who is calling: %w: there are a certificate and a token; show one of them", ErrIdentity)
+	}
+	id, err := FromCertificate(info.State.VerifiedChains[0][0], a.Cluster)
+	return id, 0, err
 }
 
 // effective replaces a member's identity by the one it calls for.

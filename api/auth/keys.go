@@ -141,6 +141,16 @@ func (k *Keys) Problem() string {
 // Server is ServerTLS with the keys of each moment.
 func (k *Keys) Server() *tls.Config { return k.each((*material).server) }
 
+// ServerWith is Server that lets callers in without a certificate while there are tokens, by which they may be known.
+func (k *Keys) ServerWith(tokens func() bool) *tls.Config {
+	return k.each(func(m *material) *tls.Config {
+		if tokens() {
+			return m.open()
+		}
+		return m.server()
+	})
+}
+
 // Gateway is GatewayTLS with the keys of each moment.
 func (k *Keys) Gateway() *tls.Config { return k.each((*material).gateway) }
 

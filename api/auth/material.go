@@ -52,6 +52,12 @@ func loadMember(f Files, cluster string) (*material, error) {
 	return m, nil
 }
 
+// poolOf reads the authority in a file.
+func poolOf(path string) (*x509.CertPool, error) {
+	pool := x509.NewCertPool()
+	return pool, addAuthority(pool, path)
+}
+
 func addAuthority(pool *x509.CertPool, path string) error {
 	pem, err := os.ReadFile(path)
 	if err != nil {
@@ -85,6 +91,13 @@ func (m *material) server() *tls.Config {
 		// A resumed session would live on with a certificate and an authority that are trusted no more.
 		SessionTicketsDisabled: true,
 	}
+}
+
+// open is server for callers who may show a token in place of a certificate.
+func (m *material) open() *tls.Config {
+	c := m.server()
+	c.ClientAuth = tls.VerifyClientCertIfGiven
+	return c
 }
 
 func (m *material) gateway() *tls.Config {

@@ -64,6 +64,11 @@ func Table() Rights {
 		tidegatev1.AuditService_Verify_FullMethodName: see,
 		tidegatev1.AuditService_Begin_FullMethodName:  {Admin},
 
+		// Who makes tokens makes callers.
+		tidegatev1.TokenService_CreateToken_FullMethodName: {Admin},
+		tidegatev1.TokenService_ListTokens_FullMethodName:  {Admin},
+		tidegatev1.TokenService_RevokeToken_FullMethodName: {Admin},
+
 		tidegatev1.MemberService_LocalStatus_FullMethodName: {Member},
 
 		"/grpc.health.v1.Health/Check": AllRoles(),

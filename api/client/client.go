@@ -36,7 +36,7 @@ import (
 type Config struct {
 	// Servers are the API addresses of nodes, host:port. Any node takes signals; they are tried in this order.
 	Servers []string
-	// TLSDir holds ca.pem, cert.pem and key.pem, as `tidegate pki issue detector/NAME` writes them. NAME is the source of
+	// TLSDir holds ca.pem, cert.pem and key.pem, as `tidegate pki issue detector/NAME` writes them, or ca.pem and token. NAME is the source of
 	// the signals.
 	TLSDir string
 	// TLS is used instead of the files of TLSDir, by programs that keep their keys elsewhere.
@@ -61,23 +61,27 @@ func New(cfg Config) (*Client, error) {
 	if len(cfg.Servers) == 0 {
 		return nil, errors.New("cannot make a client without a server")
 	}
-	tlsConfig := cfg.TLS
+	tlsConfig, bearer := cfg.TLS, auth.Bearer("")
 	if tlsConfig == nil {
 		var err error
-		if tlsConfig, _, _, err = auth.ClientTLS(auth.FilesIn(cfg.TLSDir)); err != nil {
+		if tlsConfig, bearer, _, err = auth.ClientFrom(cfg.TLSDir); err != nil {
 			return nil, err
 		}
 	}
+	var known []grpc.DialOption
+	if bearer != "" {
+		known = append(known, grpc.WithPerRPCCredentials(bearer))
+	}
 	c := &Client{servers: cfg.Servers}
 	for _, s := range cfg.Servers {
-		conn, err := grpc.NewClient("passthrough:///"+s,
+		conn, err := grpc.NewClient("passthrough:///"+s, append(known,
 			grpc.WithTransportCredentials(credentials.NewTLS(tlsConfig)),
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReply)),
 			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 15 * time.Second, Timeout: 5 * time.Second}),
 			grpc.WithConnectParams(grpc.ConnectParams{
 				Backoff:           backoff.Config{BaseDelay: pause, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
 				MinConnectTimeout: 3 * time.Second,
-			}))
+			}))...)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("cannot use server %q: %w", s, err), c.Close())
 		}

@@ -3,9 +3,9 @@
 // error looks; it decides nothing and knows no roles.
 //
 // Each call goes through the node's own gRPC server, from inside the process (auth.Inside), on a connection that bears
-// the caller's verified certificate. So authentication, the role table, limits, the log of writes and the forward to the
-// leader are those of gRPC, and no header says who somebody is: of a request's headers only Grpc-Timeout goes further
-// than this package.
+// the caller's verified certificate, or with its bearer token. So authentication, the role table, limits, the log of writes and the forward to the
+// leader are those of gRPC, and no header but Authorization says who somebody is: of a request's headers only that and
+// Grpc-Timeout go further than this package.
 //
 // JSON has the field names of the .proto files. What is unknown, in a body or a query, is an error. Errors are
 // google.rpc.Status; streams are one object a line: {"result": …}, and at last perhaps {"error": …}.
@@ -130,6 +130,7 @@ func (g *Gateway) register() error {
 		tidegatev1.RegisterInventoryServiceHandlerClient(ctx, g.mux, tidegatev1.NewInventoryServiceClient(conn)),
 		tidegatev1.RegisterRuleServiceHandlerClient(ctx, g.mux, tidegatev1.NewRuleServiceClient(conn)),
 		tidegatev1.RegisterClusterServiceHandlerClient(ctx, g.mux, tidegatev1.NewClusterServiceClient(conn)),
+		tidegatev1.RegisterTokenServiceHandlerClient(ctx, g.mux, tidegatev1.NewTokenServiceClient(conn)),
 		tidegatev1.RegisterAuditServiceHandlerClient(ctx, g.mux, tidegatev1.NewAuditServiceClient(conn)),
 	)
 	if err != nil {
@@ -210,7 +211,7 @@ func (g *Gateway) unary(w http.ResponseWriter, r *http.Request) {
 func inner(r *http.Request) *http.Request {
 	out := r.WithContext(r.Context())
 	out.Header = http.Header{}
-	for _, key := range []string{"Content-Type", "Accept", "Grpc-Timeout"} {
+	for _, key := range []string{"Content-Type", "Accept", "Grpc-Timeout", "Authorization"} {
 		key = textproto.CanonicalMIMEHeaderKey(key)
 		if v := r.Header.Values(key); len(v) > 0 {
 			out.Header[key] = v[:1]

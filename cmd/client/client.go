@@ -38,6 +38,7 @@ type Client struct {
 	Cluster     pb.ClusterServiceClient
 	Audit       pb.AuditServiceClient
 	Approvals   pb.ApprovalServiceClient
+	Tokens      pb.TokenServiceClient
 
 	pool *pool
 }
@@ -55,13 +56,17 @@ func New(cfg Config) (*Client, error) {
 			return nil, err
 		}
 	}
-	tlsConfig, err := loadTLS(cfg.TLSDir)
+	tlsConfig, bearer, err := loadTLS(cfg.TLSDir)
 	if err != nil {
 		return nil, err
 	}
 	p := &pool{patience: cfg.Patience, servers: cfg.Servers, tlsDir: cfg.TLSDir, notice: cfg.Notice}
+	opts := api.DialOptions(tlsConfig)
+	if bearer != "" {
+		opts = append(opts, grpc.WithPerRPCCredentials(bearer))
+	}
 	for _, s := range cfg.Servers {
-		conn, err := grpc.NewClient("passthrough:///"+s, api.DialOptions(tlsConfig)...)
+		conn, err := grpc.NewClient("passthrough:///"+s, opts...)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("cannot use server %q: %w", s, err), p.close())
 		}
@@ -75,6 +80,7 @@ func New(cfg Config) (*Client, error) {
 		Cluster:                pb.NewClusterServiceClient(p),
 		Audit:                  pb.NewAuditServiceClient(p),
 		Approvals:              pb.NewApprovalServiceClient(p),
+		Tokens:                 pb.NewTokenServiceClient(p),
 		pool:                   p,
 	}, nil
 }

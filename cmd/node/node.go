@@ -236,7 +236,7 @@ func (w *wiring) parts() ([]part, error) {
 	parts = append(parts, []part{
 		{"controller", w.controller.Run},
 		{"api", func(ctx context.Context) error {
-			return errors.Join(server.Serve(ctx, w.api, w.keys.Server()), w.dialer.Close())
+			return errors.Join(server.Serve(ctx, w.api, w.keys.ServerWith(func() bool { return w.controller.State().TokenCount() > 0 })), w.dialer.Close())
 		}},
 		{"health", func(ctx context.Context) error { return w.watchHealth(ctx, server) }},
 	}...)

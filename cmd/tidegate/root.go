@@ -52,7 +52,7 @@ Talk to a cluster:                  export TIDEGATE_SERVER=host:port TIDEGATE_TL
 	}
 	add("operate", a.mitigationCommand(), a.approvalCommand(), a.signalCommand(), a.rulesCommand(), a.peersCommand(), a.detectorCommand())
 	add("inventory", a.applyCommand(), a.planCommand(), a.customerCommand(), a.documentCommand(), a.policyCommand())
-	add("node", a.serveCommand(), a.checkCommand(), a.speakerCommand(), a.clusterCommand(), a.auditCommand(), a.pkiCommand(), a.demoCommand())
+	add("node", a.serveCommand(), a.checkCommand(), a.speakerCommand(), a.clusterCommand(), a.auditCommand(), a.pkiCommand(), a.tokenCommand(), a.demoCommand())
 	root.AddCommand(a.versionCommand(), exitCodesTopic(), matchTopic())
 	return root
 }

@@ -50,6 +50,8 @@ type Node struct {
 	Out *SpeakerOut `protobuf:"bytes,18,opt,name=out,proto3" json:"out,omitempty"`
 	// Audit_version is the version of the audit chain that the node knows; 0: none.
 	AuditVersion uint32 `protobuf:"varint,40,opt,name=audit_version,json=auditVersion,proto3" json:"audit_version,omitempty"`
+	// Token_version is the version of bearer tokens that the node knows; 0: none.
+	TokenVersion uint32 `protobuf:"varint,80,opt,name=token_version,json=tokenVersion,proto3" json:"token_version,omitempty"`
 	// Audit_file says what keeps the node from writing its audit files; empty: nothing.
 	AuditFile string `protobuf:"bytes,41,opt,name=audit_file,json=auditFile,proto3" json:"audit_file,omitempty"`
 	// Certificate_ends is when the certificate that the node uses ends.
@@ -219,6 +221,13 @@ func (x *Node) GetOut() *SpeakerOut {
 func (x *Node) GetAuditVersion() uint32 {
 	if x != nil {
 		return x.AuditVersion
+	}
+	return 0
+}
+
+func (x *Node) GetTokenVersion() uint32 {
+	if x != nil {
+		return x.TokenVersion
 	}
 	return 0
 }
@@ -1142,7 +1151,7 @@ var File_tidegate_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_tidegate_v1_cluster_proto_rawDesc = "" +
 	"\n" +
-	"\x19tidegate/v1/cluster.proto\x12\vtidegate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctidegate/v1/mitigation.proto\x1a\x16tidegate/v1/rule.proto\"\xdc\x06\n" +
+	"\x19tidegate/v1/cluster.proto\x12\vtidegate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctidegate/v1/mitigation.proto\x1a\x16tidegate/v1/rule.proto\"\x81\a\n" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fraft_address\x18\x02 \x01(\tR\vraftAddress\x12\x1f\n" +
@@ -1164,7 +1173,8 @@ const file_tidegate_v1_cluster_proto_rawDesc = "" +
 	"\astarted\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x12\x18\n" +
 	"\aunready\x18\x11 \x01(\tR\aunready\x12)\n" +
 	"\x03out\x18\x12 \x01(\v2\x17.tidegate.v1.SpeakerOutR\x03out\x12#\n" +
-	"\raudit_version\x18( \x01(\rR\fauditVersion\x12\x1d\n" +
+	"\raudit_version\x18( \x01(\rR\fauditVersion\x12#\n" +
+	"\rtoken_version\x18P \x01(\rR\ftokenVersion\x12\x1d\n" +
 	"\n" +
 	"audit_file\x18) \x01(\tR\tauditFile\x12E\n" +
 	"\x10certificate_ends\x18* \x01(\v2\x1a.google.protobuf.TimestampR\x0fcertificateEnds\x12/\n" +

@@ -9,6 +9,7 @@ package raftv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -39,6 +40,8 @@ type Change struct {
 	//	*Change_PutQuarantine
 	//	*Change_EndQuarantine
 	//	*Change_BeginAudit
+	//	*Change_PutToken
+	//	*Change_RevokeToken
 	Change        isChange_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -198,6 +201,24 @@ func (x *Change) GetBeginAudit() *BeginAudit {
 	return nil
 }
 
+func (x *Change) GetPutToken() *PutToken {
+	if x != nil {
+		if x, ok := x.Change.(*Change_PutToken); ok {
+			return x.PutToken
+		}
+	}
+	return nil
+}
+
+func (x *Change) GetRevokeToken() *RevokeToken {
+	if x != nil {
+		if x, ok := x.Change.(*Change_RevokeToken); ok {
+			return x.RevokeToken
+		}
+	}
+	return nil
+}
+
 type isChange_Change interface {
 	isChange_Change()
 }
@@ -254,6 +275,14 @@ type Change_BeginAudit struct {
 	BeginAudit *BeginAudit `protobuf:"bytes,20,opt,name=begin_audit,json=beginAudit,proto3,oneof"`
 }
 
+type Change_PutToken struct {
+	PutToken *PutToken `protobuf:"bytes,26,opt,name=put_token,json=putToken,proto3,oneof"`
+}
+
+type Change_RevokeToken struct {
+	RevokeToken *RevokeToken `protobuf:"bytes,27,opt,name=revoke_token,json=revokeToken,proto3,oneof"`
+}
+
 func (*Change_PutDocument) isChange_Change() {}
 
 func (*Change_DeleteDocument) isChange_Change() {}
@@ -279,6 +308,10 @@ func (*Change_PutQuarantine) isChange_Change() {}
 func (*Change_EndQuarantine) isChange_Change() {}
 
 func (*Change_BeginAudit) isChange_Change() {}
+
+func (*Change_PutToken) isChange_Change() {}
+
+func (*Change_RevokeToken) isChange_Change() {}
 
 // PutDocument adds or replaces a document.
 type PutDocument struct {
@@ -801,6 +834,230 @@ func (x *EndQuarantine) GetSource() string {
 	return ""
 }
 
+// PutToken adds a bearer token.
+type PutToken struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         *Token                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutToken) Reset() {
+	*x = PutToken{}
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutToken) ProtoMessage() {}
+
+func (x *PutToken) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutToken.ProtoReflect.Descriptor instead.
+func (*PutToken) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PutToken) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+// RevokeToken ends a bearer token.
+type RevokeToken struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeToken) Reset() {
+	*x = RevokeToken{}
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeToken) ProtoMessage() {}
+
+func (x *RevokeToken) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeToken.ProtoReflect.Descriptor instead.
+func (*RevokeToken) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RevokeToken) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// Token is a bearer token: its hash, never itself.
+type Token struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Name      string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Role      string                 `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`
+	Customer  string                 `protobuf:"bytes,3,opt,name=customer,proto3" json:"customer,omitempty"`
+	Source    string                 `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
+	PerSecond int64                  `protobuf:"varint,5,opt,name=per_second,json=perSecond,proto3" json:"per_second,omitempty"`
+	// SHA-256.
+	Hash          []byte                 `protobuf:"bytes,6,opt,name=hash,proto3" json:"hash,omitempty"`
+	By            string                 `protobuf:"bytes,7,opt,name=by,proto3" json:"by,omitempty"`
+	Reason        string                 `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
+	Created       *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=created,proto3" json:"created,omitempty"`
+	Expires       *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=expires,proto3" json:"expires,omitempty"`
+	Revoked       *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	RevokedBy     string                 `protobuf:"bytes,12,opt,name=revoked_by,json=revokedBy,proto3" json:"revoked_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Token) Reset() {
+	*x = Token{}
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Token) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Token) ProtoMessage() {}
+
+func (x *Token) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Token.ProtoReflect.Descriptor instead.
+func (*Token) Descriptor() ([]byte, []int) {
+	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Token) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Token) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *Token) GetCustomer() string {
+	if x != nil {
+		return x.Customer
+	}
+	return ""
+}
+
+func (x *Token) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Token) GetPerSecond() int64 {
+	if x != nil {
+		return x.PerSecond
+	}
+	return 0
+}
+
+func (x *Token) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+func (x *Token) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Token) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Token) GetCreated() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Created
+	}
+	return nil
+}
+
+func (x *Token) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
+func (x *Token) GetRevoked() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Revoked
+	}
+	return nil
+}
+
+func (x *Token) GetRevokedBy() string {
+	if x != nil {
+		return x.RevokedBy
+	}
+	return ""
+}
+
 // BeginAudit begins the audit chain.
 type BeginAudit struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -810,7 +1067,7 @@ type BeginAudit struct {
 
 func (x *BeginAudit) Reset() {
 	*x = BeginAudit{}
-	mi := &file_tidegate_raft_v1_change_proto_msgTypes[12]
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -822,7 +1079,7 @@ func (x *BeginAudit) String() string {
 func (*BeginAudit) ProtoMessage() {}
 
 func (x *BeginAudit) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_change_proto_msgTypes[12]
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -835,7 +1092,7 @@ func (x *BeginAudit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginAudit.ProtoReflect.Descriptor instead.
 func (*BeginAudit) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{12}
+	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{15}
 }
 
 // PutLease records that a leader with a quorum is alive.
@@ -847,7 +1104,7 @@ type PutLease struct {
 
 func (x *PutLease) Reset() {
 	*x = PutLease{}
-	mi := &file_tidegate_raft_v1_change_proto_msgTypes[13]
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -859,7 +1116,7 @@ func (x *PutLease) String() string {
 func (*PutLease) ProtoMessage() {}
 
 func (x *PutLease) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_raft_v1_change_proto_msgTypes[13]
+	mi := &file_tidegate_raft_v1_change_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -872,14 +1129,14 @@ func (x *PutLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutLease.ProtoReflect.Descriptor instead.
 func (*PutLease) Descriptor() ([]byte, []int) {
-	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{13}
+	return file_tidegate_raft_v1_change_proto_rawDescGZIP(), []int{16}
 }
 
 var File_tidegate_raft_v1_change_proto protoreflect.FileDescriptor
 
 const file_tidegate_raft_v1_change_proto_rawDesc = "" +
 	"\n" +
-	"\x1dtidegate/raft/v1/change.proto\x12\x10tidegate.raft.v1\x1a\x1ftidegate/raft/v1/document.proto\x1a!tidegate/raft/v1/mitigation.proto\"\xfa\x06\n" +
+	"\x1dtidegate/raft/v1/change.proto\x12\x10tidegate.raft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ftidegate/raft/v1/document.proto\x1a!tidegate/raft/v1/mitigation.proto\"\xf9\a\n" +
 	"\x06Change\x12B\n" +
 	"\fput_document\x18\x01 \x01(\v2\x1d.tidegate.raft.v1.PutDocumentH\x00R\vputDocument\x12K\n" +
 	"\x0fdelete_document\x18\x02 \x01(\v2 .tidegate.raft.v1.DeleteDocumentH\x00R\x0edeleteDocument\x12H\n" +
@@ -899,7 +1156,9 @@ const file_tidegate_raft_v1_change_proto_rawDesc = "" +
 	"\x0eput_quarantine\x18\x11 \x01(\v2\x1f.tidegate.raft.v1.PutQuarantineH\x00R\rputQuarantine\x12H\n" +
 	"\x0eend_quarantine\x18\x12 \x01(\v2\x1f.tidegate.raft.v1.EndQuarantineH\x00R\rendQuarantine\x12?\n" +
 	"\vbegin_audit\x18\x14 \x01(\v2\x1c.tidegate.raft.v1.BeginAuditH\x00R\n" +
-	"beginAuditB\b\n" +
+	"beginAudit\x129\n" +
+	"\tput_token\x18\x1a \x01(\v2\x1a.tidegate.raft.v1.PutTokenH\x00R\bputToken\x12B\n" +
+	"\frevoke_token\x18\x1b \x01(\v2\x1d.tidegate.raft.v1.RevokeTokenH\x00R\vrevokeTokenB\b\n" +
 	"\x06change\"E\n" +
 	"\vPutDocument\x126\n" +
 	"\bdocument\x18\x01 \x01(\v2\x1a.tidegate.raft.v1.DocumentR\bdocument\"X\n" +
@@ -929,7 +1188,27 @@ const file_tidegate_raft_v1_change_proto_rawDesc = "" +
 	"quarantine\x18\x01 \x01(\v2\x1c.tidegate.raft.v1.QuarantineR\n" +
 	"quarantine\"'\n" +
 	"\rEndQuarantine\x12\x16\n" +
-	"\x06source\x18\x01 \x01(\tR\x06source\"\f\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\"9\n" +
+	"\bPutToken\x12-\n" +
+	"\x05token\x18\x01 \x01(\v2\x17.tidegate.raft.v1.TokenR\x05token\"!\n" +
+	"\vRevokeToken\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\xff\x02\n" +
+	"\x05Token\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04role\x18\x02 \x01(\tR\x04role\x12\x1a\n" +
+	"\bcustomer\x18\x03 \x01(\tR\bcustomer\x12\x16\n" +
+	"\x06source\x18\x04 \x01(\tR\x06source\x12\x1d\n" +
+	"\n" +
+	"per_second\x18\x05 \x01(\x03R\tperSecond\x12\x12\n" +
+	"\x04hash\x18\x06 \x01(\fR\x04hash\x12\x0e\n" +
+	"\x02by\x18\a \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\b \x01(\tR\x06reason\x124\n" +
+	"\acreated\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x124\n" +
+	"\aexpires\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x124\n" +
+	"\arevoked\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\arevoked\x12\x1d\n" +
+	"\n" +
+	"revoked_by\x18\f \x01(\tR\trevokedBy\"\f\n" +
 	"\n" +
 	"BeginAudit\"\n" +
 	"\n" +
@@ -947,31 +1226,35 @@ func file_tidegate_raft_v1_change_proto_rawDescGZIP() []byte {
 	return file_tidegate_raft_v1_change_proto_rawDescData
 }
 
-var file_tidegate_raft_v1_change_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_tidegate_raft_v1_change_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_tidegate_raft_v1_change_proto_goTypes = []any{
-	(*Change)(nil),         // 0: tidegate.raft.v1.Change
-	(*PutDocument)(nil),    // 1: tidegate.raft.v1.PutDocument
-	(*DeleteDocument)(nil), // 2: tidegate.raft.v1.DeleteDocument
-	(*PutMitigation)(nil),  // 3: tidegate.raft.v1.PutMitigation
-	(*EndMitigation)(nil),  // 4: tidegate.raft.v1.EndMitigation
-	(*PutAttack)(nil),      // 5: tidegate.raft.v1.PutAttack
-	(*PutResult)(nil),      // 6: tidegate.raft.v1.PutResult
-	(*PutOrder)(nil),       // 7: tidegate.raft.v1.PutOrder
-	(*PutFreeze)(nil),      // 8: tidegate.raft.v1.PutFreeze
-	(*EndFreeze)(nil),      // 9: tidegate.raft.v1.EndFreeze
-	(*PutQuarantine)(nil),  // 10: tidegate.raft.v1.PutQuarantine
-	(*EndQuarantine)(nil),  // 11: tidegate.raft.v1.EndQuarantine
-	(*BeginAudit)(nil),     // 12: tidegate.raft.v1.BeginAudit
-	(*PutLease)(nil),       // 13: tidegate.raft.v1.PutLease
-	(*Document)(nil),       // 14: tidegate.raft.v1.Document
-	(DocumentKind)(0),      // 15: tidegate.raft.v1.DocumentKind
-	(*Mitigation)(nil),     // 16: tidegate.raft.v1.Mitigation
-	(EndCause)(0),          // 17: tidegate.raft.v1.EndCause
-	(*Attack)(nil),         // 18: tidegate.raft.v1.Attack
-	(*Result)(nil),         // 19: tidegate.raft.v1.Result
-	(*Order)(nil),          // 20: tidegate.raft.v1.Order
-	(*Freeze)(nil),         // 21: tidegate.raft.v1.Freeze
-	(*Quarantine)(nil),     // 22: tidegate.raft.v1.Quarantine
+	(*Change)(nil),                // 0: tidegate.raft.v1.Change
+	(*PutDocument)(nil),           // 1: tidegate.raft.v1.PutDocument
+	(*DeleteDocument)(nil),        // 2: tidegate.raft.v1.DeleteDocument
+	(*PutMitigation)(nil),         // 3: tidegate.raft.v1.PutMitigation
+	(*EndMitigation)(nil),         // 4: tidegate.raft.v1.EndMitigation
+	(*PutAttack)(nil),             // 5: tidegate.raft.v1.PutAttack
+	(*PutResult)(nil),             // 6: tidegate.raft.v1.PutResult
+	(*PutOrder)(nil),              // 7: tidegate.raft.v1.PutOrder
+	(*PutFreeze)(nil),             // 8: tidegate.raft.v1.PutFreeze
+	(*EndFreeze)(nil),             // 9: tidegate.raft.v1.EndFreeze
+	(*PutQuarantine)(nil),         // 10: tidegate.raft.v1.PutQuarantine
+	(*EndQuarantine)(nil),         // 11: tidegate.raft.v1.EndQuarantine
+	(*PutToken)(nil),              // 12: tidegate.raft.v1.PutToken
+	(*RevokeToken)(nil),           // 13: tidegate.raft.v1.RevokeToken
+	(*Token)(nil),                 // 14: tidegate.raft.v1.Token
+	(*BeginAudit)(nil),            // 15: tidegate.raft.v1.BeginAudit
+	(*PutLease)(nil),              // 16: tidegate.raft.v1.PutLease
+	(*Document)(nil),              // 17: tidegate.raft.v1.Document
+	(DocumentKind)(0),             // 18: tidegate.raft.v1.DocumentKind
+	(*Mitigation)(nil),            // 19: tidegate.raft.v1.Mitigation
+	(EndCause)(0),                 // 20: tidegate.raft.v1.EndCause
+	(*Attack)(nil),                // 21: tidegate.raft.v1.Attack
+	(*Result)(nil),                // 22: tidegate.raft.v1.Result
+	(*Order)(nil),                 // 23: tidegate.raft.v1.Order
+	(*Freeze)(nil),                // 24: tidegate.raft.v1.Freeze
+	(*Quarantine)(nil),            // 25: tidegate.raft.v1.Quarantine
+	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
 }
 var file_tidegate_raft_v1_change_proto_depIdxs = []int32{
 	1,  // 0: tidegate.raft.v1.Change.put_document:type_name -> tidegate.raft.v1.PutDocument
@@ -979,28 +1262,34 @@ var file_tidegate_raft_v1_change_proto_depIdxs = []int32{
 	3,  // 2: tidegate.raft.v1.Change.put_mitigation:type_name -> tidegate.raft.v1.PutMitigation
 	5,  // 3: tidegate.raft.v1.Change.put_attack:type_name -> tidegate.raft.v1.PutAttack
 	6,  // 4: tidegate.raft.v1.Change.put_result:type_name -> tidegate.raft.v1.PutResult
-	13, // 5: tidegate.raft.v1.Change.put_lease:type_name -> tidegate.raft.v1.PutLease
+	16, // 5: tidegate.raft.v1.Change.put_lease:type_name -> tidegate.raft.v1.PutLease
 	4,  // 6: tidegate.raft.v1.Change.end_mitigation:type_name -> tidegate.raft.v1.EndMitigation
 	7,  // 7: tidegate.raft.v1.Change.put_order:type_name -> tidegate.raft.v1.PutOrder
 	8,  // 8: tidegate.raft.v1.Change.put_freeze:type_name -> tidegate.raft.v1.PutFreeze
 	9,  // 9: tidegate.raft.v1.Change.end_freeze:type_name -> tidegate.raft.v1.EndFreeze
 	10, // 10: tidegate.raft.v1.Change.put_quarantine:type_name -> tidegate.raft.v1.PutQuarantine
 	11, // 11: tidegate.raft.v1.Change.end_quarantine:type_name -> tidegate.raft.v1.EndQuarantine
-	12, // 12: tidegate.raft.v1.Change.begin_audit:type_name -> tidegate.raft.v1.BeginAudit
-	14, // 13: tidegate.raft.v1.PutDocument.document:type_name -> tidegate.raft.v1.Document
-	15, // 14: tidegate.raft.v1.DeleteDocument.kind:type_name -> tidegate.raft.v1.DocumentKind
-	16, // 15: tidegate.raft.v1.PutMitigation.mitigation:type_name -> tidegate.raft.v1.Mitigation
-	17, // 16: tidegate.raft.v1.EndMitigation.cause:type_name -> tidegate.raft.v1.EndCause
-	18, // 17: tidegate.raft.v1.PutAttack.attack:type_name -> tidegate.raft.v1.Attack
-	19, // 18: tidegate.raft.v1.PutResult.result:type_name -> tidegate.raft.v1.Result
-	20, // 19: tidegate.raft.v1.PutOrder.order:type_name -> tidegate.raft.v1.Order
-	21, // 20: tidegate.raft.v1.PutFreeze.freeze:type_name -> tidegate.raft.v1.Freeze
-	22, // 21: tidegate.raft.v1.PutQuarantine.quarantine:type_name -> tidegate.raft.v1.Quarantine
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	15, // 12: tidegate.raft.v1.Change.begin_audit:type_name -> tidegate.raft.v1.BeginAudit
+	12, // 13: tidegate.raft.v1.Change.put_token:type_name -> tidegate.raft.v1.PutToken
+	13, // 14: tidegate.raft.v1.Change.revoke_token:type_name -> tidegate.raft.v1.RevokeToken
+	17, // 15: tidegate.raft.v1.PutDocument.document:type_name -> tidegate.raft.v1.Document
+	18, // 16: tidegate.raft.v1.DeleteDocument.kind:type_name -> tidegate.raft.v1.DocumentKind
+	19, // 17: tidegate.raft.v1.PutMitigation.mitigation:type_name -> tidegate.raft.v1.Mitigation
+	20, // 18: tidegate.raft.v1.EndMitigation.cause:type_name -> tidegate.raft.v1.EndCause
+	21, // 19: tidegate.raft.v1.PutAttack.attack:type_name -> tidegate.raft.v1.Attack
+	22, // 20: tidegate.raft.v1.PutResult.result:type_name -> tidegate.raft.v1.Result
+	23, // 21: tidegate.raft.v1.PutOrder.order:type_name -> tidegate.raft.v1.Order
+	24, // 22: tidegate.raft.v1.PutFreeze.freeze:type_name -> tidegate.raft.v1.Freeze
+	25, // 23: tidegate.raft.v1.PutQuarantine.quarantine:type_name -> tidegate.raft.v1.Quarantine
+	14, // 24: tidegate.raft.v1.PutToken.token:type_name -> tidegate.raft.v1.Token
+	26, // 25: tidegate.raft.v1.Token.created:type_name -> google.protobuf.Timestamp
+	26, // 26: tidegate.raft.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	26, // 27: tidegate.raft.v1.Token.revoked:type_name -> google.protobuf.Timestamp
+	28, // [28:28] is the sub-list for method output_type
+	28, // [28:28] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_raft_v1_change_proto_init() }
@@ -1024,6 +1313,8 @@ func file_tidegate_raft_v1_change_proto_init() {
 		(*Change_PutQuarantine)(nil),
 		(*Change_EndQuarantine)(nil),
 		(*Change_BeginAudit)(nil),
+		(*Change_PutToken)(nil),
+		(*Change_RevokeToken)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1031,7 +1322,7 @@ func file_tidegate_raft_v1_change_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_raft_v1_change_proto_rawDesc), len(file_tidegate_raft_v1_change_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
