@@ -37,8 +37,9 @@ func (n *neighbour) retarget(now time.Time) {
 		limit = min(limit, r.RulesPerSecond)
 	}
 	count, seen := 0, 0
+	suspected := n.stillSuspected(p)
 	for _, j := range p.routes {
-		if !hears(r, &j.route) || !n.wantsFamily(j) {
+		if !hears(r, &j.route) || !n.wantsFamily(j) || suspected && n.suspicion.withheld(j.route.Key) != nil {
 			continue
 		}
 		switch count++; {
@@ -115,7 +116,7 @@ func (n *neighbour) adjust(last *assignment, now time.Time) bool {
 // left to do of that.
 func (n *neighbour) adjustable(last *assignment) bool {
 	p, r := n.assigned.plan, &n.assigned.router
-	return last != nil && p.after != 0 && p.after == last.plan.number &&
+	return last != nil && !n.suspicion.any() && p.after != 0 && p.after == last.plan.number &&
 		r.Group == last.router.Group && r.Carries == last.router.Carries && r.DiscardIPv4 == last.router.DiscardIPv4 &&
 		r.DiscardIPv6 == last.router.DiscardIPv6 && r.MaxRoutes == last.router.MaxRoutes &&
 		n.session.established && len(n.todo)+len(n.obsolete)+len(n.overBudget) == 0 && len(n.table)+len(p.added) <= r.MaxRoutes
