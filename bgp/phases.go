@@ -37,9 +37,9 @@ func (n *neighbour) retarget(now time.Time) {
 		limit = min(limit, r.RulesPerSecond)
 	}
 	count, seen := 0, 0
-	suspected := n.stillSuspected(p)
+	mayHear := n.mayHear(p)
 	for _, j := range p.routes {
-		if !hears(r, &j.route) || !n.wantsFamily(j) || suspected && n.suspicion.withheld(j.route.Key) != nil {
+		if !mayHear(j) {
 			continue
 		}
 		switch count++; {
@@ -67,6 +67,14 @@ func (n *neighbour) retarget(now time.Time) {
 	}
 	n.collectObsolete(seen, now)
 	n.collectInflight()
+}
+
+// mayHear returns which of the routes of p the router should hear, whatever its budget. It runs under mu.
+func (n *neighbour) mayHear(p *plan) func(*judged) bool {
+	r, withheld := &n.assigned.router, n.stillWithheld(p)
+	return func(j *judged) bool {
+		return hears(r, &j.route) && n.wantsFamily(j) && withheld[j.route.Key] == nil
+	}
 }
 
 // adjust is retarget for a plan that differs from the last one in a few routes only, when the table is just what the

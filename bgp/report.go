@@ -106,7 +106,7 @@ func (n *neighbour) report(out *wanted.SessionStatus, wall func(wanted.Instant) 
 	out.Announced, out.Withdrawn, out.Resets = c.announced, c.withdrawn, c.resets
 	table := make(map[flowspec.Key]standing, len(n.table))
 	n.standings(func(k flowspec.Key, w standing) { table[k] = w })
-	return reported{table, n.withheld()}
+	return reported{table, n.suspicion.withheld()}
 }
 
 // reported is what one router's goroutine knows of routes.

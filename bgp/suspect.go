@@ -35,17 +35,23 @@ type suspicion struct {
 // any reports whether anything is or was under suspicion.
 func (s *suspicion) any() bool { return len(s.trial)+len(s.queue)+len(s.banned) > 0 }
 
-// withheld says why the router must not hear the rule of that key now; nil if it may.
-func (s *suspicion) withheld(k flowspec.Key) *refusal {
-	if s.banned[k] {
-		return refuse(wanted.RefusedQuarantined, "quarantined at this router: it ended the session after this rule (%s)", s.why)
+// withheld are the rules that the router must not hear now, each with the reason.
+func (s *suspicion) withheld() map[flowspec.Key]*refusal {
+	if len(s.queue)+len(s.banned) == 0 {
+		return nil
 	}
+	out := make(map[flowspec.Key]*refusal)
+	bad := refuse(wanted.RefusedQuarantined, "quarantined at this router: it ended the session after this rule (%s)", s.why)
+	for k := range s.banned {
+		out[k] = bad
+	}
+	waits := refuse(wanted.RefusedSuspected, "kept back: the router ended the session after this rule or others (%s), which are tried part by part", s.why)
 	for _, part := range s.queue {
-		if slices.Contains(part, k) {
-			return refuse(wanted.RefusedSuspected, "kept back: the router ended the session after this rule or others (%s), which are tried part by part", s.why)
+		for _, k := range part {
+			out[k] = waits
 		}
 	}
-	return nil
+	return out
 }
 
 // keep forgets all keys but those that are still wanted.
@@ -66,17 +72,17 @@ func (s *suspicion) keep(wanted map[flowspec.Key]bool) {
 	s.queue = slices.DeleteFunc(s.queue, func(part []flowspec.Key) bool { return len(part) == 0 })
 }
 
-// stillSuspected forgets suspicions of what p does not want any more, and reports whether any is left. It runs under mu.
-func (n *neighbour) stillSuspected(p *plan) bool {
+// stillWithheld forgets suspicions of what p does not want any more, and returns what is left of them. It runs under mu.
+func (n *neighbour) stillWithheld(p *plan) map[flowspec.Key]*refusal {
 	if !n.suspicion.any() {
-		return false
+		return nil
 	}
 	wanted := make(map[flowspec.Key]bool, len(p.routes))
 	for _, j := range p.routes {
 		wanted[j.route.Key] = true
 	}
 	n.suspicion.keep(wanted)
-	return n.suspicion.any()
+	return n.suspicion.withheld()
 }
 
 // accuse takes keys, the most urgent first, to be what the router did not bear. It returns the one that is kept off from
@@ -263,21 +269,4 @@ func (s *Speaker) Pardon(router string) int {
 		}
 	}
 	return rules
-}
-
-// withheld are the rules that the router must not hear now. It runs under mu.
-func (n *neighbour) withheld() map[flowspec.Key]*refusal {
-	if !n.suspicion.any() {
-		return nil
-	}
-	out := make(map[flowspec.Key]*refusal)
-	for k := range n.suspicion.banned {
-		out[k] = n.suspicion.withheld(k)
-	}
-	for _, part := range n.suspicion.queue {
-		for _, k := range part {
-			out[k] = n.suspicion.withheld(k)
-		}
-	}
-	return out
 }
