@@ -290,7 +290,8 @@ func (s *mitigationService) Withdraw(ctx context.Context, req *tidegatev1.Withdr
 		}
 		resp := &tidegatev1.WithdrawResponse{Mitigation: shown, Write: writeInfo(out)}
 		if m := decided(s.ctrl.State(), out.Decision); m != nil && !m.NeverAnnounced() {
-			resp.GoneAtLatest = timeProto(s.ctrl.GoneAtLatest(m))
+			until := s.ctrl.GoneAtLatest(m)
+			resp.GoneAtLatest, resp.StillCarried = timeProto(until), s.stillCarried(ctx, []*policy.Mitigation{m}, until)
 		}
 		return resp, nil
 	})
@@ -314,16 +315,48 @@ func (s *mitigationService) WithdrawAll(ctx context.Context, req *tidegatev1.Wit
 		}
 		resp := &tidegatev1.WithdrawAllResponse{Write: writeInfo(out), Freeze: freezeProto(s.ctrl.State())}
 		var latest time.Time
+		var announced []*policy.Mitigation
 		for _, m := range out.Decision.Mitigations {
 			resp.Ids = append(resp.Ids, formatID(m.ID))
-			if t := s.ctrl.GoneAtLatest(m); t.After(latest) && !m.NeverAnnounced() {
+			if m.NeverAnnounced() {
+				continue
+			}
+			announced = append(announced, m)
+			if t := s.ctrl.GoneAtLatest(m); t.After(latest) {
 				latest = t
 			}
 		}
 		resp.GoneAtLatest = timeProto(latest)
+		if out.Decision.Verdict.Kind != policy.AwaitsApproval {
+			resp.StillCarried = s.stillCarried(ctx, announced, latest)
+		}
 		if out.Decision.Verdict.Kind == policy.AwaitsApproval {
 			resp.Verdict = verdictProto(out.Decision.Verdict)
 		}
 		return resp, nil
 	})
+}
+
+// stillCarried are the nodes that cannot be asked whether they have withdrawn the rules of ms, with the routers that may
+// still hear them from there. Every node that answers has the withdrawal before it, or gets it with the next entry.
+func (s *Server) stillCarried(ctx context.Context, ms []*policy.Mitigation, until time.Time) []*tidegatev1.Carrier {
+	if len(ms) == 0 {
+		return nil
+	}
+	st := s.ctrl.State()
+	var routers []string
+	for _, m := range ms {
+		for _, r := range hearing(st, m.Action.RouteKind(), m.Groups, ruleFamily(m)) {
+			routers = append(routers, r.Name)
+		}
+	}
+	slices.Sort(routers)
+	routers = slices.Compact(routers)
+	var out []*tidegatev1.Carrier
+	for _, n := range s.askAll(ctx, false) {
+		if n.speaker == nil && len(routers) > 0 {
+			out = append(out, &tidegatev1.Carrier{Node: n.member.ID, Routers: routers, Detail: n.silence(), Until: timeProto(until)})
+		}
+	}
+	return out
 }

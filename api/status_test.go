@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tidegate/tidegate/api"
 	"github.com/tidegate/tidegate/api/auth"
@@ -255,4 +256,40 @@ func TestOverridden(t *testing.T) {
 			t.Errorf("%s is overridden by %q, want %q", id, got, want)
 		}
 	}
+}
+
+// A withdrawal says which nodes could not be asked, whom they may still announce the rules to, and until when.
+func TestWithdrawWhileANodeIsSilent(t *testing.T) {
+	l := newLab(t, "n1", "n2", "n3")
+	l.load()
+	op := l.dial("n1", auth.Operator, "alice")
+	for _, target := range []string{"203.0.113.77", "203.0.113.78", "2001:db8:a::1"} {
+		startMitigation(t, op, target)
+	}
+	client := tidegatev1.NewMitigationServiceClient(op)
+	wd, err := client.Withdraw(t.Context(), &tidegatev1.WithdrawRequest{RequestId: "w1", Reason: "over", Id: "M1"})
+	if err != nil || wd.GetGoneAtLatest() == nil || len(wd.GetStillCarried()) != 0 {
+		t.Errorf("with every node there: %v, %v", wd, err)
+	}
+	l.nodes["n3"].stop()
+	wd, err = client.Withdraw(t.Context(), &tidegatev1.WithdrawRequest{RequestId: "w2", Reason: "over", Id: "M2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(what string, got []*tidegatev1.Carrier, routers []string, until *timestamppb.Timestamp) {
+		t.Helper()
+		if len(got) != 1 {
+			t.Fatalf("%s: %v", what, got)
+		}
+		c := got[0]
+		if c.GetNode() != "n3" || !slices.Equal(c.GetRouters(), routers) || !strings.HasPrefix(c.GetDetail(), "does not answer") || !c.GetUntil().AsTime().Equal(until.AsTime()) {
+			t.Errorf("%s: %v, want n3, %v, %v", what, c, routers, until.AsTime())
+		}
+	}
+	check("one", wd.GetStillCarried(), []string{"edge1", "edge2"}, wd.GetGoneAtLatest())
+	all, err := client.WithdrawAll(t.Context(), &tidegatev1.WithdrawAllRequest{RequestId: "w3", Reason: "over"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check("the IPv6 one", all.GetStillCarried(), []string{"edge1"}, all.GetGoneAtLatest()) // edge2 has no IPv6
 }

@@ -61,6 +61,8 @@ type Config struct {
 	// what the router sends bear that engine's number as their label LabelEngine, which a crash report shows.
 	Connecting func(engine string, router wanted.Router)
 
+	provenAfter time.Duration // 0: defaultProvenAfter
+
 	spareEngines int // started before the first router; see enginePool
 
 	fault func(w engineWork, do func() error) error // stands between the speaker and GoBGP in tests; nil otherwise
@@ -104,6 +106,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.StuckAfter == 0 {
 		c.StuckAfter = defaultStuckAfter
+	}
+	if c.provenAfter == 0 {
+		c.provenAfter = defaultProvenAfter
 	}
 	if c.ResetAfter == 0 {
 		c.ResetAfter = defaultResetAfter

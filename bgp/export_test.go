@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/tidegate/tidegate/bgp/wanted"
 )
@@ -60,3 +61,6 @@ func (h tellingHandler) Handle(_ context.Context, r slog.Record) error {
 
 func (h tellingHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
 func (h tellingHandler) WithGroup(string) slog.Handler      { return h }
+
+// ProvenAfter is how long a router must bear a rule for the rule to be beyond suspicion.
+func (c *Config) ProvenAfter(d time.Duration) { c.provenAfter = d }

@@ -102,7 +102,10 @@ type neighbour struct {
 	sweep      uint64
 	reached    uint64
 	session    session
+	suspicion  suspicion
 	counts     counts
+
+	pardoned atomic.Bool
 }
 
 // session is the state of the connection.
@@ -193,6 +196,7 @@ func (n *neighbour) step(ctx context.Context, now time.Time) time.Duration {
 	}
 	n.takeEvents(ctx, now)
 	n.takeAssignment(ctx, now)
+	n.pardon(now)
 	switch {
 	case n.assigned == nil:
 		return idle
@@ -210,6 +214,7 @@ func (n *neighbour) step(ctx context.Context, now time.Time) time.Duration {
 	if n.eng != nil {
 		n.connect(ctx, now)
 		n.watch(ctx, now)
+		n.try(now)
 	}
 	if n.eng == nil {
 		return 0
@@ -307,10 +312,7 @@ func (n *neighbour) takeEvents(ctx context.Context, now time.Time) {
 		case ev.state == gobgp.BGP_FSM_OPENCONFIRM:
 			n.session.holdUntil = now.Add(openTimeout)
 		case ev.state == gobgp.BGP_FSM_IDLE:
-			n.session.opening, n.session.holdUntil = nil, time.Time{}
-			if n.session.established {
-				n.down(ctx, whyDown(ev), now)
-			}
+			n.ended(ctx, ev, now)
 		}
 		if n.eng == nil {
 			return // the other events are of the engine that was given up
@@ -324,6 +326,23 @@ func (n *neighbour) takeEvents(ctx context.Context, now time.Time) {
 		n.up(ctx, *n.session.opening, now)
 	case !now.Before(n.session.holdUntil):
 		n.session.opening = nil // a late word of a session that was ended meanwhile
+	}
+}
+
+// ended follows the end of a session, also of one that was not seen to be up before the router ended it.
+func (n *neighbour) ended(ctx context.Context, ev peerEvent, now time.Time) {
+	unseen := n.session.opening != nil && !n.session.established && complains(ev)
+	n.session.opening, n.session.holdUntil = nil, time.Time{}
+	if !n.session.established && !unseen {
+		return
+	}
+	if unseen {
+		n.session.upSince = now
+	}
+	blamed := n.blame(ev)
+	n.down(ctx, whyDown(ev), now)
+	if soon := now.Add(time.Second); blamed && n.session.connectAt.After(soon) {
+		n.session.connectAt = soon // the others are waiting
 	}
 }
 
@@ -454,6 +473,9 @@ func (n *neighbour) takeAssignment(ctx context.Context, now time.Time) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.assigned != nil && !sameSession(&n.assigned.router, &a.router) {
+		n.suspicion = suspicion{} // another router, perhaps
+	}
 	last := n.assigned
 	n.assigned = a
 	n.pace.set(a.router.RulesPerSecond, now)
@@ -575,6 +597,9 @@ func (n *neighbour) nextLook(now time.Time) time.Duration {
 		d = min(d, time.Second, max(n.cfg.StuckAfter/4, 10*time.Millisecond))
 	} else {
 		d = min(d, max(10*time.Millisecond, s.nextLook.Sub(now)))
+	}
+	if len(n.suspicion.trial)+len(n.suspicion.queue) > 0 {
+		d = min(d, trialEvery)
 	}
 	if s.established && len(n.todo) > 0 {
 		if w := n.pace.wait(); w > 0 {

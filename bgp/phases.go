@@ -37,8 +37,9 @@ func (n *neighbour) retarget(now time.Time) {
 		limit = min(limit, r.RulesPerSecond)
 	}
 	count, seen := 0, 0
+	mayHear := n.mayHear(p)
 	for _, j := range p.routes {
-		if !hears(r, &j.route) || !n.wantsFamily(j) {
+		if !mayHear(j) {
 			continue
 		}
 		switch count++; {
@@ -66,6 +67,14 @@ func (n *neighbour) retarget(now time.Time) {
 	}
 	n.collectObsolete(seen, now)
 	n.collectInflight()
+}
+
+// mayHear returns which of the routes of p the router should hear, whatever its budget. It runs under mu.
+func (n *neighbour) mayHear(p *plan) func(*judged) bool {
+	r, withheld := &n.assigned.router, n.stillWithheld(p)
+	return func(j *judged) bool {
+		return hears(r, &j.route) && n.wantsFamily(j) && withheld[j.route.Key] == nil
+	}
 }
 
 // adjust is retarget for a plan that differs from the last one in a few routes only, when the table is just what the
@@ -115,7 +124,7 @@ func (n *neighbour) adjust(last *assignment, now time.Time) bool {
 // left to do of that.
 func (n *neighbour) adjustable(last *assignment) bool {
 	p, r := n.assigned.plan, &n.assigned.router
-	return last != nil && p.after != 0 && p.after == last.plan.number &&
+	return last != nil && !n.suspicion.any() && p.after != 0 && p.after == last.plan.number &&
 		r.Group == last.router.Group && r.Carries == last.router.Carries && r.DiscardIPv4 == last.router.DiscardIPv4 &&
 		r.DiscardIPv6 == last.router.DiscardIPv6 && r.MaxRoutes == last.router.MaxRoutes &&
 		n.session.established && len(n.todo)+len(n.obsolete)+len(n.overBudget) == 0 && len(n.table)+len(p.added) <= r.MaxRoutes

@@ -36,11 +36,11 @@ func (s *Speaker) Status() wanted.Status {
 		out := &st.Sessions[i]
 		out.Router, out.State = set.Routers[i], wanted.SessionIdle
 		out.Router.Password = ""
-		var table map[flowspec.Key]standing
+		var seen reported
 		if m := members[out.Router.Name]; m != nil {
-			table = m.report(out, wall)
+			seen = m.report(out, wall)
 		}
-		reportRoutes(out, verdicts, p, table, wall)
+		reportRoutes(out, verdicts, p, seen, wall)
 	}
 	slices.SortFunc(st.Sessions, func(a, b wanted.SessionStatus) int { return cmp.Compare(a.Router.Name, b.Router.Name) })
 	return st
@@ -97,7 +97,7 @@ func (w standing) announced() bool {
 }
 
 // report fills out with what is known of the session, and returns where its routes stand.
-func (n *neighbour) report(out *wanted.SessionStatus, wall func(wanted.Instant) time.Time) map[flowspec.Key]standing {
+func (n *neighbour) report(out *wanted.SessionStatus, wall func(wanted.Instant) time.Time) reported {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	s, c := &n.session, &n.counts
@@ -106,7 +106,13 @@ func (n *neighbour) report(out *wanted.SessionStatus, wall func(wanted.Instant) 
 	out.Announced, out.Withdrawn, out.Resets = c.announced, c.withdrawn, c.resets
 	table := make(map[flowspec.Key]standing, len(n.table))
 	n.standings(func(k flowspec.Key, w standing) { table[k] = w })
-	return table
+	return reported{table, n.suspicion.withheld()}
+}
+
+// reported is what one router's goroutine knows of routes.
+type reported struct {
+	table    map[flowspec.Key]standing
+	withheld map[flowspec.Key]*refusal // kept off this router, though not refused
 }
 
 // standings calls f once for each rule that the router should hear or still hears. It runs under mu.
@@ -185,8 +191,8 @@ func (e *entry) standing(up bool) standing {
 
 // reportRoutes fills in the routes of the Set that the router should hear, and those of table that it should not and
 // does all the same.
-func reportRoutes(out *wanted.SessionStatus, verdicts []*judged, p *plan, table map[flowspec.Key]standing, wall func(wanted.Instant) time.Time) {
-	r := &out.Router
+func reportRoutes(out *wanted.SessionStatus, verdicts []*judged, p *plan, seen reported, wall func(wanted.Instant) time.Time) {
+	r, table := &out.Router, seen.table
 	for _, j := range verdicts {
 		f := j.route.Rule.Match.Family
 		if !hears(r, &j.route) || f == flowspec.IPv4 && !r.IPv4 || f == flowspec.IPv6 && !r.IPv6 {
@@ -195,7 +201,7 @@ func reportRoutes(out *wanted.SessionStatus, verdicts []*judged, p *plan, table 
 		out.Wanted++
 		w := table[j.route.Key]
 		delete(table, j.route.Key)
-		no := refusalAt(r, j)
+		no := cmp.Or(refusalAt(r, j), seen.withheld[j.route.Key])
 		rs := wanted.RouteStatus{Key: j.route.Key, State: j.state(w, out, p.heldBack(j, no)), Since: wall(w.sentAt)}
 		if no != nil {
 			rs.Refusal, rs.Detail = no.code, no.sentence

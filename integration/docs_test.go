@@ -175,6 +175,34 @@ func TestReasonCodesInDocs(t *testing.T) {
 	}
 }
 
+// TestFailureModesAreTested: each row of the page says what routers see, how long, and names a test.
+func TestFailureModesAreTested(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile(filepath.Join("..", "docs", "failure-modes.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := 0
+	for _, line := range strings.Split(string(data), "\n") {
+		cells := strings.Split(strings.Trim(line, "|"), "|")
+		if !strings.HasPrefix(line, "|") || len(cells) != 4 || strings.HasPrefix(line, "|---") || strings.TrimSpace(cells[3]) == "test" {
+			continue
+		}
+		rows++
+		for i, c := range cells {
+			if strings.TrimSpace(c) == "" {
+				t.Errorf("column %d is empty: %s", i+1, line)
+			}
+		}
+		if !regexp.MustCompile("`Test[A-Z]\\w+`").MatchString(cells[3]) {
+			t.Errorf("no test is named: %s", line)
+		}
+	}
+	if rows < 20 {
+		t.Errorf("%d rows: the search is broken", rows)
+	}
+}
+
 // TestTestsInDocs: a test that a page names exists.
 func TestTestsInDocs(t *testing.T) {
 	t.Parallel()

@@ -47,6 +47,9 @@ type Config struct {
 	HistoryLimit int
 	// KeepUpdates records every UPDATE for Updates. It costs memory for as long as the Router lives.
 	KeepUpdates bool
+	// Chokes reports whether the router does not bear a rule: it then ends the session with a NOTIFICATION 3/10, and takes
+	// nothing of the UPDATE. Nil: it bears all.
+	Chokes func(flowspec.Key) bool
 	// OnUpdate is called for each UPDATE after it was taken into the table, in order of arrival over all sessions,
 	// with the table as it is then. The table must not be kept, and no method of the Router be called. Nil for none.
 	OnUpdate func(Update, Table)

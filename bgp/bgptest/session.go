@@ -138,6 +138,9 @@ func (r *Router) listen(s *session, in *bufio.Reader) error {
 			if err != nil {
 				return errors.Join(fmt.Errorf("cannot read UPDATE %x: %w", body, err), Notification{3, 0})
 			}
+			if r.cfg.Chokes != nil && slices.ContainsFunc(u.routes, func(x Route) bool { return r.cfg.Chokes(x.Key) }) {
+				return Notification{3, 10}
+			}
 			r.take(s, u, headerLength+len(body))
 		case typeNotification:
 			if len(body) < 2 {

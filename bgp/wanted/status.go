@@ -131,5 +131,7 @@ const (
 	RefusedInternal      RefusalCode = "internal"            // the check itself failed
 	RefusedTooShort      RefusalCode = "too-short"           // the prefix of an RTBH route is shorter than Set.ShortestRTBH
 	RefusedNoNextHop     RefusalCode = "no-discard-next-hop" // the router has none for RTBH routes of the family
+	RefusedQuarantined   RefusalCode = "quarantined"         // the router ended the session after this rule
+	RefusedSuspected     RefusalCode = "suspected"           // it did so after this rule or another; they are tried part by part
 	RefusedInterfering   RefusalCode = "interfering"         // the actions contradict each other (RFC 8955 section 7.7)
 )

@@ -72,7 +72,9 @@ func (w *wiring) makeSpeaker(elapsed func() wanted.Instant) (err error) {
 // speakerParts are what runs of the speaker here.
 func (w *wiring) speakerParts() []part {
 	if w.own != nil {
-		server := remote.New(w.n.cfg.orderConfig(), w.own, nil, w.n.log.With("part", "bgp"))
+		orders := w.n.cfg.orderConfig()
+		orders.Unquarantine = unquarantine(func(string) (string, bool, error) { return "", false, nil }, w.own)
+		server := remote.New(orders, w.own, nil, w.n.log.With("part", "bgp"))
 		return []part{
 			{"bgp", w.own.Run},
 			{"speaker socket", func(ctx context.Context) error { return server.Serve(ctx, w.orders) }},
@@ -84,6 +86,25 @@ func (w *wiring) speakerParts() []part {
 	}
 	s := &supervisor{command: w.n.deps.Speaker, socket: w.n.cfg.SpeakerSocket(), log: w.n.log.With("part", "supervisor")}
 	return []part{{"speaker process", s.run}, link}
+}
+
+// unquarantine lets a router be dialled again whose messages have crashed the speaker, and announces to it again what it
+// ended its session after.
+func unquarantine(release func(string) (string, bool, error), s *bgp.Speaker) func(string) (string, bool, error) {
+	return func(router string) (known string, was bool, err error) {
+		if known, was, err = release(router); err != nil {
+			return known, was, err
+		}
+		n := s.Pardon(router)
+		switch {
+		case n > 0 && known != "":
+			known += "; "
+			fallthrough
+		case n > 0:
+			known += fmt.Sprintf("it ended its session after rules, and %d were kept off it", n)
+		}
+		return known, was || n > 0, nil
+	}
 }
 
 // gatherer collects this process's metrics and the speaker's.
@@ -167,7 +188,7 @@ func RunSpeaker(ctx context.Context, cfg Config, deps Deps) error {
 	})
 	restore(ctx, cfg, feed, deps)
 	orders := cfg.orderConfig()
-	orders.Unquarantine = watch.release
+	orders.Unquarantine = unquarantine(watch.release, s)
 	server := remote.New(orders, s, feed, log)
 	log.Info("speaker starts", "version", deps.Version, "socket", cfg.SpeakerSocket())
 	err = runParts(ctx, []part{

@@ -129,6 +129,7 @@ func (p *Printer) Withdrawn(r *pb.WithdrawResponse) error {
 	if t := r.GetGoneAtLatest(); t != nil {
 		p.Sentence("Every node that hears the cluster withdraws now; a node that is cut off stops at %s at the latest.", p.when(t))
 	}
+	p.carriers(r.GetStillCarried())
 	p.written(r.GetWrite())
 	return nil
 }
@@ -155,9 +156,17 @@ func (p *Printer) WithdrawnAll(r *pb.WithdrawAllResponse) error {
 	if t := r.GetGoneAtLatest(); t != nil {
 		p.Sentence("Every node that hears the cluster withdraws now; a node that is cut off stops at %s at the latest.", p.when(t))
 	}
+	p.carriers(r.GetStillCarried())
 	p.frozen(r.GetFreeze())
 	p.written(r.GetWrite())
 	return nil
+}
+
+// carriers says which sessions may still carry what was withdrawn, and until when.
+func (p *Printer) carriers(all []*pb.Carrier) {
+	for _, c := range all {
+		p.warn(red, "%s %s: its sessions with %s may carry the rules until %s.", c.GetNode(), c.GetDetail(), strings.Join(c.GetRouters(), ", "), p.when(c.GetUntil()))
+	}
 }
 
 func isAre(n int) string {

@@ -200,6 +200,11 @@ func answers() map[string]func(p *Printer) error {
 		"withdrawn": func(p *Printer) error {
 			return p.Withdrawn(&pb.WithdrawResponse{Mitigation: overMitigation(), Write: &pb.WriteInfo{Index: 23}, GoneAtLatest: stamp(8 * time.Minute)})
 		},
+		"withdrawn-cut-off": func(p *Printer) error {
+			return p.Withdrawn(&pb.WithdrawResponse{Mitigation: overMitigation(), Write: &pb.WriteInfo{Index: 23}, GoneAtLatest: stamp(8 * time.Minute), StillCarried: []*pb.Carrier{
+				{Node: "n3", Routers: []string{"edge1", "edge2"}, Detail: "does not answer (no answer in time); it last did at 2026-11-24T02:58:00Z", Until: stamp(8 * time.Minute)},
+			}})
+		},
 		"withdrawn-all": func(p *Printer) error {
 			return p.WithdrawnAll(&pb.WithdrawAllResponse{Ids: []string{"M17", "M18"}, Write: &pb.WriteInfo{Index: 24}, GoneAtLatest: stamp(time.Hour)})
 		},

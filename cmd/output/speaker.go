@@ -57,9 +57,9 @@ func (p *Printer) SpeakerUnquarantined(router string, r *speakerv1.UnquarantineR
 		return err
 	}
 	if r.GetKnown() == "" {
-		p.Sentence("%s is in no quarantine on %s, and no crash by its messages is known there: nothing is changed.", router, r.GetSpeaker().GetNode())
+		p.Sentence("%s is in no quarantine on %s, no crash by its messages is known there, and no rule is kept off it: nothing is changed.", router, r.GetSpeaker().GetNode())
 	} else {
-		p.warn(green, "%s is dialled again by %s.", router, r.GetSpeaker().GetNode())
+		p.warn(green, "%s is dialled again by %s, and hears all that is wanted.", router, r.GetSpeaker().GetNode())
 		p.line("forgotten", r.GetKnown())
 	}
 	p.speaker(r.GetSpeaker())

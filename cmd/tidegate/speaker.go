@@ -95,9 +95,10 @@ func (a *app) speakerResume(at *speakerAt) *cobra.Command {
 }
 
 func (a *app) speakerUnquarantine(at *speakerAt) *cobra.Command {
-	return a.onSpeakerWith(at, "unquarantine ROUTER", "dial a router again whose messages have crashed the speaker",
+	return a.onSpeakerWith(at, "unquarantine ROUTER", "end the quarantine of a router, and of rules at it",
 		`Forgets that messages of the router, given by its name or address, have crashed the speaker of the node on this machine, and
-dials it again at once. Two more crashes quarantine it again. The other nodes have quarantines of their own.`,
+dials it again at once; two more crashes quarantine it again. Rules that are kept off the router because it ended its session
+after them are announced to it again. The other nodes have quarantines of their own.`,
 		[]string{"ROUTER"}, func(ctx context.Context, c *remote.Client, p *output.Printer, args []string) error {
 			r, err := c.Unquarantine(ctx, &speakerv1.UnquarantineRequest{Router: args[0], OnBehalfOf: a.env("SUDO_USER")})
 			if err != nil {

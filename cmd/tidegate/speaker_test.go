@@ -59,7 +59,7 @@ func TestSpeakerCommands(t *testing.T) {
 		{"peers as JSON", "peers|-o|json", 0, `"out": true`, ""},
 		{"rules", "rules", 0, "committed by solo (the node stays out by an operator's order, so it is not announced)", ""},
 		{"resume", "speaker|resume|--config|" + file, 0, "solo announces again what is wanted. was out by ", ""},
-		{"unquarantine what is in none", "speaker|unquarantine|edge1|--config|" + file, 0, "edge1 is in no quarantine on solo, and no crash by its messages is known there", ""},
+		{"unquarantine what is in none", "speaker|unquarantine|edge1|--config|" + file, 0, "edge1 is in no quarantine on solo, no crash by its messages is known there, and no rule is kept off it", ""},
 		{"unquarantine nobody", "speaker|unquarantine|--config|" + file, 2, "", "ROUTER is missing"},
 		{"status after it", "speaker|status|--config|" + file, 0, "state announces what is wanted", ""},
 		{"cluster status after it", "cluster|status", 0, "serving", ""},

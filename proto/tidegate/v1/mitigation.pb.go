@@ -2535,7 +2535,9 @@ type WithdrawResponse struct {
 	Write      *WriteInfo             `protobuf:"bytes,2,opt,name=write,proto3" json:"write,omitempty"`
 	// Until when a node that is cut off from the cluster may still announce the rules: the lesser of the remaining
 	// lifetime and its lease.
-	GoneAtLatest  *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=gone_at_latest,json=goneAtLatest,proto3" json:"gone_at_latest,omitempty"`
+	GoneAtLatest *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=gone_at_latest,json=goneAtLatest,proto3" json:"gone_at_latest,omitempty"`
+	// Nodes that did not answer when the mitigation was withdrawn: their sessions may still carry the rules.
+	StillCarried  []*Carrier `protobuf:"bytes,70,rep,name=still_carried,json=stillCarried,proto3" json:"still_carried,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2591,6 +2593,85 @@ func (x *WithdrawResponse) GetGoneAtLatest() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *WithdrawResponse) GetStillCarried() []*Carrier {
+	if x != nil {
+		return x.StillCarried
+	}
+	return nil
+}
+
+// Carrier is a node that may not have heard of a withdrawal.
+type Carrier struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// The routers that it should have the rules announced to.
+	Routers []string `protobuf:"bytes,2,rep,name=routers,proto3" json:"routers,omitempty"`
+	// Why it is not known what it announces, and since when.
+	Detail string `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	// When it withdraws the rules at the latest, whether or not it hears of this.
+	Until         *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Carrier) Reset() {
+	*x = Carrier{}
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Carrier) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Carrier) ProtoMessage() {}
+
+func (x *Carrier) ProtoReflect() protoreflect.Message {
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Carrier.ProtoReflect.Descriptor instead.
+func (*Carrier) Descriptor() ([]byte, []int) {
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Carrier) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Carrier) GetRouters() []string {
+	if x != nil {
+		return x.Routers
+	}
+	return nil
+}
+
+func (x *Carrier) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *Carrier) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
 type WithdrawAllRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -2609,7 +2690,7 @@ type WithdrawAllRequest struct {
 
 func (x *WithdrawAllRequest) Reset() {
 	*x = WithdrawAllRequest{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[31]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2621,7 +2702,7 @@ func (x *WithdrawAllRequest) String() string {
 func (*WithdrawAllRequest) ProtoMessage() {}
 
 func (x *WithdrawAllRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[31]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2634,7 +2715,7 @@ func (x *WithdrawAllRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawAllRequest.ProtoReflect.Descriptor instead.
 func (*WithdrawAllRequest) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{31}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *WithdrawAllRequest) GetRequestId() string {
@@ -2684,6 +2765,8 @@ type WithdrawAllResponse struct {
 	Ids          []string               `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
 	Write        *WriteInfo             `protobuf:"bytes,2,opt,name=write,proto3" json:"write,omitempty"`
 	GoneAtLatest *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=gone_at_latest,json=goneAtLatest,proto3" json:"gone_at_latest,omitempty"`
+	// As in WithdrawResponse, for all rules together.
+	StillCarried []*Carrier `protobuf:"bytes,70,rep,name=still_carried,json=stillCarried,proto3" json:"still_carried,omitempty"`
 	// Set while the cluster is frozen.
 	Freeze *Freeze `protobuf:"bytes,20,opt,name=freeze,proto3" json:"freeze,omitempty"`
 	// VERDICT_KIND_PENDING: nothing was withdrawn yet, the order awaits a second person.
@@ -2694,7 +2777,7 @@ type WithdrawAllResponse struct {
 
 func (x *WithdrawAllResponse) Reset() {
 	*x = WithdrawAllResponse{}
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[32]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2706,7 +2789,7 @@ func (x *WithdrawAllResponse) String() string {
 func (*WithdrawAllResponse) ProtoMessage() {}
 
 func (x *WithdrawAllResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tidegate_v1_mitigation_proto_msgTypes[32]
+	mi := &file_tidegate_v1_mitigation_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2719,7 +2802,7 @@ func (x *WithdrawAllResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawAllResponse.ProtoReflect.Descriptor instead.
 func (*WithdrawAllResponse) Descriptor() ([]byte, []int) {
-	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{32}
+	return file_tidegate_v1_mitigation_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WithdrawAllResponse) GetIds() []string {
@@ -2739,6 +2822,13 @@ func (x *WithdrawAllResponse) GetWrite() *WriteInfo {
 func (x *WithdrawAllResponse) GetGoneAtLatest() *timestamppb.Timestamp {
 	if x != nil {
 		return x.GoneAtLatest
+	}
+	return nil
+}
+
+func (x *WithdrawAllResponse) GetStillCarried() []*Carrier {
+	if x != nil {
+		return x.StillCarried
 	}
 	return nil
 }
@@ -2991,13 +3081,19 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x0e\n" +
-	"\x02id\x18\x03 \x01(\tR\x02id\"\xbb\x01\n" +
+	"\x02id\x18\x03 \x01(\tR\x02id\"\xf6\x01\n" +
 	"\x10WithdrawResponse\x127\n" +
 	"\n" +
 	"mitigation\x18\x01 \x01(\v2\x17.tidegate.v1.MitigationR\n" +
 	"mitigation\x12,\n" +
 	"\x05write\x18\x02 \x01(\v2\x16.tidegate.v1.WriteInfoR\x05write\x12@\n" +
-	"\x0egone_at_latest\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\fgoneAtLatest\"\xda\x01\n" +
+	"\x0egone_at_latest\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\fgoneAtLatest\x129\n" +
+	"\rstill_carried\x18F \x03(\v2\x14.tidegate.v1.CarrierR\fstillCarried\"\x81\x01\n" +
+	"\aCarrier\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
+	"\arouters\x18\x02 \x03(\tR\arouters\x12\x16\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\x120\n" +
+	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xda\x01\n" +
 	"\x12WithdrawAllRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x16\n" +
@@ -3007,11 +3103,12 @@ const file_tidegate_v1_mitigation_proto_rawDesc = "" +
 	"\n" +
 	"freeze_for\x18\x15 \x01(\v2\x19.google.protobuf.DurationR\tfreezeFor\x12\x1f\n" +
 	"\vbreak_glass\x18\x1e \x01(\bR\n" +
-	"breakGlass\"\xf4\x01\n" +
+	"breakGlass\"\xaf\x02\n" +
 	"\x13WithdrawAllResponse\x12\x10\n" +
 	"\x03ids\x18\x01 \x03(\tR\x03ids\x12,\n" +
 	"\x05write\x18\x02 \x01(\v2\x16.tidegate.v1.WriteInfoR\x05write\x12@\n" +
-	"\x0egone_at_latest\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\fgoneAtLatest\x12+\n" +
+	"\x0egone_at_latest\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\fgoneAtLatest\x129\n" +
+	"\rstill_carried\x18F \x03(\v2\x14.tidegate.v1.CarrierR\fstillCarried\x12+\n" +
 	"\x06freeze\x18\x14 \x01(\v2\x13.tidegate.v1.FreezeR\x06freeze\x12.\n" +
 	"\averdict\x18\x1e \x01(\v2\x14.tidegate.v1.VerdictR\averdict*\xdf\x01\n" +
 	"\vVerdictKind\x12\x1c\n" +
@@ -3046,7 +3143,7 @@ func file_tidegate_v1_mitigation_proto_rawDescGZIP() []byte {
 }
 
 var file_tidegate_v1_mitigation_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tidegate_v1_mitigation_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_tidegate_v1_mitigation_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_tidegate_v1_mitigation_proto_goTypes = []any{
 	(VerdictKind)(0),              // 0: tidegate.v1.VerdictKind
 	(*ReadInfo)(nil),              // 1: tidegate.v1.ReadInfo
@@ -3080,47 +3177,48 @@ var file_tidegate_v1_mitigation_proto_goTypes = []any{
 	(*ExtendResponse)(nil),        // 29: tidegate.v1.ExtendResponse
 	(*WithdrawRequest)(nil),       // 30: tidegate.v1.WithdrawRequest
 	(*WithdrawResponse)(nil),      // 31: tidegate.v1.WithdrawResponse
-	(*WithdrawAllRequest)(nil),    // 32: tidegate.v1.WithdrawAllRequest
-	(*WithdrawAllResponse)(nil),   // 33: tidegate.v1.WithdrawAllResponse
-	(*durationpb.Duration)(nil),   // 34: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
+	(*Carrier)(nil),               // 32: tidegate.v1.Carrier
+	(*WithdrawAllRequest)(nil),    // 33: tidegate.v1.WithdrawAllRequest
+	(*WithdrawAllResponse)(nil),   // 34: tidegate.v1.WithdrawAllResponse
+	(*durationpb.Duration)(nil),   // 35: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 36: google.protobuf.Timestamp
 }
 var file_tidegate_v1_mitigation_proto_depIdxs = []int32{
-	34, // 0: tidegate.v1.ReadInfo.age:type_name -> google.protobuf.Duration
+	35, // 0: tidegate.v1.ReadInfo.age:type_name -> google.protobuf.Duration
 	0,  // 1: tidegate.v1.Verdict.kind:type_name -> tidegate.v1.VerdictKind
-	34, // 2: tidegate.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
+	35, // 2: tidegate.v1.Verdict.retry_after:type_name -> google.protobuf.Duration
 	3,  // 3: tidegate.v1.Verdict.violations:type_name -> tidegate.v1.FieldViolation
-	35, // 4: tidegate.v1.Cause.since:type_name -> google.protobuf.Timestamp
+	36, // 4: tidegate.v1.Cause.since:type_name -> google.protobuf.Timestamp
 	5,  // 5: tidegate.v1.Step.action:type_name -> tidegate.v1.Action
-	34, // 6: tidegate.v1.Step.after:type_name -> google.protobuf.Duration
-	35, // 7: tidegate.v1.Event.at:type_name -> google.protobuf.Timestamp
+	35, // 6: tidegate.v1.Step.after:type_name -> google.protobuf.Duration
+	36, // 7: tidegate.v1.Event.at:type_name -> google.protobuf.Timestamp
 	5,  // 8: tidegate.v1.Mitigation.action:type_name -> tidegate.v1.Action
 	6,  // 9: tidegate.v1.Mitigation.exempt:type_name -> tidegate.v1.Exemption
-	34, // 10: tidegate.v1.Mitigation.lifetime:type_name -> google.protobuf.Duration
-	35, // 11: tidegate.v1.Mitigation.created:type_name -> google.protobuf.Timestamp
-	35, // 12: tidegate.v1.Mitigation.expires:type_name -> google.protobuf.Timestamp
+	35, // 10: tidegate.v1.Mitigation.lifetime:type_name -> google.protobuf.Duration
+	36, // 11: tidegate.v1.Mitigation.created:type_name -> google.protobuf.Timestamp
+	36, // 12: tidegate.v1.Mitigation.expires:type_name -> google.protobuf.Timestamp
 	8,  // 13: tidegate.v1.Mitigation.causes:type_name -> tidegate.v1.Cause
-	35, // 14: tidegate.v1.Mitigation.ended_at:type_name -> google.protobuf.Timestamp
+	36, // 14: tidegate.v1.Mitigation.ended_at:type_name -> google.protobuf.Timestamp
 	7,  // 15: tidegate.v1.Mitigation.overridden:type_name -> tidegate.v1.Override
 	9,  // 16: tidegate.v1.Mitigation.ladder:type_name -> tidegate.v1.Step
-	35, // 17: tidegate.v1.Mitigation.step_since:type_name -> google.protobuf.Timestamp
-	35, // 18: tidegate.v1.Mitigation.next_step:type_name -> google.protobuf.Timestamp
+	36, // 17: tidegate.v1.Mitigation.step_since:type_name -> google.protobuf.Timestamp
+	36, // 18: tidegate.v1.Mitigation.next_step:type_name -> google.protobuf.Timestamp
 	10, // 19: tidegate.v1.Mitigation.history:type_name -> tidegate.v1.Event
-	34, // 20: tidegate.v1.Mitigation.quiet_time:type_name -> google.protobuf.Duration
-	35, // 21: tidegate.v1.Mitigation.ends_at:type_name -> google.protobuf.Timestamp
+	35, // 20: tidegate.v1.Mitigation.quiet_time:type_name -> google.protobuf.Duration
+	36, // 21: tidegate.v1.Mitigation.ends_at:type_name -> google.protobuf.Timestamp
 	14, // 22: tidegate.v1.Mitigation.awaits:type_name -> tidegate.v1.Awaiting
-	35, // 23: tidegate.v1.Mitigation.approved_at:type_name -> google.protobuf.Timestamp
-	35, // 24: tidegate.v1.Mitigation.break_glass_until:type_name -> google.protobuf.Timestamp
+	36, // 23: tidegate.v1.Mitigation.approved_at:type_name -> google.protobuf.Timestamp
+	36, // 24: tidegate.v1.Mitigation.break_glass_until:type_name -> google.protobuf.Timestamp
 	16, // 25: tidegate.v1.Mitigation.prices:type_name -> tidegate.v1.Price
 	13, // 26: tidegate.v1.Mitigation.collateral:type_name -> tidegate.v1.Collateral
 	15, // 27: tidegate.v1.Mitigation.near_misses:type_name -> tidegate.v1.NearMiss
-	35, // 28: tidegate.v1.Freeze.since:type_name -> google.protobuf.Timestamp
-	35, // 29: tidegate.v1.Freeze.until:type_name -> google.protobuf.Timestamp
-	35, // 30: tidegate.v1.Awaiting.at:type_name -> google.protobuf.Timestamp
-	35, // 31: tidegate.v1.Awaiting.until:type_name -> google.protobuf.Timestamp
+	36, // 28: tidegate.v1.Freeze.since:type_name -> google.protobuf.Timestamp
+	36, // 29: tidegate.v1.Freeze.until:type_name -> google.protobuf.Timestamp
+	36, // 30: tidegate.v1.Awaiting.at:type_name -> google.protobuf.Timestamp
+	36, // 31: tidegate.v1.Awaiting.until:type_name -> google.protobuf.Timestamp
 	17, // 32: tidegate.v1.Price.routers:type_name -> tidegate.v1.RouterRoom
 	5,  // 33: tidegate.v1.StartRequest.action:type_name -> tidegate.v1.Action
-	34, // 34: tidegate.v1.StartRequest.lifetime:type_name -> google.protobuf.Duration
+	35, // 34: tidegate.v1.StartRequest.lifetime:type_name -> google.protobuf.Duration
 	4,  // 35: tidegate.v1.StartResponse.verdict:type_name -> tidegate.v1.Verdict
 	11, // 36: tidegate.v1.StartResponse.mitigation:type_name -> tidegate.v1.Mitigation
 	2,  // 37: tidegate.v1.StartResponse.write:type_name -> tidegate.v1.WriteInfo
@@ -3135,39 +3233,42 @@ var file_tidegate_v1_mitigation_proto_depIdxs = []int32{
 	12, // 46: tidegate.v1.ListResponse.freeze:type_name -> tidegate.v1.Freeze
 	11, // 47: tidegate.v1.WatchResponse.mitigation:type_name -> tidegate.v1.Mitigation
 	1,  // 48: tidegate.v1.WatchResponse.read:type_name -> tidegate.v1.ReadInfo
-	34, // 49: tidegate.v1.ExtendRequest.lifetime:type_name -> google.protobuf.Duration
+	35, // 49: tidegate.v1.ExtendRequest.lifetime:type_name -> google.protobuf.Duration
 	11, // 50: tidegate.v1.ExtendResponse.mitigation:type_name -> tidegate.v1.Mitigation
 	2,  // 51: tidegate.v1.ExtendResponse.write:type_name -> tidegate.v1.WriteInfo
 	4,  // 52: tidegate.v1.ExtendResponse.verdict:type_name -> tidegate.v1.Verdict
 	11, // 53: tidegate.v1.WithdrawResponse.mitigation:type_name -> tidegate.v1.Mitigation
 	2,  // 54: tidegate.v1.WithdrawResponse.write:type_name -> tidegate.v1.WriteInfo
-	35, // 55: tidegate.v1.WithdrawResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
-	34, // 56: tidegate.v1.WithdrawAllRequest.freeze_for:type_name -> google.protobuf.Duration
-	2,  // 57: tidegate.v1.WithdrawAllResponse.write:type_name -> tidegate.v1.WriteInfo
-	35, // 58: tidegate.v1.WithdrawAllResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
-	12, // 59: tidegate.v1.WithdrawAllResponse.freeze:type_name -> tidegate.v1.Freeze
-	4,  // 60: tidegate.v1.WithdrawAllResponse.verdict:type_name -> tidegate.v1.Verdict
-	18, // 61: tidegate.v1.MitigationService.Start:input_type -> tidegate.v1.StartRequest
-	20, // 62: tidegate.v1.MitigationService.Preview:input_type -> tidegate.v1.PreviewRequest
-	22, // 63: tidegate.v1.MitigationService.Get:input_type -> tidegate.v1.GetRequest
-	24, // 64: tidegate.v1.MitigationService.List:input_type -> tidegate.v1.ListRequest
-	26, // 65: tidegate.v1.MitigationService.Watch:input_type -> tidegate.v1.WatchRequest
-	28, // 66: tidegate.v1.MitigationService.Extend:input_type -> tidegate.v1.ExtendRequest
-	30, // 67: tidegate.v1.MitigationService.Withdraw:input_type -> tidegate.v1.WithdrawRequest
-	32, // 68: tidegate.v1.MitigationService.WithdrawAll:input_type -> tidegate.v1.WithdrawAllRequest
-	19, // 69: tidegate.v1.MitigationService.Start:output_type -> tidegate.v1.StartResponse
-	21, // 70: tidegate.v1.MitigationService.Preview:output_type -> tidegate.v1.PreviewResponse
-	23, // 71: tidegate.v1.MitigationService.Get:output_type -> tidegate.v1.GetResponse
-	25, // 72: tidegate.v1.MitigationService.List:output_type -> tidegate.v1.ListResponse
-	27, // 73: tidegate.v1.MitigationService.Watch:output_type -> tidegate.v1.WatchResponse
-	29, // 74: tidegate.v1.MitigationService.Extend:output_type -> tidegate.v1.ExtendResponse
-	31, // 75: tidegate.v1.MitigationService.Withdraw:output_type -> tidegate.v1.WithdrawResponse
-	33, // 76: tidegate.v1.MitigationService.WithdrawAll:output_type -> tidegate.v1.WithdrawAllResponse
-	69, // [69:77] is the sub-list for method output_type
-	61, // [61:69] is the sub-list for method input_type
-	61, // [61:61] is the sub-list for extension type_name
-	61, // [61:61] is the sub-list for extension extendee
-	0,  // [0:61] is the sub-list for field type_name
+	36, // 55: tidegate.v1.WithdrawResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
+	32, // 56: tidegate.v1.WithdrawResponse.still_carried:type_name -> tidegate.v1.Carrier
+	36, // 57: tidegate.v1.Carrier.until:type_name -> google.protobuf.Timestamp
+	35, // 58: tidegate.v1.WithdrawAllRequest.freeze_for:type_name -> google.protobuf.Duration
+	2,  // 59: tidegate.v1.WithdrawAllResponse.write:type_name -> tidegate.v1.WriteInfo
+	36, // 60: tidegate.v1.WithdrawAllResponse.gone_at_latest:type_name -> google.protobuf.Timestamp
+	32, // 61: tidegate.v1.WithdrawAllResponse.still_carried:type_name -> tidegate.v1.Carrier
+	12, // 62: tidegate.v1.WithdrawAllResponse.freeze:type_name -> tidegate.v1.Freeze
+	4,  // 63: tidegate.v1.WithdrawAllResponse.verdict:type_name -> tidegate.v1.Verdict
+	18, // 64: tidegate.v1.MitigationService.Start:input_type -> tidegate.v1.StartRequest
+	20, // 65: tidegate.v1.MitigationService.Preview:input_type -> tidegate.v1.PreviewRequest
+	22, // 66: tidegate.v1.MitigationService.Get:input_type -> tidegate.v1.GetRequest
+	24, // 67: tidegate.v1.MitigationService.List:input_type -> tidegate.v1.ListRequest
+	26, // 68: tidegate.v1.MitigationService.Watch:input_type -> tidegate.v1.WatchRequest
+	28, // 69: tidegate.v1.MitigationService.Extend:input_type -> tidegate.v1.ExtendRequest
+	30, // 70: tidegate.v1.MitigationService.Withdraw:input_type -> tidegate.v1.WithdrawRequest
+	33, // 71: tidegate.v1.MitigationService.WithdrawAll:input_type -> tidegate.v1.WithdrawAllRequest
+	19, // 72: tidegate.v1.MitigationService.Start:output_type -> tidegate.v1.StartResponse
+	21, // 73: tidegate.v1.MitigationService.Preview:output_type -> tidegate.v1.PreviewResponse
+	23, // 74: tidegate.v1.MitigationService.Get:output_type -> tidegate.v1.GetResponse
+	25, // 75: tidegate.v1.MitigationService.List:output_type -> tidegate.v1.ListResponse
+	27, // 76: tidegate.v1.MitigationService.Watch:output_type -> tidegate.v1.WatchResponse
+	29, // 77: tidegate.v1.MitigationService.Extend:output_type -> tidegate.v1.ExtendResponse
+	31, // 78: tidegate.v1.MitigationService.Withdraw:output_type -> tidegate.v1.WithdrawResponse
+	34, // 79: tidegate.v1.MitigationService.WithdrawAll:output_type -> tidegate.v1.WithdrawAllResponse
+	72, // [72:80] is the sub-list for method output_type
+	64, // [64:72] is the sub-list for method input_type
+	64, // [64:64] is the sub-list for extension type_name
+	64, // [64:64] is the sub-list for extension extendee
+	0,  // [0:64] is the sub-list for field type_name
 }
 
 func init() { file_tidegate_v1_mitigation_proto_init() }
@@ -3181,7 +3282,7 @@ func file_tidegate_v1_mitigation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tidegate_v1_mitigation_proto_rawDesc), len(file_tidegate_v1_mitigation_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   33,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
