@@ -37,7 +37,7 @@ func (b *book) lives() (map[string]*life, map[flowspec.Key]*life) {
 			continue
 		}
 		if known := byID[x.id]; known != nil { // another start found it active
-			if known.start.index == 0 {
+			if x.index > 0 && (known.start.index == 0 || x.index < known.start.index) {
 				known.start = x
 			}
 			continue

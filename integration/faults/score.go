@@ -5,9 +5,13 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/anishathalye/porcupine"
+
+	"github.com/tidegate/tidegate/policy"
 )
 
 // stamp is how times are written.
@@ -115,9 +119,12 @@ type rivalry struct {
 }
 
 // answer is what came of it.
-type answer struct {
-	refused, id string
-	wrote       bool // an entry of the log; a start that finds its like active writes none and answers with that
+type answer struct{ refused, id string }
+
+// slotState is the id of the active mitigation, empty for none, and the newest id that there was.
+type slotState struct {
+	active string
+	newest policy.MitigationID
 }
 
 // contradiction is a slot whose writes no order explains; empty if there is none. A slot holds the id of one active
@@ -129,7 +136,7 @@ func contradiction(writes []*write) string {
 			continue // nobody competes with a detector, whose answers have no index
 		}
 		slots[x.slot] = append(slots[x.slot], porcupine.Operation{
-			ClientId: x.client, Input: rivalry{x.withdra, x.id}, Output: answer{x.refused, x.id, x.index > 0},
+			ClientId: x.client, Input: rivalry{x.withdra, x.id}, Output: answer{x.refused, x.id},
 			Call: x.invoke.Sub(writes[0].invoke).Nanoseconds(), Return: x.respond.Sub(writes[0].invoke).Nanoseconds(),
 		})
 	}
@@ -141,26 +148,26 @@ func contradiction(writes []*write) string {
 	return ""
 }
 
-// slotModel is one slot: its state is the active mitigation's id. A mitigation that expires is not of a contended slot.
+// slotModel is one slot. A start that finds its like active is answered with that one; ids are never given twice.
 func slotModel() porcupine.Model {
 	return porcupine.Model{
-		Init: func() any { return "" },
+		Init: func() any { return slotState{} },
 		Step: func(state, input, output any) (bool, any) {
-			active, _ := state.(string)
+			now, _ := state.(slotState)
 			call, _ := input.(rivalry)
 			got, _ := output.(answer)
 			switch {
 			case call.withdraw && got.refused == "":
-				return active == call.id, ""
+				return now.active == call.id, slotState{newest: now.newest}
 			case call.withdraw:
-				return active != call.id && got.refused == "mitigation_over", active
+				return now.active != call.id && got.refused == "mitigation_over", now
 			case got.refused != "":
-				return false, active
-			case got.wrote:
-				return active == "", got.id
-			default:
-				return active == got.id, active
+				return false, now
+			case now.active != "":
+				return now.active == got.id, now
 			}
+			n, err := strconv.ParseUint(strings.TrimPrefix(got.id, "M"), 10, 64)
+			return err == nil && policy.MitigationID(n) > now.newest, slotState{got.id, policy.MitigationID(n)}
 		},
 	}
 }
