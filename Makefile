@@ -14,6 +14,9 @@ GO ?= go
 export CGO_ENABLED := 0
 # Seconds that each fuzz target gets; CI and `make test` use the default.
 FUZZTIME ?= 10s
+# How long `make soak` causes faults, and the seed of the first cluster; empty: a new one.
+MINUTES ?= 10
+SEED ?=
 # What `make bench` measures: all, or chapters by a pattern, such as BENCH=latency.
 BENCH ?= .
 # What `make microbench` measures: the packages' own benchmarks.
@@ -52,6 +55,11 @@ bench: build ## every promised figure with its definition and target, in 5 minut
 	TIDEGATE_BIN=$(CURDIR)/bin/tidegate TIDEGATE_BENCH=$(CURDIR)/bin/bench.json \
 	  $(GO) test -run '^$$' -bench '^BenchmarkTargets$$/$(BENCH)' -benchtime 1x -timeout 6m ./integration/bench
 
+.PHONY: soak
+soak: build ## faults at random for MINUTES=10, and a scoreboard (root; SEED=)
+	$(GO) build -o bin/soak ./integration/soak
+	TIDEGATE_BIN=$(CURDIR)/bin/tidegate bin/soak -minutes $(MINUTES) $(if $(SEED),-seed $(SEED))
+
 .PHONY: microbench
 microbench: ## the packages' own benchmarks (BENCH=pattern, BENCH_PACKAGES=./bgp)
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 30m $(BENCH_PACKAGES)
@@ -81,6 +89,10 @@ fuzz: ## each fuzz target for FUZZTIME (default 10s)
 .PHONY: interop
 interop: build ## integration tests against FRR, BIRD, ExaBGP, gobgpd (root; see make setup)
 	@$(RUN) interop
+
+.PHONY: faults
+faults: build ## every fault on a cluster at work, judged by three routers (root; FAULTS_SEED=, FAULTS_ONLY=)
+	@$(RUN) faults
 
 .PHONY: setup
 setup: ## install the routers as Debian packages (root), without starting them

@@ -38,6 +38,11 @@ func properties(pkg goPackage, functions []string) bool {
 	})
 }
 
+// interopTests selects the integration tests, but not the faults.
+func interopTests(pkg goPackage, functions []string) bool {
+	return len(functions) > 0 && inside(pkg.ImportPath, integration) && !inside(pkg.ImportPath, faults)
+}
+
 // inside reports whether the package is root or below it.
 func inside(pkg, root string) bool {
 	return pkg == root || strings.HasPrefix(pkg, root+"/")

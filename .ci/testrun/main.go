@@ -42,7 +42,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return fmt.Errorf("cannot read flags: %w", err)
 	}
 	if flags.NArg() != 1 {
-		return fmt.Errorf("cannot run %q: want one of all, unit, race, property, fuzz, interop", flags.Args())
+		return fmt.Errorf("cannot run %q: want one of all, unit, race, property, fuzz, interop, faults", flags.Args())
 	}
 	binary, err := filepath.Abs("bin/tidegate")
 	if err != nil {

@@ -16,6 +16,9 @@ import (
 // integration holds the black-box tests, which need the built binary and, most of them, root.
 const integration = "github.com/tidegate/tidegate/integration"
 
+// faults is the part of them that breaks processes, networks and disks under a cluster at work: a step of its own.
+const faults = integration + "/faults"
+
 // self is this program: ./... does not reach it, because of the dot in .ci.
 const self = "./.ci/testrun"
 
@@ -53,13 +56,14 @@ type runner struct {
 
 // plan returns the steps of a target. A test belongs to exactly one step of "all":
 //   - TestProperty… runs millions of cases and goes without the race detector;
-//   - everything in integration/ runs against the built binary;
+//   - everything in integration/ but integration/faults runs against the built binary;
 //   - every other test, example and fuzz seed runs once, under the race detector.
 func (r *runner) plan(target string) ([]step, error) {
 	race := step{"race", r.race}
 	property := step{"property", r.property}
 	fuzz := step{"fuzz", r.fuzz}
 	interop := step{"interop", r.interop}
+	faults := step{"faults", r.faults}
 	switch target {
 	case "all":
 		return []step{
@@ -79,8 +83,10 @@ func (r *runner) plan(target string) ([]step, error) {
 		return []step{fuzz}, nil
 	case "interop":
 		return []step{interop}, nil
+	case "faults":
+		return []step{faults}, nil
 	default:
-		return nil, fmt.Errorf("cannot run %q: want all, unit, race, property, fuzz or interop", target)
+		return nil, fmt.Errorf("cannot run %q: want all, unit, race, property, fuzz, interop or faults", target)
 	}
 }
 
@@ -208,7 +214,17 @@ func deadlineRace(rs []result) bool {
 // namespaces and daemons.
 func (r *runner) interop(ctx context.Context, t *tally) error {
 	t.verbose = true
-	return r.test(ctx, t, []string{integration + "/..."}, "-count=1", "-p=1", "-timeout=15m")
+	pkgs, err := packages(ctx, interopTests)
+	if err != nil {
+		return err
+	}
+	return r.test(ctx, t, pkgs, "-count=1", "-p=1", "-timeout=15m")
+}
+
+// faults breaks what can break, for some minutes.
+func (r *runner) faults(ctx context.Context, t *tally) error {
+	t.verbose = true
+	return r.test(ctx, t, []string{faults}, "-count=1", "-timeout=20m")
 }
 
 // test runs `go test -json` and feeds the tally. A failed test is not an error here, it is

@@ -198,7 +198,7 @@ func TestDeadlineRace(t *testing.T) {
 }
 
 func TestSelections(t *testing.T) {
-	type row struct{ unit, property bool }
+	type row struct{ unit, property, interop bool }
 	tests := []struct {
 		name      string
 		pkg       string
@@ -208,13 +208,14 @@ func TestSelections(t *testing.T) {
 		{"no tests", "github.com/tidegate/tidegate/policy", nil, row{}},
 		{"plain tests", "github.com/tidegate/tidegate/policy", []string{"TestA"}, row{unit: true}},
 		{"with a property", "github.com/tidegate/tidegate/policy", []string{"TestA", "TestPropertyB"}, row{unit: true, property: true}},
-		{"integration", "github.com/tidegate/tidegate/integration/faults", []string{"TestPropertyB"}, row{}},
+		{"faults", "github.com/tidegate/tidegate/integration/faults", []string{"TestPropertyB"}, row{}},
+		{"integration", "github.com/tidegate/tidegate/integration/lab", []string{"TestPropertyB"}, row{interop: true}},
 		{"a name like integration", "github.com/tidegate/tidegate/integrations", []string{"TestA"}, row{unit: true}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			pkg := goPackage{ImportPath: tt.pkg}
-			got := row{unitTests(pkg, tt.functions), properties(pkg, tt.functions)}
+			got := row{unitTests(pkg, tt.functions), properties(pkg, tt.functions), interopTests(pkg, tt.functions)}
 			if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(row{})); diff != "" {
 				t.Errorf("selection (-want +got):\n%s", diff)
 			}
@@ -247,7 +248,7 @@ func TestListSeesThisTest(t *testing.T) {
 
 func TestPlanKnowsItsTargets(t *testing.T) {
 	r := &runner{out: io.Discard}
-	for _, target := range []string{"all", "unit", "race", "property", "fuzz", "interop"} {
+	for _, target := range []string{"all", "unit", "race", "property", "fuzz", "interop", "faults"} {
 		if _, err := r.plan(target); err != nil {
 			t.Errorf("plan(%q): %v", target, err)
 		}

@@ -147,7 +147,7 @@ func (n *Node) wire() (*wiring, error) {
 		return nil, err
 	}
 	deps := controller.Deps{
-		Logger: n.log.With("part", "controller"), Elapsed: elapsed, Now: time.Now, Speaker: w.speaker,
+		Logger: n.log.With("part", "controller"), Elapsed: elapsed, Now: wallClock(), Speaker: w.speaker,
 		Secret: n.secret, Registerer: w.registry,
 	}
 	if err := w.network(&deps); err != nil {
@@ -204,9 +204,9 @@ func (w *wiring) parts() ([]part, error) {
 		return nil, err
 	}
 	w.dialer = api.NewDialer(w.keys.Client, cfg.Cluster.Name)
-	refusals := audit.NewRefusals(time.Now)
+	refusals := audit.NewRefusals(wallClock())
 	trail := audit.NewWriter(audit.Config{Dir: filepath.Join(cfg.DataDir, "audit"), Cluster: cfg.Cluster.Name, Node: cfg.Node},
-		audit.Deps{Source: w.controller, Refusals: refusals, Logger: log.With("part", "audit"), Now: time.Now})
+		audit.Deps{Source: w.controller, Refusals: refusals, Logger: log.With("part", "audit"), Now: wallClock()})
 	server, err := api.New(api.Config{Cluster: cfg.Cluster.Name, Version: w.n.deps.Version, Limits: cfg.Limits}, api.Deps{
 		Controller: w.controller, Logger: log.With("part", "api"), Dial: w.dialer.Dial, Registerer: w.registry,
 		AuditFiles: trail, Refused: refusals.Note, Certificate: w.keys,

@@ -181,7 +181,7 @@ func RunSpeaker(ctx context.Context, cfg Config, deps Deps) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	feed := remote.NewFeed(remote.FeedDeps{
-		Announcer: s, Log: log, Version: deps.Version, Elapsed: elapsed, Now: time.Now, BootID: boot,
+		Announcer: s, Log: log, Version: deps.Version, Elapsed: elapsed, Now: wallClock(), BootID: boot,
 		Keep:     func(data []byte) error { return bgp.ReplaceFile(cfg.setFile(), data) },
 		Metrics:  func() ([][]byte, error) { return gather(registry) },
 		Shutdown: stop,

@@ -45,6 +45,7 @@ type Lab struct {
 
 	mu        sync.Mutex // guards what follows
 	processes []*Process
+	sites     []*Site
 }
 
 // New makes a namespace and a directory for files and logs. Leftovers of labs whose test was killed are removed first.
@@ -87,11 +88,19 @@ func (l *Lab) Namespace() *Namespace { return l.ns }
 func (l *Lab) Close() error {
 	l.mu.Lock()
 	processes := slices.Clone(l.processes)
+	sites := slices.Clone(l.sites)
 	l.mu.Unlock()
+	for _, s := range sites {
+		_ = s.Freeze(false) // who waits for a frozen disk survives SIGKILL; most are not frozen
+	}
 	for _, p := range slices.Backward(processes) {
 		p.Kill()
 	}
-	return errors.Join(l.endLeft(), l.ns.Close(), os.RemoveAll(l.dir))
+	err := l.endLeft()
+	for _, s := range sites {
+		err = errors.Join(err, s.ns.Close())
+	}
+	return errors.Join(err, l.ns.Close(), os.RemoveAll(l.dir))
 }
 
 // endLeft kills what a process of this lab has started and left running, as a killed node leaves its speaker: processes

@@ -1,8 +1,10 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,14 +30,18 @@ const (
 // Namespace is a network namespace with its loopback interface up.
 type Namespace struct {
 	name string   // empty: the network of this process
+	own  bool     // mounts made inside are seen inside only
 	lock *os.File // held for as long as this process lives and uses it; nil with an empty name
 	work chan func()
 	done chan struct{} // closed when the worker has ended
 }
 
 // newNamespace makes a namespace and the worker that lives in it.
-func newNamespace() (*Namespace, error) {
-	ns := &Namespace{work: make(chan func()), done: make(chan struct{})}
+func newNamespace() (*Namespace, error) { return makeNamespace(false) }
+
+// makeNamespace is newNamespace; with own, what is mounted inside is seen inside only, and gone with the last process.
+func makeNamespace(own bool) (*Namespace, error) {
+	ns := &Namespace{own: own, work: make(chan func()), done: make(chan struct{})}
 	for i := 1; ns.lock == nil; i++ {
 		ns.name = fmt.Sprintf("%s%d-%d", prefix, os.Getpid(), i)
 		var err error
@@ -92,11 +98,36 @@ func (n *Namespace) enter() error {
 	if err == nil {
 		err = errors.Join(unix.Setns(fd, unix.CLONE_NEWNET), unix.Close(fd))
 	}
+	if err == nil && n.own {
+		// CLONE_FS: a thread that shares its working directory with others may not leave their mounts.
+		err = errors.Join(unix.Unshare(unix.CLONE_FS|unix.CLONE_NEWNS), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+	}
 	if err != nil {
 		return fmt.Errorf("cannot enter namespace %q: %w", n.name, err)
 	}
 	return nil
 }
+
+// Dial connects to a literal address from inside of the namespace, without keeping others from Do meanwhile.
+func (n *Namespace) Dial(ctx context.Context, address string) (net.Conn, error) {
+	var conn net.Conn
+	var err error
+	dialled := make(chan struct{})
+	go func() {
+		defer close(dialled)
+		runtime.LockOSThread() // never unlocked, as in live
+		visitor := Namespace{name: n.name}
+		if err = visitor.enter(); err == nil {
+			var d net.Dialer
+			conn, err = d.DialContext(ctx, "tcp", address)
+		}
+	}()
+	<-dialled
+	return conn, err
+}
+
+// Processes are the ids of all processes inside, whoever started them.
+func (n *Namespace) Processes() ([]int, error) { return pidsIn(n.name) }
 
 // Name is the name by which ip netns knows it.
 func (n *Namespace) Name() string { return n.name }
@@ -140,10 +171,13 @@ func removeNamespace(name string) error {
 	defer deadline.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for {
+	for first := true; ; first = false {
 		pids, err := pidsIn(name)
 		if err != nil {
 			return err
+		}
+		if first {
+			thaw(pids)
 		}
 		if len(pids) == 0 {
 			return ip("netns", "del", name)
@@ -159,6 +193,33 @@ func removeNamespace(name string) error {
 		}
 	}
 }
+
+// thaw ends the freeze of every file system of a lab that one of the processes sees: who waits for a frozen one survives
+// SIGKILL. Errors do not matter: most are not frozen.
+func thaw(pids []int) {
+	for _, pid := range pids {
+		mounts, err := os.ReadFile(fmt.Sprintf("/proc/%d/mounts", pid))
+		if err != nil {
+			continue // it is gone
+		}
+		for line := range strings.Lines(string(mounts)) {
+			words := strings.Fields(line)
+			if len(words) < 3 || words[2] != "ext4" || !strings.Contains(words[1], "/"+prefix) {
+				continue
+			}
+			if fd, err := unix.Open(fmt.Sprintf("/proc/%d/root%s", pid, words[1]), unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
+				_ = unix.IoctlSetInt(fd, fiThaw, 0)
+				_ = unix.Close(fd)
+			}
+		}
+	}
+}
+
+// The requests of ioctl that fsfreeze makes (linux/fs.h): FIFREEZE and FITHAW.
+const (
+	fiFreeze = 0xc0045877
+	fiThaw   = 0xc0045878
+)
 
 // pidsIn lists the processes of a namespace, but not this one, whose worker thread is inside.
 func pidsIn(name string) ([]int, error) {
@@ -231,4 +292,17 @@ func ip(args ...string) error {
 		return fmt.Errorf("cannot run ip %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
 	}
 	return nil
+}
+
+// freeze stops all writes to the file system that holds dir, or lets them go on.
+func freeze(dir string, on bool) error {
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	request := uint(fiThaw)
+	if on {
+		request = fiFreeze
+	}
+	return errors.Join(unix.IoctlSetInt(fd, request, 0), unix.Close(fd))
 }

@@ -3,7 +3,9 @@
 package lab
 
 import (
+	"context"
 	"errors"
+	"net"
 	"os/exec"
 )
 
@@ -18,6 +20,16 @@ func newNamespace() (*Namespace, error) { return nil, errLinux }
 func ownNetwork() (*Namespace, error) { return &Namespace{}, nil }
 
 func removeLeftovers() error { return errLinux }
+
+func makeNamespace(bool) (*Namespace, error) { return nil, errLinux }
+
+// Dial needs Linux.
+func (*Namespace) Dial(context.Context, string) (net.Conn, error) { return nil, errLinux }
+
+// Processes needs Linux.
+func (*Namespace) Processes() ([]int, error) { return nil, errLinux }
+
+func freeze(string, bool) error { return errLinux }
 
 // Name is empty.
 func (*Namespace) Name() string { return "" }

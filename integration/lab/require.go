@@ -76,3 +76,26 @@ func Versions(ctx context.Context) (map[string]string, error) {
 	}
 	return out, nil
 }
+
+// RequireFaults is Require for tests that break networks and disks: nftables, file systems in files, and what the kernel
+// must have for them.
+func RequireFaults(t testing.TB) {
+	t.Helper()
+	if missing := AbsentForFaults(); len(missing) > 0 {
+		Missing(t, missing...)
+	}
+}
+
+// AbsentForFaults lists what this machine does not have of what RequireFaults asks for.
+func AbsentForFaults() []string {
+	missing := absent()
+	for deb, program := range map[string]string{"nftables": "nft", "e2fsprogs": "mkfs.ext4", "mount": "losetup"} {
+		if _, err := exec.LookPath(program); err != nil {
+			missing = append(missing, "the Debian package "+deb+" ("+program+" is not in PATH)")
+		}
+	}
+	if _, err := os.Stat("/dev/loop-control"); err != nil {
+		missing = append(missing, "loop devices in the kernel (/dev/loop-control)")
+	}
+	return missing
+}
