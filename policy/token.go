@@ -170,15 +170,8 @@ func (s *State) pruneTokens() {
 	}
 }
 
-func (r *CreateTokenRequest) validate(s *State) []Violation {
-	var vs violations
-	t := &r.Token
-	if !isName(t.Name) {
-		vs.add("name", "write letters, digits, . - and _", "%q is not a name", clip(t.Name))
-	}
-	if !slices.Contains(TokenRoles(), t.Role) {
-		vs.add("role", "write "+strings.Join(TokenRoles(), ", ")+"; members, admins and approvers show a certificate", "a token has no role %q", clip(t.Role))
-	}
+// tokenOf checks whom a token stands for: a customer, or a detector.
+func (vs *violations) tokenOf(s *State, t *Token) {
 	switch _, known := s.Customer(t.Customer); {
 	case t.Role != "customer" && t.Customer != "":
 		vs.add("customer", "leave it out, or write role customer", "a token of role %s belongs to no customer", clip(t.Role))
@@ -194,6 +187,18 @@ func (r *CreateTokenRequest) validate(s *State) []Violation {
 	case !isName(t.Source):
 		vs.add("source", "name a detector", "%q is not a name", clip(t.Source))
 	}
+}
+
+func (r *CreateTokenRequest) validate(s *State) []Violation {
+	var vs violations
+	t := &r.Token
+	if !isName(t.Name) {
+		vs.add("name", "write letters, digits, . - and _", "%q is not a name", clip(t.Name))
+	}
+	if !slices.Contains(TokenRoles(), t.Role) {
+		vs.add("role", "write "+strings.Join(TokenRoles(), ", ")+"; members, admins and approvers show a certificate", "a token has no role %q", clip(t.Role))
+	}
+	vs.tokenOf(s, t)
 	if r.Lifetime < shortestLife || r.Lifetime > MaxTokenLifetime {
 		vs.add("lifetime", fmt.Sprintf("write %s to %s", span(shortestLife), span(MaxTokenLifetime)), "a token cannot be good for %s", r.Lifetime)
 	}
