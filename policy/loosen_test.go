@@ -44,6 +44,7 @@ func TestLoosening(t *testing.T) {
 		{"a start that is observed now", asking(), asks(func(p *policy.Policy) { p.Mode = policy.ModeObserve }), ""},
 		{"a step", asks(same), asks(func(p *policy.Policy) { p.Ladder[1].Mode = policy.ModeAuto }), "policy steps would take step 2 (discard) without approval"},
 		{"a step that goes", asks(same), asks(func(p *policy.Policy) { p.Ladder, p.Relax = p.Ladder[:1], policy.RelaxNever }), ""},
+		{"the steps before one that asked", asks(same), asks(func(p *policy.Policy) { p.Ladder = []policy.Step{p.Ladder[0], p.Ladder[2]} }), "policy steps would take step 2 (rtbh) without approval"},
 		{"a relaxation", asks(same), asks(func(p *policy.Policy) { p.Relax = policy.RelaxAuto }), "policy steps would relax without approval"},
 		{"a relaxation that goes", asks(same), asks(func(p *policy.Policy) { p.Relax = policy.RelaxNever }), ""},
 		{"another lifetime", asks(same), asks(func(p *policy.Policy) { p.Lifetime++ }), ""},
@@ -137,7 +138,7 @@ func TestHeldIsSaid(t *testing.T) {
 
 // TestAuditOutcome: what a record's item did is told from what the State remembers of the objects that it names.
 func TestAuditOutcome(t *testing.T) {
-	w := newWorld(t, append(inventory(), asking(), bounds(func(sg *policy.Safeguards) { sg.ApprovalWithdrawals = 1 }))...)
+	w := asks(t, asking(), bounds(func(sg *policy.Safeguards) { sg.ApprovalWithdrawals = 1 }))
 	outcome := func(objects ...string) string {
 		return w.s.AuditOutcome(&policy.AuditRecord{Index: w.index, Objects: objects})
 	}
