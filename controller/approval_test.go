@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/tidegate/tidegate/policy"
@@ -62,4 +63,40 @@ func TestPendingOutlivesTheLeader(t *testing.T) {
 			t.Errorf("M3 ended %q", m.End)
 		}
 	})
+}
+
+// TestApprovalIsInformed: an approval is judged with what was reported in this term, in this batch or before it, and a preview
+// asks the same.
+func TestApprovalIsInformed(t *testing.T) {
+	noon := time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
+	term := newMemory()
+	var heard hearsay
+	term.told = heard.begin()
+	b := &batch{memory: newMemory(), term: term}
+	term.reported[1] = lastReport{at: noon}
+	term.reported[2] = lastReport{at: noon}
+	b.memory.reported[2] = lastReport{at: noon.Add(time.Minute), source: "flowmon", confidence: 0.5}
+	for id, want := range map[policy.MitigationID]policy.AttackReport{
+		1: {ID: 1, At: noon},
+		2: {ID: 2, At: noon.Add(time.Minute), Source: "flowmon", Confidence: 0.5},
+		3: {ID: 3},
+	} {
+		r, ok := b.informed(&policy.ApproveRequest{Mitigation: id}).(*policy.ApproveRequest)
+		if !ok || r.Report == nil {
+			t.Fatalf("M%d is approved without a report", id)
+		}
+		if diff := cmp.Diff(want, *r.Report); diff != "" {
+			t.Errorf("M%d (-want +got):\n%s", id, diff)
+		}
+	}
+	if r, ok := b.informed(&policy.ApproveRequest{Order: 1}).(*policy.ApproveRequest); !ok || r.Report != nil {
+		t.Error("an order is informed")
+	}
+	term.merge(b.memory, noon.Add(time.Minute))
+	if got := heard.last(2); !got.Equal(noon.Add(time.Minute)) || !heard.last(3).IsZero() {
+		t.Errorf("told of M2 at %s, of M3 at %s", got, heard.last(3))
+	}
+	if heard.begin(); !heard.last(2).IsZero() {
+		t.Error("a new term knows what the one before heard")
+	}
 }

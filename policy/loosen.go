@@ -65,8 +65,10 @@ func (d *Policy) loosenedBy(next *Policy) []string {
 	if d.asksAtStart() && !next.asksAtStart() {
 		why = append(why, fmt.Sprintf("policy %s would start without approval", d.Name))
 	}
+	gated := false // what comes after a step that asks is reached by a second person only
 	for i, step := range next.steps() {
-		if i > 0 && step.Mode != ModeApprove && d.asksFor(step.Action) {
+		gated = gated || i > 0 && step.Mode == ModeApprove
+		if i > 0 && !gated && d.asksFor(step.Action) {
 			why = append(why, fmt.Sprintf("policy %s would take step %d (%s) without approval", d.Name, i+1, step.Action))
 		}
 	}

@@ -44,6 +44,7 @@ func TestLoosening(t *testing.T) {
 		{"a start that is observed now", asking(), asks(func(p *policy.Policy) { p.Mode = policy.ModeObserve }), ""},
 		{"a step", asks(same), asks(func(p *policy.Policy) { p.Ladder[1].Mode = policy.ModeAuto }), "policy steps would take step 2 (discard) without approval"},
 		{"a step that goes", asks(same), asks(func(p *policy.Policy) { p.Ladder, p.Relax = p.Ladder[:1], policy.RelaxNever }), ""},
+		{"the steps before one that asked", asks(same), asks(func(p *policy.Policy) { p.Ladder = []policy.Step{p.Ladder[0], p.Ladder[2]} }), "policy steps would take step 2 (rtbh) without approval"},
 		{"a relaxation", asks(same), asks(func(p *policy.Policy) { p.Relax = policy.RelaxAuto }), "policy steps would relax without approval"},
 		{"a relaxation that goes", asks(same), asks(func(p *policy.Policy) { p.Relax = policy.RelaxNever }), ""},
 		{"another lifetime", asks(same), asks(func(p *policy.Policy) { p.Lifetime++ }), ""},
@@ -132,5 +133,36 @@ func TestHeldIsSaid(t *testing.T) {
 	d = w.must(policy.Merged, policy.CodeRepetition, signal("a", 4, policy.VectorCarpetBombing, carpet))
 	if want := "M1 is already active for this attack"; d.Verdict.Reason.Text != want {
 		t.Errorf("%q, want %q", d.Verdict.Reason.Text, want)
+	}
+}
+
+// TestAuditOutcome: what a record's item did is told from what the State remembers of the objects that it names.
+func TestAuditOutcome(t *testing.T) {
+	w := asks(t, asking(), bounds(func(sg *policy.Safeguards) { sg.ApprovalWithdrawals = 1 }))
+	outcome := func(objects ...string) string {
+		return w.s.AuditOutcome(&policy.AuditRecord{Index: w.index, Objects: objects})
+	}
+	for i, step := range []struct {
+		by      policy.Principal
+		req     policy.Request
+		objects []string
+		want    string
+	}{
+		{detector, signal("a", 1, dns, pfxs("198.51.100.7/32")), []string{"Mitigation/M1", "Attack/fnm-1/a"}, "asked"},
+		{bob, approve(1), []string{"Mitigation/M1"}, "approved"},
+		{"operator/alice", &policy.ExtendRequest{ID: 1, Lifetime: time.Hour}, []string{"Mitigation/M1"}, "extended"},
+		{detector, signal("b", 1, dns, pfxs("198.51.100.9/32")), []string{"Mitigation/M2"}, "asked"},
+		{"operator/alice", &policy.ApproveRequest{Mitigation: 2, BreakGlass: true}, []string{"Mitigation/M2"}, "break-glass"},
+		{"operator/alice", &policy.WithdrawAllRequest{}, []string{"Approval/A1"}, "pending"},
+		{bob, &policy.RejectRequest{Order: 1}, []string{"Approval/A1", "Customer/uni-a"}, "rejected"},
+		{"operator/alice", &policy.WithdrawRequest{ID: 1}, []string{"Mitigation/M1", "Mitigation/M2"}, "withdrawn"},
+	} {
+		w.as(step.by).decide(step.req)
+		if got := outcome(step.objects...); got != step.want {
+			t.Errorf("step %d: %q, want %q", i, got, step.want)
+		}
+	}
+	if got := outcome("Mitigation/M99", "Mitigation/", "Policy/steps", "Approval/Ax"); got != "" {
+		t.Errorf("of what is not known: %q", got)
 	}
 }
