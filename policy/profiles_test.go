@@ -117,7 +117,7 @@ func TestRefusedByProfile(t *testing.T) {
 		{"an action", order(sampled, host), []string{"router xr-1 (group edge, profile iosxr-ncs5500)", "traffic-action sample", "choose another action"}},
 		{"packets", order(policy.Action{Kind: policy.RateLimitPackets, Packets: 1000}, host), []string{"traffic-rate-packets"}},
 		{"a component", withMatch(t, discard("2001:db8:100::1/128"), "ipv6 label 7"), []string{"label 7", "leave the condition out"}},
-		{"a list that needs too many rules", withMatch(t, discard(host), "ipv4 proto icmp icmp-type 0-200"), []string{"icmp-type 0-200", "more than 64 rules"}},
+		{"a list that needs too many rules", withMatch(t, discard(host), "ipv4 proto icmp icmp-type 0-200"), []string{"icmp-type <=200", "more than 64 rules"}},
 		{"a signal", signal("a", 1, policy.VectorICMPFlood, pfxs(host)), []string{"icmp-type"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {

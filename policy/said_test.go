@@ -276,7 +276,7 @@ func TestStartOfWhatCannotBe(t *testing.T) {
 			req := discard("198.51.100.7/32")
 			req.Match = match(t, text)
 			d := w.must(policy.Refused, policy.CodeContradiction, req)
-			if d.Verdict.Reason.Text != req.Match.Conflict() {
+			if d.Verdict.Reason.Text != req.Match.Canonical().Conflict() {
 				t.Errorf("%q", d.Verdict.Reason.Text)
 			}
 		})

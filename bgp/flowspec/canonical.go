@@ -87,6 +87,11 @@ func canonicalBits(t ComponentType, ops []Op) []Op {
 	}
 	slices.SortFunc(groups, func(a, b []Op) int { return slices.CompareFunc(a, b, compareOps) })
 	groups = slices.CompactFunc(groups, func(a, b []Op) bool { return slices.Equal(a, b) })
+	return joinGroups(t, groups)
+}
+
+// joinGroups writes groups as one list of operators, a single bit in its one form.
+func joinGroups(t ComponentType, groups [][]Op) []Op {
 	var out []Op
 	for _, g := range groups {
 		for i, o := range g {
