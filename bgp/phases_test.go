@@ -290,7 +290,7 @@ func TestPacing(t *testing.T) {
 	before := r.Table().Len()
 	b.set(w)
 	wait(t, r, "the urgent rule", func(t bgptest.Table) bool { return t.Has(urgent.Key) })
-	if got := r.Table().Len(); got > before+6*perSecond {
+	if got := r.Table().Len(); got > before+10*perSecond {
 		t.Errorf("the urgent rule came after %d others", got-before)
 	}
 
@@ -299,7 +299,7 @@ func TestPacing(t *testing.T) {
 	before = r.Table().Len()
 	b.set(w)
 	wait(t, r, "a withdrawal", func(t bgptest.Table) bool { return !t.Has(first.Key) })
-	if got := r.Table().Len(); got > before+6*perSecond {
+	if got := r.Table().Len(); got > before+10*perSecond {
 		t.Errorf("the withdrawal waited for %d announcements", got-before)
 	}
 

@@ -327,12 +327,7 @@ func settle(s *State, p *plan, attack *PutAttack, current *Mitigation, e Entry) 
 	}
 	alone := current != nil && len(current.Causes) == 1 && current.MoreCauses == 0
 	if current != nil && p.fits(current) && (!alone || current.holdsStill(p, e)) {
-		if d, yes := p.narrow(s, current, attack, e); yes {
-			return d
-		}
-		d := repetition(current)
-		d.Verdict.Reason.Text += p.held(current, alone, e)
-		return d
+		return p.keepsOn(s, attack, current, alone, e)
 	}
 	found := survey(s, p, current, alone)
 	if d, yes := p.stays(s, current, found.shield, &attack.Attack); yes {
@@ -349,6 +344,16 @@ func settle(s *State, p *plan, attack *PutAttack, current *Mitigation, e Entry) 
 	}
 	before.base = p.variants
 	return p.startOrAwait(s, &before, found, attack, current, alone, e)
+}
+
+// keepsOn leaves the attack with what covers it already, which narrows if less is reported.
+func (p *plan) keepsOn(s *State, attack *PutAttack, current *Mitigation, alone bool, e Entry) Decision {
+	if d, yes := p.narrow(s, current, attack, e); yes {
+		return d
+	}
+	d := repetition(current)
+	d.Verdict.Reason.Text += p.held(current, alone, e)
+	return d
 }
 
 // startOrAwait starts a mitigation that no active one covers, or lets it await a second person. Before is the plan as it was

@@ -35,21 +35,33 @@ func TestLooserRate(t *testing.T) {
 		code  policy.ReasonCode
 		text  []string
 	}{
-		{"a policy's, inside of an operator's", flood(rateOf(1e6)), order(rateOf(1e4), "198.51.100.0/26"), hit, policy.CodeShieldsStronger,
-			[]string{"M1 limits the rate on 198.51.100.9", "each of its rules lets pass 8Mbps, and each of M1's 80kbps", "withdraw M1, or ask for no more than that"}},
+		{
+			"a policy's, inside of an operator's", flood(rateOf(1e6)), order(rateOf(1e4), "198.51.100.0/26"), hit, policy.CodeShieldsStronger,
+			[]string{"M1 limits the rate on 198.51.100.9", "each of its rules lets pass 8Mbps, and each of M1's 80kbps", "withdraw M1, or ask for no more than that"},
+		},
 		{"an operator's, inside of an operator's", nil, order(rateOf(1e6), "198.51.100.0/26"), order(rateOf(9e8), "198.51.100.9/32"), policy.CodeShieldsStronger, nil},
-		{"an operator's, inside of a policy's", flood(rateOf(1e4)), signal("a", 1, policy.VectorUDPFlood, pfxs("198.51.100.0/26")),
-			&policy.StartRequest{Targets: pfxs("198.51.100.9/32"), Match: udp(t, 53), Action: rateOf(1e6)}, policy.CodeShieldsStronger, nil},
+		{
+			"an operator's, inside of a policy's", flood(rateOf(1e4)), signal("a", 1, policy.VectorUDPFlood, pfxs("198.51.100.0/26")),
+			&policy.StartRequest{Targets: pfxs("198.51.100.9/32"), Match: udp(t, 53), Action: rateOf(1e6)}, policy.CodeShieldsStronger, nil,
+		},
 		{"of packets", nil, order(packetsOf(10), "198.51.100.0/26"), order(packetsOf(11), "198.51.100.9/32"), policy.CodeShieldsStronger, []string{"11pps", "10pps"}},
 		{"of packets, inside of one of bytes", nil, order(rateOf(1e6), "198.51.100.0/26"), order(packetsOf(1), "198.51.100.9/32"), policy.CodeShieldsStronger, nil},
 		{"of bytes, inside of one of packets", nil, order(packetsOf(1e6), "198.51.100.0/26"), order(rateOf(1), "198.51.100.9/32"), policy.CodeShieldsStronger, nil},
-		{"of bytes, by the rule of one of packets", nil, order(packetsOf(1e6), "198.51.100.9/32"), order(rateOf(1), "198.51.100.9/32"), policy.CodeShieldsStronger,
-			[]string{"a router has one of the two only"}},
-		{"the same, of two rules together", nil, &policy.StartRequest{Targets: pfxs("198.51.100.0/26", "198.51.100.128/26"), Action: rateOf(1e6)},
-			order(rateOf(1e6), "198.51.100.9/32"), policy.CodeShieldsStronger, []string{"8Mbps", "4Mbps"}},
+		{
+			"of bytes, by the rule of one of packets", nil, order(packetsOf(1e6), "198.51.100.9/32"), order(rateOf(1), "198.51.100.9/32"), policy.CodeShieldsStronger,
+			[]string{"a router has one of the two only"},
+		},
+		{
+			"the same, of two rules together", nil, &policy.StartRequest{Targets: pfxs("198.51.100.0/26", "198.51.100.128/26"), Action: rateOf(1e6)},
+			order(rateOf(1e6), "198.51.100.9/32"), policy.CodeShieldsStronger,
+			[]string{"8Mbps", "4Mbps"},
+		},
 		{"by the same rule", nil, order(rateOf(1e6), "198.51.100.9/32"), order(rateOf(2e6), "198.51.100.9/32"), policy.CodeShieldsStronger, []string{"would have no effect"}},
-		{"by the same rule as a policy's", flood(rateOf(1e4)), hit, &policy.StartRequest{Targets: pfxs("198.51.100.9/32"), Match: floodMatch(t), Action: rateOf(1e6)},
-			policy.CodeShieldsStronger, []string{"would take its place"}},
+		{
+			"by the same rule as a policy's", flood(rateOf(1e4)), hit, &policy.StartRequest{Targets: pfxs("198.51.100.9/32"), Match: floodMatch(t), Action: rateOf(1e6)},
+			policy.CodeShieldsStronger,
+			[]string{"would take its place"},
+		},
 		{"the same rate", nil, order(rateOf(1e6), "198.51.100.0/26"), order(rateOf(1e6), "198.51.100.9/32"), policy.CodeStarted, nil},
 		{"a stricter one", nil, order(rateOf(1e6), "198.51.100.0/26"), order(rateOf(9e5), "198.51.100.9/32"), policy.CodeStarted, nil},
 		{"beside it", nil, order(rateOf(1e4), "198.51.100.0/26"), order(rateOf(1e6), "198.51.100.64/32"), policy.CodeStarted, nil},
@@ -94,8 +106,10 @@ func TestSuperseded(t *testing.T) {
 	everywhere := func() []policy.Document {
 		return without([]string{"floods", "amplification"},
 			&policy.Policy{Name: "floods", Vectors: []policy.Vector{flood}, Action: rateOf(1e6)},
-			&policy.Policy{Name: "discards", Vectors: []policy.Vector{dns, ntp, policy.VectorCarpetBombing}, Action: policy.Action{Kind: policy.Discard},
-				Aggregate: policy.Aggregate{MinTargets: 2, MinShare: 100, WidestIPv4: 32, WidestIPv6: 128}},
+			&policy.Policy{
+				Name: "discards", Vectors: []policy.Vector{dns, ntp, policy.VectorCarpetBombing}, Action: policy.Action{Kind: policy.Discard},
+				Aggregate: policy.Aggregate{MinTargets: 2, MinShare: 100, WidestIPv4: 32, WidestIPv6: 128},
+			},
 		)
 	}
 	udpCarpet := func(id string, seq uint64, targets ...string) *policy.SignalRequest {
