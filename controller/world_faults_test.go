@@ -274,7 +274,7 @@ func TestPropertyWorldFaults(t *testing.T) {
 // noticed fails if a planted fault breaks nothing in a few worlds.
 func noticed(t *testing.T, invariant string, fault faults) {
 	t.Helper()
-	const worlds = 12
+	const worlds = 80 // most faults show in one of the first three
 	fault.only = invariant
 	for seed := uint64(1); seed <= worlds; seed++ {
 		w, err := live(seed, 0, fault)

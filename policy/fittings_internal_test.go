@@ -19,9 +19,9 @@ func fittingDocument(r *rand.Rand) Document {
 		d := &Router{
 			Name: fmt.Sprint("r", r.IntN(4)), Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(1 + r.IntN(9))}), ASN: 64500,
 			Group: []string{"edge", "transit"}[r.IntN(2)], Families: []flowspec.Family{flowspec.IPv4, flowspec.IPv6}[r.IntN(2):],
-			Validation: ValidationDisabled, MaxPrefix: 100_000,
+			Validation: ValidationDisabled, MaxPrefix: 100_000, AcceptUntested: true,
 		}
-		d.Profile = []string{"", "generic", "iosxr-ncs5500", "linux-edge", "junos-mx"}[r.IntN(5)]
+		d.Profile = []string{"gobgp", "generic", "iosxr-ncs5500", "linux-edge", "junos-mx"}[r.IntN(5)]
 		return d
 	}
 	action, _ := randomAction(r)

@@ -22,7 +22,7 @@ func (m *Mitigation) holdsStill(p *plan, e Entry) bool {
 	if len(m.Reported) == 0 {
 		return false
 	}
-	return e.At.Sub(m.Created) < narrowEvery || halfOrMore(p.cut.Pieces, m)
+	return e.At.Sub(m.narrowedAt()) < narrowEvery || halfOrMore(p.cut.Pieces, m)
 }
 
 // held says why m stays as it is although what is reported is not what it acts on, and until when; empty if it is.
@@ -31,11 +31,7 @@ func (p *plan) held(m *Mitigation, alone bool, e Entry) string {
 		return ""
 	}
 	text := fmt.Sprintf("; what is reported by now, %s, is less than the %s that it acts on", prefixList(p.extent()), prefixList(m.Targets))
-	at := m.Created
-	if !alone {
-		at = m.narrowedAt()
-	}
-	switch until := at.Add(narrowEvery); {
+	switch until := m.narrowedAt().Add(narrowEvery); {
 	case halfOrMore(p.cut.Pieces, m):
 		return text + ", but half of its addresses or more: it stays as it is, so that it does not flap"
 	case e.At.Before(until):
@@ -101,11 +97,13 @@ func (p *plan) narrowed(s *State, m *Mitigation, left []netip.Prefix) *Mitigatio
 	return next
 }
 
-// narrowedAt is when m was narrowed last, or began.
+// narrowedAt is when m was narrowed last, or began to act: what awaited a second person acts from the approval on.
 func (m *Mitigation) narrowedAt() time.Time {
 	for _, ev := range slices.Backward(m.History) {
-		if ev.What == EventNarrowed {
+		switch ev.What {
+		case EventNarrowed, EventApproved, EventBreakGlass:
 			return ev.At
+		default:
 		}
 	}
 	return m.Created
