@@ -73,7 +73,7 @@ func TestBadInput(t *testing.T) {
 		{"don't-fragment in IPv6", "operator", start("--target", "2001:db8:a:9::1", "--discard", "--match", "frag dont-fragment"), exitMalformed, "there is no don't-fragment bit in IPv6"},
 		{"offset in IPv4", "operator", start("--target", good, "--discard", "--match", "src 10.0.0.0/4-8"), exitMalformed, "which has none"},
 		{"offset in IPv6", "operator", start("--target", "2001:db8:a:9::1", "--discard", "--match", "src 0:0db8::/16-32"), exitMalformed, "write the prefix from its first bit"},
-		{"not equal", "operator", start("--target", good, "--discard", "--match", "proto udp dport !=53"), exitMalformed, "use ranges"},
+		{"six ports", "operator", start("--target", good, "--discard", "--match", "proto udp dport 1|3|5|7|9|11"), exitMalformed, "at most 5; make several rules"},
 		{"unknown profile", "admin", file("unknown.yaml", strings.Replace(silentRouters, "iosxr-ncs5500", "cisco", 1)), exitMalformed, `there is no profile "cisco"`},
 		{"untested profile", "admin", file("untested.yaml", strings.Replace(silentRouters, "accept_untested: true\n", "", 1)), exitMalformed, `profile "iosxr-ncs5500" is untested`},
 		{"rules over a session for blackholes", "admin", file("both.yaml", strings.Replace(silentRouters, "carries: rtbh\n", "validation: ibgp-9117\n", 1)), exitMalformed, "the session carries flowspec"},
@@ -90,7 +90,7 @@ func TestBadInput(t *testing.T) {
 			"packet_lengths[0].low: packet length 70000 is above 65535",
 		},
 		{"unknown vector", "detector", signal("--target", "203.0.113.208", "--vector", "teardrop"), exitMalformed, `"teardrop" is not a known vector`},
-		{"target that nobody owns", "operator", start("--target", "100.64.1.1", "--discard"), exitRefused, "any customer (target_not_official)"},
+		{"target that nobody owns", "operator", start("--target", "100.64.1.1", "--discard"), exitRefused, "to the customer's official ones (tidegate apply) (target_not_official)"},
 		{
 			"target that nobody owns, in a signal", "detector", signal("--target", "100.64.1.1", "--vector", "dns_amplification"), exitRefused,
 			"refused (target_not_official)",
