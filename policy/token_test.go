@@ -125,6 +125,7 @@ func TestTokenIsNoSecondPerson(t *testing.T) {
 	}{
 		{"who made it", nil, "admin/root", policy.CodeSecondPerson},
 		{"who made it and revoked it", []policy.Request{&policy.RevokeTokenRequest{Name: "ci"}}, "admin/root", policy.CodeSecondPerson},
+		{"who made it, in another role", nil, "approver/root", policy.CodeSecondPerson},
 		{"another", nil, "admin/ada", policy.CodeApproved},
 	} {
 		t.Run(row.name, func(t *testing.T) {
